@@ -1,0 +1,32 @@
+import { existsSync, readFileSync } from "node:fs";
+import { defineConfig } from "vitepress";
+
+// typedoc writes the API pages and their sidebar before the site is built.
+const apiSidebar = new URL("../api/typedoc-sidebar.json", import.meta.url);
+
+export default defineConfig({
+  title: "lowrank",
+  description: "Low-rank learning for TypeScript",
+  cleanUrls: true,
+  srcExclude: ["README.md"],
+  themeConfig: {
+    search: { provider: "local" },
+    nav: [
+      { text: "Guide", link: "/getting-started" },
+      { text: "API", link: "/api/" },
+    ],
+    sidebar: [
+      {
+        text: "Guide",
+        items: [
+          { text: "Getting started", link: "/getting-started" },
+          { text: "Memory: what is kept and what is computed again", link: "/memory" },
+          { text: "Your first adapter", link: "/first-adapter" },
+        ],
+      },
+      ...(existsSync(apiSidebar)
+        ? [{ text: "API", collapsed: true, items: JSON.parse(readFileSync(apiSidebar, "utf8")) }]
+        : []),
+    ],
+  },
+});
