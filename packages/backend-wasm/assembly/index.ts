@@ -1,0 +1,108 @@
+// The one entry of the Wasm binary. A kernel is `(args, chunk, chunks, scratch) => void`: it reads its 32-bit argument
+// words at `args` and does part `chunk` of `chunks`. What a chunk computes depends on nothing but these, so results do
+// not depend on the number of threads.
+import * as at from "./layout";
+import * as ids from "./ids";
+import { runKernel } from "./kernel-table";
+import { runLoop } from "./loop-table";
+import { matmulPackB, matmulSimple, matmulThin, matmulTiles } from "./matmul";
+
+/** Polls before sleeping: some 30 microseconds. */
+const SPINS = 20000;
+
+function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  if (kernel >= ids.FIRST_KERNEL) return runKernel(kernel, args, chunk, chunks, scratch);
+  if (kernel >= ids.FIRST_LOOP) return runLoop(kernel, args, chunk, chunks, scratch);
+  switch (kernel) {
+    case ids.MATMUL_PACK_B:
+      return matmulPackB(args, chunk, chunks, scratch);
+    case ids.MATMUL_TILES:
+      return matmulTiles(args, chunk, chunks, scratch);
+    case ids.MATMUL_THIN:
+      return matmulThin(args, chunk, chunks, scratch);
+    case ids.MATMUL_SIMPLE:
+      return matmulSimple(args, chunk, chunks, scratch);
+    case ids.COPY_PROBE:
+      return copyProbe(args, chunk);
+    default:
+      unreachable();
+  }
+}
+
+/** Writes chunk + 1 at word `chunk` of the block that args[0] points to: measures and tests dispatch itself. */
+function copyProbe(args: usize, chunk: i32): void {
+  store<i32>(load<usize>(args) + (<usize>chunk << 2), chunk + 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function takeChunks(kernel: i32, args: usize, chunks: i32, scratch: usize): void {
+  while (true) {
+    const chunk = atomic.add<i32>(at.NEXT, 1);
+    if (chunk >= chunks) return;
+    runChunk(kernel, args, chunk, chunks, scratch);
+  }
+}
+
+/** Runs all chunks of one kernel on the caller and whichever threads are awake or wake up in time. */
+export function dispatch(kernel: i32, args: usize, chunks: i32): void {
+  const scratch = load<usize>(at.SCRATCH);
+  if (chunks <= 1 || atomic.load<i32>(at.ARRIVED) == 0) {
+    for (let chunk = 0; chunk < chunks; chunk++) runChunk(kernel, args, chunk, chunks, scratch);
+    return;
+  }
+  store<i32>(at.JOB, kernel);
+  store<usize>(at.JOB + 4, args);
+  store<i32>(at.JOB + 8, chunks);
+  atomic.store<i32>(at.NEXT, 0);
+  atomic.add<i32>(at.EPOCH, 1); // open
+  if (atomic.load<i32>(at.SLEEPERS) > 0) atomic.notify(at.EPOCH, chunks - 1);
+  takeChunks(kernel, args, chunks, scratch);
+  atomic.add<i32>(at.EPOCH, 1); // closed: whoever comes now turns back
+  let spins = 0;
+  while (true) {
+    const active = atomic.load<i32>(at.ACTIVE);
+    if (active == 0) return;
+    if (++spins > SPINS) {
+      atomic.store<i32>(at.CALLER_SLEEPS, 1);
+      atomic.wait<i32>(at.ACTIVE, active, 1000000);
+      atomic.store<i32>(at.CALLER_SLEEPS, 0);
+    }
+  }
+}
+
+/** Runs `count` commands: triples of kernel, args, chunks. */
+export function runList(list: usize, count: i32): void {
+  for (let i = 0; i < count; i++, list += 12) {
+    dispatch(load<i32>(list), load<usize>(list, 4), load<i32>(list, 8));
+  }
+}
+
+/** What every further thread runs until it is told to quit. */
+export function work(thread: i32): void {
+  atomic.add<i32>(at.ARRIVED, 1);
+  let spins = 0;
+  while (true) {
+    const epoch = atomic.load<i32>(at.EPOCH);
+    if ((epoch & 1) != 0 && atomic.load<i32>(at.NEXT) < load<i32>(at.JOB + 8)) {
+      atomic.add<i32>(at.ACTIVE, 1);
+      // The caller writes no new job while a thread is active, so the job is read only after this second look.
+      if ((atomic.load<i32>(at.EPOCH) & 1) != 0) {
+        const scratch = load<usize>(at.SCRATCH) + <usize>thread * load<usize>(at.SCRATCH + 4);
+        takeChunks(load<i32>(at.JOB), load<usize>(at.JOB + 4), load<i32>(at.JOB + 8), scratch);
+      }
+      if (atomic.sub<i32>(at.ACTIVE, 1) == 1 && atomic.load<i32>(at.CALLER_SLEEPS) != 0) {
+        atomic.notify(at.ACTIVE, 1);
+      }
+      spins = 0;
+      continue;
+    }
+    if (++spins < SPINS) continue;
+    if (atomic.load<i32>(at.QUIT) != 0) return;
+    atomic.add<i32>(at.SLEEPERS, 1);
+    atomic.wait<i32>(at.EPOCH, epoch, -1);
+    atomic.sub<i32>(at.SLEEPERS, 1);
+    if (atomic.load<i32>(at.QUIT) != 0) return;
+    spins = 0;
+  }
+}

@@ -1,0 +1,9 @@
+// The loops, ids 32 to 63.
+import * as ids from "./ids";
+
+export function runLoop(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  switch (kernel) {
+    default:
+      unreachable();
+  }
+}
