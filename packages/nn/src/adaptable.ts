@@ -1,0 +1,30 @@
+import type { Parameter, Tensor } from "@lowrank/tensor";
+
+/** What a layer does, for those that change its weight. */
+export type LayerKind = "linear" | "embedding" | "conv1d" | "conv2d";
+
+/**
+ * What may sit on a layer and change what it computes while the layer's own parameters stay as they are: an adapter.
+ */
+export interface Overlay {
+  /** The layer's result for `input`. */
+  forward(input: Tensor, layer: Adaptable): Tensor;
+  /** Parameters of its own, named from the layer's path on. */
+  parameters(): Iterable<[name: string, parameter: Parameter]>;
+}
+
+/** A layer whose weight can be overlaid. */
+export interface Adaptable {
+  readonly kind: LayerKind;
+  /** The frozen weight: [out, in], for an embedding [entries, width]. */
+  weight: Parameter;
+  readonly bias: Parameter | null;
+  readonly training: boolean;
+  /** The overlay, or null. */
+  _overlay: Overlay | null;
+  /** What the layer computes with another weight in place of its own. */
+  withWeight(input: Tensor, weight: Tensor): Tensor;
+}
+
+/** Whether a module can carry an overlay. */
+export const isAdaptable = (module: object): module is Adaptable => "withWeight" in module && "_overlay" in module;

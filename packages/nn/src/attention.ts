@@ -1,0 +1,100 @@
+import { attention, ConfigError, type DType, type Key, rope, type Tensor } from "@lowrank/tensor";
+import type { KVCache } from "./kv-cache.js";
+import { like, Linear } from "./linear.js";
+import { Module } from "./module.js";
+
+export interface AttentionOptions {
+  /** Width of the input and of the result. */
+  width: number;
+  /** Query heads. */
+  heads: number;
+  /** Key-value heads, a divisor of `heads`. Default: `heads`. */
+  kvHeads?: number;
+  /** Width of a head. Default: width / heads. */
+  headDim?: number;
+  /** Bias of the query, key, value and output projections. Default false. */
+  bias?: boolean;
+  /** Default 1 / √headDim. */
+  scale?: number;
+  key?: Key;
+  dtype?: DType;
+}
+
+export interface AttentionInputs {
+  /** Positions [1 or batch, T] i32 for the rotary embedding; without them none is applied. */
+  positions?: Tensor;
+  /** Rotary frequencies [headDim / 2] f32; needed with `positions`. */
+  inverseFrequencies?: Tensor;
+  /** Query i sees keys up to i (with a cache: up to its own position). Default true. */
+  causal?: boolean;
+  /** bool, broadcastable to [batch, heads, T, S]: false hides a key. Also where `causal` holds. */
+  mask?: Tensor;
+  cache?: KVCache;
+  /** The layer's place in the cache. */
+  layer?: number;
+}
+
+/**
+ * Self-attention in which each key-value head serves a group of query heads, with the field names of Llama checkpoints.
+ *
+ *     o_h = softmax(scale · rope(q_h) rope(k_g)ᵀ) v_g,   g = ⌊h · kvHeads / heads⌋,   y = W_o [o_1 .. o_H]
+ *
+ * kvHeads = heads is multi-head attention, kvHeads = 1 multi-query attention.
+ *
+ * Source: Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
+ */
+export class Attention extends Module {
+  q_proj: Linear;
+  k_proj: Linear;
+  v_proj: Linear;
+  o_proj: Linear;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+
+  constructor(options: AttentionOptions) {
+    super();
+    const { width, heads, kvHeads = heads, headDim = width / heads, bias = false, key, dtype } = options;
+    if (heads % kvHeads !== 0 || !Number.isInteger(headDim)) {
+      throw new ConfigError({
+        where: "Attention",
+        expected: "heads to be a multiple of kvHeads and a whole headDim",
+        got: `heads ${heads}, kvHeads ${kvHeads}, headDim ${headDim}`,
+      });
+    }
+    this.heads = heads;
+    this.kvHeads = kvHeads;
+    this.headDim = headDim;
+    this.scale = options.scale ?? headDim ** -0.5;
+    const keys = key?.split(4) ?? [];
+    this.q_proj = new Linear(width, heads * headDim, { bias, dtype, key: keys[0] });
+    this.k_proj = new Linear(width, kvHeads * headDim, { bias, dtype, key: keys[1] });
+    this.v_proj = new Linear(width, kvHeads * headDim, { bias, dtype, key: keys[2] });
+    this.o_proj = new Linear(heads * headDim, width, { bias, dtype, key: keys[3] });
+  }
+
+  /** x [batch, T, width] to [batch, T, width]. */
+  forward(x: Tensor, inputs: AttentionInputs = {}): Tensor {
+    const { positions, inverseFrequencies, causal = true, mask, cache, layer = 0 } = inputs;
+    const [batch, length] = x.shape as [number, number];
+    const heads = (t: Tensor, count: number): Tensor => t.reshape([batch, length, count, this.headDim]);
+    let q = heads(this.q_proj.forward(x), this.heads); // [batch, T, heads, headDim]
+    let k = heads(this.k_proj.forward(x), this.kvHeads);
+    let v = heads(this.v_proj.forward(x), this.kvHeads);
+    if (positions !== undefined) {
+      if (inverseFrequencies === undefined) {
+        throw new ConfigError({ where: "Attention", expected: "inverseFrequencies beside positions", got: "none" });
+      }
+      q = rope(q, positions, inverseFrequencies);
+      k = rope(k, positions, inverseFrequencies);
+    }
+    if (cache !== undefined) {
+      const whole = cache.write(layer, k, v); // [batch, capacity, kvHeads, headDim]
+      k = like(whole.k, q);
+      v = like(whole.v, q);
+    }
+    const o = attention(q, k, v, { causal, mask, scale: this.scale, offset: cache?.offset ?? 0 });
+    return this.o_proj.forward(o.reshape([batch, length, this.heads * this.headDim]));
+  }
+}
