@@ -62,7 +62,10 @@ export function dispatch(kernel: i32, args: usize, chunks: i32): void {
   let spins = 0;
   while (true) {
     const active = atomic.load<i32>(at.ACTIVE);
-    if (active == 0) return;
+    if (active == 0) {
+      if (atomic.load<i32>(at.POISON) != 0) unreachable();
+      return;
+    }
     if (++spins > SPINS) {
       atomic.store<i32>(at.CALLER_SLEEPS, 1);
       atomic.wait<i32>(at.ACTIVE, active, 1000000);
@@ -105,4 +108,9 @@ export function work(thread: i32): void {
     if (atomic.load<i32>(at.QUIT) != 0) return;
     spins = 0;
   }
+}
+
+/** The first address after the static data. */
+export function heapBase(): usize {
+  return __heap_base;
 }

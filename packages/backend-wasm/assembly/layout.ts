@@ -18,5 +18,7 @@ export const SCRATCH = 1408;
 export const ARRIVED = 1472;
 /** 1 tells the threads to leave. */
 export const QUIT = 1476;
+/** 1 after a kernel trapped on a thread. */
+export const POISON = 1480;
 /** Static data begins here. */
 export const STATIC_BASE = 4096;

@@ -1,0 +1,10 @@
+import type { DeviceBuffer } from "@lowrank/tensor/backend";
+
+/** A block of the Wasm memory. */
+export class WasmBuffer implements DeviceBuffer {
+  constructor(
+    readonly bytes: number,
+    /** Address, or -1 once freed. */
+    public at: number,
+  ) {}
+}

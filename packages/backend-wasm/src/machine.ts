@@ -1,0 +1,141 @@
+import { DeviceError } from "@lowrank/tensor/backend";
+import * as layout from "../assembly/layout.js";
+import { compileKernels } from "./binary.js";
+import { Heap } from "./heap.js";
+import { startThread } from "./threads.js";
+
+const PAGE = 65536;
+const FIRST_SCRATCH = 1 << 20;
+
+interface KernelExports {
+  dispatch(kernel: number, args: number, chunks: number): void;
+  runList(list: number, count: number): void;
+  heapBase(): number;
+}
+
+export interface MachineOptions {
+  readonly threads: number;
+  readonly maxMemoryBytes: number;
+}
+
+/** The Wasm instance, its memory and its threads. */
+export class Machine {
+  readonly heap: Heap;
+  /** Where temporaries of the running plan live, and how many bytes there are. */
+  arenaBase = 0;
+  arenaBytes = 0;
+  /** Grows by one whenever the arena moves. */
+  arenaMoves = 0;
+  private scratchBase = 0;
+  private scratchBytes = 0;
+  private failure: unknown;
+  private readonly workers: { stop(): void }[] = [];
+
+  static async create(options: MachineOptions): Promise<Machine> {
+    const shared = options.threads > 1;
+    const { module, relaxed } = await compileKernels(shared);
+    const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
+    const instance = await WebAssembly.instantiate(module, { env: { memory } });
+    return new Machine(module, memory, instance.exports as unknown as KernelExports, relaxed, options);
+  }
+
+  private constructor(
+    module: WebAssembly.Module,
+    memory: WebAssembly.Memory,
+    private readonly kernels: KernelExports,
+    /** Whether multiply-add rounds once. */
+    readonly relaxed: boolean,
+    readonly options: MachineOptions,
+  ) {
+    this.heap = new Heap(memory, kernels.heapBase(), options.maxMemoryBytes);
+    this.ensureScratch(FIRST_SCRATCH);
+    const { ACTIVE: active, POISON: poison } = layout;
+    for (let thread = 1; thread < options.threads; thread++) {
+      this.workers.push(startThread({ module, memory, thread, active, poison }));
+    }
+  }
+
+  get threads(): number {
+    return this.options.threads;
+  }
+
+  /** Threads beside the caller that have come up. */
+  get arrived(): number {
+    return Atomics.load(this.heap.i32, layout.ARRIVED >> 2);
+  }
+
+  /** Gives every thread at least `bytes` of scratch. */
+  ensureScratch(bytes: number): void {
+    if (bytes <= this.scratchBytes) return;
+    const each = Math.ceil(bytes / 4096) * 4096;
+    const base = this.heap.allocate(each * this.options.threads, "scratch");
+    if (this.scratchBase) this.heap.free(this.scratchBase);
+    this.scratchBase = base;
+    this.scratchBytes = each;
+    this.heap.i32[layout.SCRATCH >> 2] = base;
+    this.heap.i32[(layout.SCRATCH >> 2) + 1] = each;
+  }
+
+  /** Makes the arena at least `bytes` large; what was in it is lost. */
+  ensureArena(bytes: number): void {
+    if (bytes <= this.arenaBytes) return;
+    this.releaseArena();
+    this.arenaBase = this.heap.allocate(bytes, "evaluate");
+    this.arenaBytes = this.heap.sizeOf(this.arenaBase);
+    this.arenaMoves++;
+  }
+
+  releaseArena(): void {
+    if (this.arenaBytes) this.heap.free(this.arenaBase);
+    this.arenaBase = this.arenaBytes = 0;
+  }
+
+  /** Runs a list of commands in memory: triples of kernel, args, chunks. */
+  runList(list: number, count: number): void {
+    this.expectAlive();
+    try {
+      this.kernels.runList(list, count);
+    } catch (cause) {
+      this.failure = cause;
+      this.expectAlive();
+    }
+  }
+
+  dispose(): void {
+    this.failure ??= "disposed";
+    Atomics.store(this.heap.i32, layout.QUIT >> 2, 1);
+    Atomics.add(this.heap.i32, layout.EPOCH >> 2, 2);
+    if (this.workers.length > 0) Atomics.notify(this.heap.i32, layout.EPOCH >> 2);
+    for (const worker of this.workers.splice(0)) worker.stop();
+  }
+
+  private expectAlive(): void {
+    if (this.failure === undefined) return;
+    const disposed = this.failure === "disposed";
+    throw new DeviceError({
+      where: "wasm",
+      expected: "a backend that works",
+      got: disposed ? "one that was disposed" : `one whose kernel stopped (${String(this.failure)})`,
+      hint: disposed ? "make a new one with await wasm()" : "this is a bug of ours; please report it",
+      cause: this.failure,
+    });
+  }
+}
+
+/** Address space for a shared memory is reserved at once, so a smaller reserve is tried where the largest is refused. */
+function makeMemory(shared: boolean, pages: number): WebAssembly.Memory {
+  const initial = 16;
+  for (let maximum = Math.max(initial, Math.min(65536, pages)); ; maximum = Math.max(initial, maximum >> 1)) {
+    try {
+      return new WebAssembly.Memory({ initial, maximum, shared });
+    } catch (cause) {
+      if (maximum > 1024) continue;
+      throw new DeviceError({
+        where: "wasm",
+        expected: `${maximum * PAGE} bytes of address space`,
+        got: "a refusal by the engine",
+        cause,
+      });
+    }
+  }
+}
