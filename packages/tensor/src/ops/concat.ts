@@ -1,6 +1,6 @@
 import { promote } from "../dtype.js";
 import { ConfigError, DTypeError, ShapeError } from "../errors.js";
-import { defineOp } from "../op.js";
+import { defineOp, type OpDef } from "../op.js";
 import { type Dims, normalizeAxis, sameDims, showDims, sizeOf } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { castTo } from "./expect.js";
@@ -17,7 +17,7 @@ const along = (rank: number, axis: number, start: number, stop: number): Range[]
 /**
  * Joins tensors end to end along an axis: inputs [A.., n_i, B..] give [A.., Σ n_i, B..]. All of one dtype.
  */
-export const concatOp = /* @__PURE__ */ defineOp<ConcatArg>("concat", {
+export const concatOp: OpDef<ConcatArg> = /* @__PURE__ */ defineOp<ConcatArg>("concat", {
   kind: "kernel",
   infer(inputs, { axis }) {
     const first = inputs[0];

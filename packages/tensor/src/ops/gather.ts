@@ -1,6 +1,6 @@
 import type { DType } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
-import { type Aval, defineOp, type RefArray } from "../op.js";
+import { type Aval, defineOp, type OpDef, type RefArray } from "../op.js";
 import { type Dims, normalizeAxis, sameDims, showDims, sizeOf } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { arange } from "./create.js";
@@ -37,7 +37,7 @@ function expectAxis(where: string, axis: number, rank: number): void {
  * x is [A.., n, B..], indices are i32 of any shape [I..], y is [A.., I.., B..]. An index outside 0 .. n-1 (a negative
  * one too) reads 0.
  */
-export const takeOp = /* @__PURE__ */ defineOp<TakeArg>("take", {
+export const takeOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>("take", {
   kind: "kernel",
   infer([x, indices], { axis }) {
     expectAxis("take", axis, x!.dims.length);
@@ -72,7 +72,7 @@ export const takeOp = /* @__PURE__ */ defineOp<TakeArg>("take", {
  * indices are i32 [I..], updates [A.., I.., B..], y is [A.., size, B..]. Updates with an index outside 0 .. size-1 are
  * left out. The order of the sums is that of i, so that results repeat bit by bit.
  */
-export const scatterAddOp = /* @__PURE__ */ defineOp<ScatterArg>("scatterAdd", {
+export const scatterAddOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterArg>("scatterAdd", {
   kind: "kernel",
   infer([indices, updates], { axis, size }) {
     expectDtype("scatterAdd", "indices", indices!.dtype, "i32");
@@ -116,7 +116,7 @@ export const scatterAddOp = /* @__PURE__ */ defineOp<ScatterArg>("scatterAdd", {
  *
  * x is [A.., n, B..], indices (i32) and y are [A.., m, B..]. An index outside 0 .. n-1 reads 0.
  */
-export const takeAlongAxisOp = /* @__PURE__ */ defineOp<TakeArg>("takeAlongAxis", {
+export const takeAlongAxisOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>("takeAlongAxis", {
   kind: "kernel",
   infer([x, indices], { axis }) {
     expectAxis("takeAlongAxis", axis, x!.dims.length);
@@ -159,7 +159,7 @@ export const takeAlongAxisOp = /* @__PURE__ */ defineOp<TakeArg>("takeAlongAxis"
  *
  * indices (i32) and updates are [A.., m, B..], y is [A.., size, B..]. Out-of-range updates are left out.
  */
-export const scatterAddAlongAxisOp = /* @__PURE__ */ defineOp<ScatterArg>("scatterAddAlongAxis", {
+export const scatterAddAlongAxisOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterArg>("scatterAddAlongAxis", {
   kind: "kernel",
   infer([indices, updates], { axis, size }) {
     expectAxis("scatterAddAlongAxis", axis, updates!.dims.length);

@@ -1,5 +1,5 @@
 import { isFloat } from "../dtype.js";
-import { defineOp } from "../op.js";
+import { defineOp, type OpDef } from "../op.js";
 import { normalizeAxis } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { castTo, expectLastAxis } from "./expect.js";
@@ -13,7 +13,7 @@ export interface CumsumArg {
 /**
  * Running sum along the last axis: y[.., i] = Σ_{j ≤ i} x[.., j], or Σ_{j ≥ i} when `reverse`. Same shape and dtype.
  */
-export const cumsumOp = /* @__PURE__ */ defineOp<CumsumArg>("cumsum", {
+export const cumsumOp: OpDef<CumsumArg> = /* @__PURE__ */ defineOp<CumsumArg>("cumsum", {
   kind: "kernel",
   infer([x]) {
     expectLastAxis("cumsum", x!);

@@ -49,7 +49,7 @@ const permutationVjp: OpDef["vjp"] = (_dy, { inputs: [x], outputs, dys, needs })
  * Sorts along the last axis: (values, indices i32), values[.., i] = x[.., indices[.., i]]. Stable: equal numbers keep
  * their order, also when descending. NaN comes last in both directions.
  */
-export const sortOp = /* @__PURE__ */ defineOp<SortArg>("sort", {
+export const sortOp: OpDef<SortArg> = /* @__PURE__ */ defineOp<SortArg>("sort", {
   kind: "kernel",
   infer([x]) {
     expectLastAxis("sort", x!);
@@ -66,7 +66,7 @@ export const sortOp = /* @__PURE__ */ defineOp<SortArg>("sort", {
  * The k largest (or smallest) along the last axis in order: (values, indices i32), both [.., k]. Ties go to the lower
  * index; NaN comes last.
  */
-export const topKOp = /* @__PURE__ */ defineOp<TopKArg>("topK", {
+export const topKOp: OpDef<TopKArg> = /* @__PURE__ */ defineOp<TopKArg>("topK", {
   kind: "kernel",
   infer([x], { k }) {
     expectLastAxis("topK", x!);

@@ -1,5 +1,5 @@
 import { ShapeError } from "../errors.js";
-import { defineOp } from "../op.js";
+import { defineOp, type OpDef } from "../op.js";
 import { normalizeAxis, showDims, sizeOf } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { arange, scalar, zeros } from "./create.js";
@@ -19,7 +19,7 @@ export interface UpdateSliceArg {
  * base is [A.., n, B..], value [A.., m, B..] with m ≤ n, start an i32 scalar that is no part of the plan's key, so that
  * a cache grows without new plans. Rows that would fall outside are left out.
  */
-export const updateSliceOp = /* @__PURE__ */ defineOp<UpdateSliceArg>("updateSlice", {
+export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<UpdateSliceArg>("updateSlice", {
   kind: "kernel",
   infer([base, value, start], { axis }) {
     const m = value!.dims[axis];
