@@ -15,8 +15,9 @@ import {
   sizeOf,
 } from "../shape.js";
 import { apply, Tensor } from "../tensor.js";
+import { zeros } from "./create.js";
 import { matmulOp } from "./matmul.js";
-import { pad, zerosOf } from "./pad.js";
+import { pad } from "./pad.js";
 import { sumTo } from "./reduce.js";
 
 /** One axis of a slice: all of it, one index (drops the axis), or `[start, stop, step]` as in NumPy. */
@@ -126,7 +127,7 @@ export const sliceOp = /* @__PURE__ */ defineOp<SliceArg>("slice", {
 
 /** Writes `dy` where the slice has read, zeros elsewhere. */
 function unslice(dy: Tensor, dims: Dims, { starts, steps, sizes }: SliceArg): Tensor {
-  if (dy.size === 0) return zerosOf(dims, dy.dtype);
+  if (dy.size === 0) return zeros(dims, { dtype: dy.dtype });
   const reversed = steps.map((s, d) => (s < 0 ? d : -1)).filter((d) => d >= 0);
   const first = dims.map((_, d) => (steps[d]! < 0 ? starts[d]! + (sizes[d]! - 1) * steps[d]! : starts[d]!));
   const interior = dims.map((_, d) => (sizes[d]! > 1 ? Math.abs(steps[d]!) - 1 : 0));
@@ -332,6 +333,9 @@ function expectCount(where: string, count: number): void {
     throw new ShapeError({ where, expected: "a count that is an integer ≥ 0", got: String(count) });
   }
 }
+
+/** The value itself; no gradient flows back through it. */
+export const stopGradient = (x: Tensor): Tensor => apply(stopGradientOp, [x], null);
 
 /** Builds a view whose argument is known to be right. */
 function make<A>(op: typeof reshapeOp | typeof sliceOp, x: Tensor, arg: A, dims: Dims): Tensor {

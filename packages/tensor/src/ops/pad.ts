@@ -1,13 +1,11 @@
 import { ShapeError } from "../errors.js";
-import type { DType } from "../dtype.js";
-import { Node } from "../node.js";
 import { defineOp } from "../op.js";
 import { forEachIndex } from "../reference/copy.js";
-import { contiguousStrides, type Dims, internShape, showDims } from "../shape.js";
-import { apply, Tensor } from "../tensor.js";
-import { scalarOp } from "./create.js";
-import { where } from "./elementwise.js";
-import { broadcastTo, slice } from "./movement.js";
+import { contiguousStrides, type Dims, showDims } from "../shape.js";
+import { apply, type Tensor } from "../tensor.js";
+import { ones } from "./create.js";
+import { where } from "./logic.js";
+import { slice } from "./movement.js";
 
 export interface PadArg {
   /** Elements added before, after and between neighbours, along each axis. */
@@ -70,11 +68,5 @@ export function pad(x: Tensor, widths: readonly (readonly [number, number])[], o
   if ([...arg.low, ...arg.high, ...interior].every((c) => c === 0) && widths.length === x.ndim) return x;
   const padded = apply(padOp, [x], arg);
   if (value === 0) return padded;
-  const one = new Tensor(new Node(scalarOp, "bool", internShape([]), 1, []));
-  return where(apply(padOp, [broadcastTo(one, x.shape)], arg), padded, value);
-}
-
-/** A view of zeros. */
-export function zerosOf(dims: Dims, dtype: DType): Tensor {
-  return broadcastTo(new Tensor(new Node(scalarOp, dtype, internShape([]), 0, [])), dims);
+  return where(apply(padOp, [ones(x.shape, { dtype: "bool" })], arg), padded, value);
 }
