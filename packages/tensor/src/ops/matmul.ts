@@ -1,6 +1,6 @@
 import { isFloat, promote } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
-import { defineOp } from "../op.js";
+import { defineOp, type OpDef } from "../op.js";
 import { broadcastDims, sameDims, showDims, sizeOf } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { cast } from "./logic.js";
@@ -11,7 +11,7 @@ import { toFloat } from "./operands.js";
  * C[..., m, n] = Σₖ A[..., m, k] · B[..., k, n] with equal leading axes. Half floats are summed in f32; a half operand
  * beside an f32 one gives f32.
  */
-export const matmulOp = /* @__PURE__ */ defineOp("matmul", {
+export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
   kind: "kernel",
   infer([a, b]) {
     const [p, q] = [a!.dims, b!.dims];

@@ -92,7 +92,7 @@ const wrap = (value: number, dtype: DType): number =>
 export const maxOp = /* @__PURE__ */ reduction(
   "max",
   (dtype) => LOWEST[dtype] ?? Number.NEGATIVE_INFINITY,
-  Math.max,
+  (a, b) => Math.max(a, b),
   (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
 );
 
@@ -100,7 +100,7 @@ export const maxOp = /* @__PURE__ */ reduction(
 export const minOp = /* @__PURE__ */ reduction(
   "min",
   (dtype) => HIGHEST[dtype] ?? Number.POSITIVE_INFINITY,
-  Math.min,
+  (a, b) => Math.min(a, b),
   (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
 );
 
