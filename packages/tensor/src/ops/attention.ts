@@ -204,7 +204,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   }
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
   const inputs = [q, k, v].map((t) => castTo(t, dtype));
-  inputs.push(typeof offset === "number" ? scalar(offset, "i32") : asIndex("attention", "offset", offset));
+  inputs.push(typeof offset === "number" ? scalar(offset, { dtype: "i32" }) : asIndex("attention", "offset", offset));
   if (mask) inputs.push(fullMask(mask, q, k));
   return applyMulti(attentionOp, inputs, { scale, causal, mask: mask !== undefined })[0]!;
 }

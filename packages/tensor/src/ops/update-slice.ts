@@ -70,6 +70,6 @@ export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<Upd
  */
 export function updateSlice(base: Tensor, value: Tensor, start: number | Tensor, axis = 0): Tensor {
   const at = normalizeAxis("updateSlice", axis, base.ndim);
-  const from = typeof start === "number" ? scalar(start, "i32") : asIndex("updateSlice", "start", start);
+  const from = typeof start === "number" ? scalar(start, { dtype: "i32" }) : asIndex("updateSlice", "start", start);
   return apply(updateSliceOp, [base, castTo(value, base.dtype), from], { axis: at });
 }

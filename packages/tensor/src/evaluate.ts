@@ -1,0 +1,202 @@
+import type { Backend, DeviceBuffer, Executable } from "./device.js";
+import { defaultBackend } from "./default-backend.js";
+import { dtypeBytes, type HostArray } from "./dtype.js";
+import { StaleError } from "./errors.js";
+import type { Graph, GraphRoot } from "./graph.js";
+import type { Node } from "./node.js";
+import { Assignment, type Cell, cellBuffer, type CellRef, Parameter } from "./parameter.js";
+import { planFor, type TracedGraph, traceGraph } from "./plan-cache.js";
+import { Storage } from "./storage.js";
+import type { Tensor } from "./tensor.js";
+
+/** Values up to this size keep a host copy instead of device memory where reading back is cheap. */
+const SMALL_BYTES = 65536;
+
+/** What an evaluation may be asked for: a tensor to compute, or a value to write into a parameter. */
+export type Root = Tensor | Assignment;
+
+let queue: Promise<unknown> = Promise.resolve();
+
+/**
+ * Computes tensors and carries out assignments, all as one plan: values that they share are computed once, and
+ * assignments become visible together after everything else has been read.
+ *
+ * A tensor that was computed keeps its value; what was only passed through on the way keeps nothing, and is computed
+ * again if it is asked for later.
+ *
+ * @throws StaleError if a tensor needs a parameter's value that has been overwritten since.
+ */
+export function evaluate(...roots: Root[]): Promise<void> {
+  const run = queue.then(async () => {
+    const backend = await defaultBackend();
+    await evaluateOn(backend, roots);
+  });
+  queue = run.catch(() => {});
+  return run;
+}
+
+/** @internal evaluates outside of the queue; the caller is in it already */
+export async function evaluateOn(backend: Backend, roots: readonly Root[]): Promise<void> {
+  const wanted: Node[] = [];
+  const cells: { node: Node; parameter: Parameter }[] = [];
+  const params: Cell[] = [];
+  const seen = new Set<Node>();
+  for (const root of roots) {
+    if (root instanceof Assignment) {
+      cells.push({ node: root.value.node, parameter: root.target });
+    } else if (root instanceof Parameter) {
+      params.push(root.cell);
+    } else if (!root.node.storage && !seen.has(root.node)) {
+      seen.add(root.node);
+      wanted.push(root.node);
+    }
+  }
+  if (params.length) await materialize(backend, params);
+  if (!wanted.length && !cells.length) return;
+  const graph = traceGraph(wanted, cells);
+  const pending = pendingCells(graph);
+  if (pending.length) await materialize(backend, pending);
+  checkVersions(graph);
+  await runPlan(backend, graph, wanted, cells);
+}
+
+async function runPlan(
+  backend: Backend,
+  graph: TracedGraph,
+  wanted: readonly Node[],
+  cells: readonly { node: Node; parameter: Parameter }[],
+): Promise<void> {
+  const plan = planFor(backend, graph);
+  const buffers = wanted.map((node) => backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))));
+  try {
+    await execute(backend, plan, graph, buffers);
+  } catch (error) {
+    for (const buffer of buffers) backend.free(buffer);
+    throw error;
+  }
+  for (const [i, node] of wanted.entries()) {
+    node.storage = await storeRoot(backend, node, buffers[i]!);
+    node.cut();
+  }
+  for (const { parameter } of cells) parameter.commit();
+  await breathe(wanted);
+}
+
+/** Runs a plan on the storages and scalars that the graph's leaves hold now. */
+export async function execute(
+  backend: Backend,
+  plan: Executable,
+  graph: Graph,
+  rootBuffers: readonly DeviceBuffer[],
+): Promise<void> {
+  const leaves = graph.leaves.map((node) => bindLeaf(backend, node));
+  const scalars = Float64Array.from(graph.scalars, (node) => node.arg as number);
+  await runBound(plan, graph.roots, leaves, scalars, rootBuffers);
+}
+
+/** Runs a plan with everything bound; a root that is written into a parameter takes that parameter's buffer. */
+export async function runBound(
+  plan: Executable,
+  roots: readonly GraphRoot[],
+  leaves: readonly (DeviceBuffer | HostArray)[],
+  scalars: Float64Array,
+  rootBuffers: readonly DeviceBuffer[],
+): Promise<void> {
+  let next = 0;
+  const bound = roots.map((r) => (r.cellSlot >= 0 ? (leaves[r.cellSlot] as DeviceBuffer) : rootBuffers[next++]!));
+  await plan.run({ leaves, scalars, roots: bound });
+}
+
+/** A leaf's device buffer, or its host numbers when only one plan has read them so far. */
+export function bindLeaf(backend: Backend, node: Node): DeviceBuffer | HostArray {
+  if (!node.storage) return cellBuffer((node.arg as CellRef).cell, backend);
+  const storage = node.storage;
+  const small = storage.bytes <= 4096;
+  if (storage.host && !storage.buffer && !storage.disposed && (small || storage.uses++ === 0)) return storage.host;
+  return storage.onDevice(backend);
+}
+
+/** Takes over a root's buffer; small values move to the host at once where that is cheap. */
+export async function storeRoot(backend: Backend, node: Node, buffer: DeviceBuffer): Promise<Storage> {
+  const storage = new Storage(node.dtype, node.shape.size, null);
+  storage.own(backend, buffer);
+  if (backend.cheapReads && storage.bytes <= SMALL_BYTES) {
+    storage.host = await storage.read();
+    storage.releaseDevice();
+  }
+  return storage;
+}
+
+/** Parameters among the leaves whose first value has not been computed. */
+function pendingCells(graph: Graph): Cell[] {
+  const cells: Cell[] = [];
+  for (const node of graph.leaves) {
+    if (!node.storage) {
+      const { cell } = node.arg as CellRef;
+      if (!cell.storage) cells.push(cell);
+    }
+  }
+  return cells;
+}
+
+/** Gives parameters their first value, all in one plan. */
+export async function materialize(backend: Backend, cells: readonly Cell[]): Promise<void> {
+  const fresh: { cell: Cell; initial: Tensor }[] = [];
+  for (const cell of new Set(cells)) {
+    if (cell.storage) continue;
+    const initial = cell.initial!;
+    if (initial.node.storage?.host && !initial.node.storage.buffer) {
+      // Numbers from the host: a storage of the cell's own, uploaded without a plan.
+      cell.storage = new Storage(initial.dtype, initial.size, initial.node.storage.host);
+      cell.storage.onDevice(backend);
+      cell.storage.host = null;
+      cell.initial = null;
+    } else fresh.push({ cell, initial });
+  }
+  if (!fresh.length) return;
+  // A cell needs memory that nobody else holds, so a tensor that is stored already is copied.
+  const nodes = fresh.map(({ initial }) => initial.node);
+  const graph = traceGraph(nodes, [], true);
+  const pending = pendingCells(graph);
+  if (pending.length) await materialize(backend, pending);
+  checkVersions(graph);
+  const plan = planFor(backend, graph);
+  const buffers = nodes.map((node) => backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))));
+  await execute(backend, plan, graph, buffers);
+  for (const [i, { cell, initial }] of fresh.entries()) {
+    cell.storage = new Storage(initial.dtype, initial.size, null);
+    cell.storage.own(backend, buffers[i]!);
+    cell.initial = null;
+  }
+}
+
+function checkVersions(graph: Graph): void {
+  for (const node of graph.leaves) {
+    if (node.storage) continue;
+    const { cell, version } = node.arg as CellRef;
+    if (cell.version !== version) {
+      throw new StaleError({
+        where: "evaluate",
+        expected: `version ${version} of parameter ${cell.name || "(unnamed)"}`,
+        got: `version ${cell.version}, written since`,
+        hint: "evaluate the tensor together with the assignment, or before it",
+      });
+    }
+  }
+}
+
+let ownedSinceYield = 0;
+let lastYield = 0;
+
+/** Lets finalizers run now and then: they are tasks, and a chain of promises alone never reaches them. */
+async function breathe(nodes: readonly Node[]): Promise<void> {
+  for (const node of nodes) if (node.storage?.buffer) ownedSinceYield += node.storage.bytes;
+  const now = performance.now();
+  if (ownedSinceYield < 2 ** 26 && now - lastYield < 50) return;
+  ownedSinceYield = 0;
+  await new Promise<void>((resolve) => {
+    if (typeof setImmediate === "function") setImmediate(resolve);
+    else setTimeout(resolve, 0);
+  });
+  lastYield = performance.now();
+}
