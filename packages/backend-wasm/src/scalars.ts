@@ -5,7 +5,9 @@ import type { Heap } from "./heap.js";
 export function computeScalars(sources: readonly ScalarSource[], slots: Float64Array, out: Float64Array): void {
   for (let i = 0; i < sources.length; i++) {
     const source = sources[i]!;
-    if (source.kind === "slot") {
+    if (source.kind === "constant") {
+      out[i] = roundTo(source.dtype, source.value);
+    } else if (source.kind === "slot") {
       out[i] = roundTo(source.dtype, slots[source.slot]!);
       continue;
     }

@@ -5,7 +5,8 @@ import { ConfigError } from "./errors.js";
 import { bindLeaf, evaluate, materialize, runBound, storeRoot } from "./evaluate.js";
 import { Node } from "./node.js";
 import { dataOp, scalarOp } from "./ops/create.js";
-import { Assignment, type Cell, type CellRef, cellBuffer, type Parameter } from "./parameter.js";
+import { Assignment, type Cell, type CellRef, cellBuffer } from "./cell.js";
+import type { Parameter } from "./parameter.js";
 import { planFor, traceGraph } from "./plan-cache.js";
 import { Tensor } from "./tensor.js";
 

@@ -4,7 +4,8 @@ import { dtypeBytes, type HostArray } from "./dtype.js";
 import { StaleError } from "./errors.js";
 import type { Graph, GraphRoot } from "./graph.js";
 import type { Node } from "./node.js";
-import { Assignment, type Cell, cellBuffer, type CellRef, Parameter } from "./parameter.js";
+import { Assignment, type Cell, cellBuffer, cellOp, type CellRef } from "./cell.js";
+import type { Parameter } from "./parameter.js";
 import { planFor, type TracedGraph, traceGraph } from "./plan-cache.js";
 import { Storage } from "./storage.js";
 import type { Tensor } from "./tensor.js";
@@ -44,8 +45,8 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   for (const root of roots) {
     if (root instanceof Assignment) {
       cells.push({ node: root.value.node, parameter: root.target });
-    } else if (root instanceof Parameter) {
-      params.push(root.cell);
+    } else if (root.node.op === cellOp) {
+      params.push((root.node.arg as CellRef).cell);
     } else if (!root.node.storage && !seen.has(root.node)) {
       seen.add(root.node);
       wanted.push(root.node);

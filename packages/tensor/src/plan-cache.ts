@@ -1,9 +1,10 @@
 import type { Backend, Executable } from "./device.js";
+import { cellOp } from "./cell.js";
 import { dtypeId } from "./dtype.js";
 import type { Graph, GraphRoot } from "./graph.js";
 import type { Node } from "./node.js";
 import { internArg, opId } from "./op.js";
-import { cellOp, type Parameter } from "./parameter.js";
+import type { Parameter } from "./parameter.js";
 
 /** Plans kept per backend; the least recently used goes first. */
 const MAX_PLANS = 96;

@@ -121,6 +121,8 @@ export type Group = LoopGroup | KernelGroup;
 
 /** A scalar of the plan: a slot filled by the caller, or an element-wise formula of other scalars computed on the host. */
 export type ScalarSource =
+  /** A number that the meaning of a composite brought along. */
+  | { readonly kind: "constant"; readonly value: number; readonly dtype: DType }
   | { readonly kind: "slot"; readonly slot: number; readonly dtype: DType }
   | { readonly kind: "formula"; readonly op: OpDef; readonly sources: readonly number[]; readonly dtype: DType; readonly arg: unknown };
 

@@ -109,6 +109,10 @@ export class LoopBuilder {
 
   /** The register of an expression: of this loop already, or loaded, or computed by its formula. */
   emit(expr: Expr): Register {
+    return this.lower(expr);
+  }
+
+  private lower(expr: Expr): Register {
     switch (expr.kind) {
       case "scalar":
         return this.load({ kind: "scalar", dtype: expr.dtype, slot: expr.slot });
@@ -122,7 +126,7 @@ export class LoopBuilder {
           expr.op,
           expr.arg,
           expr.dtype,
-          expr.sources.map((s) => this.emit(s)),
+          expr.sources.map((s) => this.lower(s)),
           expr.sources.map((s) => s.dtype),
         );
     }

@@ -155,15 +155,19 @@ class Scheduler {
 
   private leaf(node: Node): Expr {
     const dims = node.shape.dims;
-    const slot = this.leafSlots.get(node);
-    if (slot !== undefined) {
+    const leafSlot = this.leafSlots.get(node);
+    if (leafSlot !== undefined) {
       const value = this.value(node, node.dtype, dims);
-      value.home = { kind: "leaf", slot };
+      value.home = { kind: "leaf", slot: leafSlot };
       const def: Def = { node, dtype: node.dtype, dims, at: -1, loop: null, register: 0, value };
       return { kind: "def", dtype: node.dtype, dims, def, view: identityView(dims) };
     }
     if (node.op.name === "scalar") {
-      const source: ScalarSource = { kind: "slot", slot: this.scalarSlots.get(node)!, dtype: node.dtype };
+      const slot = this.scalarSlots.get(node);
+      const source: ScalarSource =
+        slot === undefined
+          ? { kind: "constant", value: node.arg as number, dtype: node.dtype }
+          : { kind: "slot", slot, dtype: node.dtype };
       return { kind: "scalar", dtype: node.dtype, dims, slot: this.scalars.push(source) - 1 };
     }
     if (node.op.name === "iota") return { kind: "iota", dtype: node.dtype, dims, view: identityView(dims) };

@@ -82,7 +82,7 @@ class Run {
   ) {
     for (const s of plan.scalars) {
       const raw =
-        s.kind === "slot" ? bindings.scalars[s.slot]! : s.op.scalar!(...s.sources.map((i) => this.scalars[i]!));
+        s.kind === "constant" ? s.value : s.kind === "slot" ? bindings.scalars[s.slot]! : s.op.scalar!(...s.sources.map((i) => this.scalars[i]!));
       this.scalars.push(roundTo(s.dtype, raw));
     }
   }
