@@ -7,7 +7,9 @@ export function computeScalars(sources: readonly ScalarSource[], slots: Float64A
     const source = sources[i]!;
     if (source.kind === "constant") {
       out[i] = roundTo(source.dtype, source.value);
-    } else if (source.kind === "slot") {
+      continue;
+    }
+    if (source.kind === "slot") {
       out[i] = roundTo(source.dtype, slots[source.slot]!);
       continue;
     }
