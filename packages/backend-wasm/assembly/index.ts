@@ -5,7 +5,8 @@ import * as at from "./layout";
 import * as ids from "./ids";
 import { runKernel } from "./kernel-table";
 import { runLoop } from "./loop-table";
-import { matmulPackB, matmulSimple, matmulThin, matmulTiles } from "./matmul";
+import { matmulNarrow, matmulPackB, matmulTiles } from "./matmul";
+import { matmulSimple, matmulThin } from "./matmul-thin";
 
 /** Polls before sleeping: some 30 microseconds. */
 const SPINS = 20000;
@@ -22,6 +23,8 @@ function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: us
       return matmulThin(args, chunk, chunks, scratch);
     case ids.MATMUL_SIMPLE:
       return matmulSimple(args, chunk, chunks, scratch);
+    case ids.MATMUL_NARROW:
+      return matmulNarrow(args, chunk, chunks, scratch);
     case ids.COPY_PROBE:
       return copyProbe(args, chunk);
     default:

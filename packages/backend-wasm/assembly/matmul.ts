@@ -1,4 +1,208 @@
-export function matmulSimple(args: usize, chunk: i32, chunks: i32, scratch: usize): void {}
-export function matmulPackB(args: usize, chunk: i32, chunks: i32, scratch: usize): void {}
-export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize): void {}
-export function matmulThin(args: usize, chunk: i32, chunks: i32, scratch: usize): void {}
+// Products of matrices. Argument words are written by src/kernels/matmul.ts; strides count elements, sizes are ints.
+//
+//   MATMUL_PACK_B   0 b  1 dst  2 K  3 N  4 stride of k  5 stride of n  6 dtype  7 depth of a block
+//   MATMUL_TILES, MATMUL_THIN, MATMUL_SIMPLE
+//      0 a  1 b  2 c  3 M  4 N  5 K  6 row stride of a  7 k stride of a  8 k stride of b  9 column stride of b
+//     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
+//     15 flags  16 row stride of c  17 column stride of c  18 matrices  19 batch axes
+//     20.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c
+//   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
+import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
+import { packColumns, packedSize, packRows } from "./matmul-pack";
+import { tileDirect, tilePacked } from "./matmul-tile";
+
+const BF16 = 5;
+
+/** `b` is what MATMUL_PACK_B made, not the matrix. */
+const PREPACKED = 1;
+/** The rows of `a` (f32) are read where they are. */
+const DIRECT = 2;
+
+// @ts-ignore: decorator
+@inline
+export function word(args: usize, index: i32): i32 {
+  return load<i32>(args + (<usize>index << 2));
+}
+
+/** First part of an even cut of `total` into `chunks`. */
+// @ts-ignore: decorator
+@inline
+export function cut(total: i32, chunk: i32, chunks: i32): i32 {
+  return <i32>((<i64>total * chunk) / chunks);
+}
+
+/** Packs a whole matrix: for each block of k all panels of 8 columns. A chunk does some of the panels. */
+export function matmulPackB(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const depth = word(args, 2);
+  const columns = word(args, 3);
+  const stepStride = word(args, 4);
+  const columnStride = word(args, 5);
+  const dtype = word(args, 6);
+  const block = word(args, 7);
+  const size = packedSize(dtype);
+  const panels = (columns + 7) >> 3;
+  const first = cut(panels, chunk, chunks) * 8;
+  const last = min(columns, cut(panels, chunk + 1, chunks) * 8);
+  if (first >= last) return;
+  let dst = load<usize>(args, 4);
+  for (let k = 0; k < depth; k += block) {
+    const kc = min(block, depth - k);
+    const from = load<usize>(args) + <usize>(k * stepStride + first * columnStride) * size;
+    packColumns(dtype, from, columnStride, stepStride, last - first, kc, dst + (<usize>(first * kc) << 2));
+    dst += <usize>(panels * 8 * kc) << 2;
+  }
+}
+
+/** Byte offsets of matrix `index` in its operands, by its place in the batch axes. */
+let batchA: usize = 0;
+let batchB: usize = 0;
+let batchC: usize = 0;
+
+export function locateBatch(args: usize, index: i32, sizeA: usize, sizeB: usize, sizeC: usize): void {
+  batchA = 0;
+  batchB = 0;
+  batchC = 0;
+  for (let axis = word(args, 19) - 1; axis >= 0; axis--) {
+    const at = args + (<usize>(20 + 4 * axis) << 2);
+    const size = load<i32>(at);
+    const i = index % size;
+    index /= size;
+    batchA += <usize>(i * load<i32>(at, 4)) * sizeA;
+    batchB += <usize>(i * load<i32>(at, 8)) * sizeB;
+    batchC += <usize>(i * load<i32>(at, 12)) * sizeC;
+  }
+}
+
+export function offsetA(): usize {
+  return batchA;
+}
+export function offsetB(): usize {
+  return batchB;
+}
+export function offsetC(): usize {
+  return batchC;
+}
+
+/** Tiles of f32 products. The unit of work is one block of rows by one block of columns of one matrix. */
+export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const M = word(args, 3);
+  const N = word(args, 4);
+  const rowBlock = word(args, 12);
+  const columnBlock = word(args, 13);
+  const rowBlocks = (M + rowBlock - 1) / rowBlock;
+  const columnBlocks = (N + columnBlock - 1) / columnBlock;
+  const perMatrix = rowBlocks * columnBlocks;
+  const units = word(args, 18) * perMatrix;
+  const sizeA = packedSize(word(args, 10));
+  const sizeB = word(args, 15) & PREPACKED ? <usize>4 : packedSize(word(args, 11));
+  const last = cut(units, chunk + 1, chunks);
+  for (let unit = cut(units, chunk, chunks); unit < last; unit++) {
+    const within = unit % perMatrix;
+    locateBatch(args, unit / perMatrix, sizeA, sizeB, 4);
+    const row = (within / columnBlocks) * rowBlock;
+    const column = (within % columnBlocks) * columnBlock;
+    const rows = min(rowBlock, M - row);
+    const columns = min(columnBlock, N - column);
+    block(
+      args,
+      load<usize>(args) + batchA + <usize>(row * word(args, 6)) * sizeA,
+      load<usize>(args, 4) + batchB,
+      load<usize>(args, 8) + batchC + (<usize>(row * word(args, 16) + column * word(args, 17)) << 2),
+      rows,
+      columns,
+      column,
+      scratch,
+    );
+  }
+}
+
+/** One block of the product over the whole depth. */
+function block(args: usize, a: usize, b: usize, c: usize, rows: i32, columns: i32, column: i32, scratch: usize): void {
+  const N = word(args, 4);
+  const K = word(args, 5);
+  const rowA = word(args, 6);
+  const stepA = word(args, 7);
+  const stepB = word(args, 8);
+  const columnB = word(args, 9);
+  const dtypeA = word(args, 10);
+  const dtypeB = word(args, 11);
+  const depth = word(args, 14);
+  const flags = word(args, 15);
+  const rowC = <usize>word(args, 16) << 2;
+  const columnC = <usize>word(args, 17) << 2;
+  const prepacked = (flags & PREPACKED) != 0;
+  const direct = (flags & DIRECT) != 0;
+  const sizeA = packedSize(dtypeA);
+  const sizeB = packedSize(dtypeB);
+  const spill = scratch;
+  const packedA = scratch + 128;
+  const packedB = direct ? packedA : packedA + (<usize>(((rows + 3) & ~3) * depth) << 2);
+  const padded = (N + 7) & ~7;
+  for (let k = 0; k < K; k += depth) {
+    const kc = min(depth, K - k);
+    const fromA = a + <usize>(k * stepA) * sizeA;
+    if (!direct) packRows(dtypeA, fromA, rowA, stepA, rows, kc, packedA);
+    let panels = packedB;
+    if (prepacked) {
+      panels = b + (<usize>(k * padded + column * kc) << 2);
+    } else {
+      packColumns(dtypeB, b + <usize>(k * stepB + column * columnB) * sizeB, columnB, stepB, columns, kc, packedB);
+    }
+    if (direct) sweepDirect(kc, fromA, <usize>rowA << 2, <usize>stepA << 2, panels, c, rowC, columnC, rows, columns, k > 0, spill);
+    else sweepPacked(kc, packedA, panels, c, rowC, columnC, rows, columns, k > 0, spill);
+  }
+}
+
+/** All tiles of a block: a panel of b stays in the first cache while the rows pass by. */
+function sweepPacked(
+  kc: i32, a: usize, b: usize, c: usize, rowC: usize, columnC: usize, rows: i32, columns: i32, accumulate: bool, spill: usize,
+): void {
+  const panelA = <usize>kc << 4;
+  const panelB = <usize>kc << 5;
+  for (let j = 0; j < columns; j += 8, b += panelB, c += 8 * columnC) {
+    let atA = a;
+    let atC = c;
+    for (let i = 0; i < rows; i += 4, atA += panelA, atC += 4 * rowC) {
+      tilePacked(kc, atA, b, atC, rowC, columnC, rows - i, columns - j, accumulate, spill);
+    }
+  }
+}
+
+/** The same for few columns: four rows stay in the first cache while the panels of b pass by. */
+function sweepDirect(
+  kc: i32, a: usize, rowA: usize, stepA: usize, b: usize, c: usize, rowC: usize, columnC: usize, rows: i32, columns: i32,
+  accumulate: bool, spill: usize,
+): void {
+  const panelB = <usize>kc << 5;
+  for (let i = 0; i < rows; i += 4, a += 4 * rowA, c += 4 * rowC) {
+    const left = rows - i;
+    const a1 = left > 1 ? a + rowA : a;
+    const a2 = left > 2 ? a1 + rowA : a1;
+    const a3 = left > 3 ? a2 + rowA : a2;
+    let atB = b;
+    let atC = c;
+    for (let j = 0; j < columns; j += 8, atB += panelB, atC += 8 * columnC) {
+      tileDirect(kc, a, a1, a2, a3, stepA, atB, atC, rowC, columnC, left, columns - j, accumulate, spill);
+    }
+  }
+}
+
+/** Rounds an f32 result to a half type. */
+export function matmulNarrow(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const size = word(args, 2);
+  const isBf16 = word(args, 3) == BF16;
+  let i = cut(size, chunk, chunks);
+  const last = cut(size, chunk + 1, chunks);
+  const src = load<usize>(args);
+  const dst = load<usize>(args, 4);
+  for (; i + 4 <= last; i += 4) {
+    const value = v128.load(src + (<usize>i << 2));
+    const bits = isBf16 ? f32x4ToBf16(value) : f32x4ToF16(value);
+    // the values fit 16 bits, so unsigned saturation keeps them
+    v128.store64_lane(dst + (<usize>i << 1), i16x8.narrow_i32x4_u(bits, bits), 0);
+  }
+  for (; i < last; i++) {
+    const value = load<f32>(src + (<usize>i << 2));
+    store<u16>(dst + (<usize>i << 1), isBf16 ? f32ToBf16(value) : f32ToF16(value));
+  }
+}

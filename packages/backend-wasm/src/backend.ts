@@ -7,11 +7,14 @@ import {
   type Executable,
   type Graph,
   type HostArray,
+  schedule,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
+import { emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import { Machine } from "./machine.js";
 import { Profile, type ProfileRow } from "./profile.js";
+import { target } from "./target.js";
 import { canBlock, defaultThreads } from "./threads.js";
 
 const LARGEST_MEMORY = 2 ** 32;
@@ -106,7 +109,7 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   prepare(graph: Graph): Executable {
-    const plan = new Plan(this.machine, graph, this.timing);
+    const plan = new Plan(this.machine, schedule(graph, target), emitGroup, this.timing);
     const run = plan.run.bind(plan);
     plan.run = (bindings) => {
       run(bindings);

@@ -41,8 +41,10 @@ export function unshare(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>
       continue;
     }
     for (let left = number(); left > 0; left--) {
-      at += number(); // module
-      at += number(); // field
+      for (let name = 0; name < 2; name++) {
+        const length = number(); // of the module's name, then of the field's
+        at += length;
+      }
       if (out[at++] === MEMORY_IMPORT) {
         out[at] = out[at]! & ~SHARED_FLAG;
         return out;

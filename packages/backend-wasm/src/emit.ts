@@ -41,6 +41,8 @@ export interface EmitContext {
    * overwrites it. Several calls in one emit give distinct blocks.
    */
   workspace(bytes: number): Fixup;
+  /** An address some bytes further on. */
+  offset(address: Fixup, bytes: number): Fixup;
   /** Asks that every thread's scratch has at least `bytes` (at least 1 MiB is always there). */
   scratch(bytes: number): void;
 }

@@ -4,20 +4,17 @@ import {
   DeviceError,
   type DType,
   type Executable,
-  type Graph,
+  explainSchedule,
+  type Group,
   type HostArray,
   type Schedule,
-  schedule,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
-import { emitLoop } from "./emit-loop.js";
-import { explainSchedule } from "./explain.js";
-import { kernels } from "./kernels/table.js";
+import type { EmitContext } from "./emit.js";
 import type { Machine } from "./machine.js";
 import { type Patches, type PlanBlock, PlanBuilder } from "./plan-builder.js";
 import type { Profile } from "./profile.js";
 import { computeScalars, writeScalars } from "./scalars.js";
-import { target } from "./target.js";
 
 const ALIGN = 64;
 const NO_ARENA = -1;
@@ -25,34 +22,31 @@ const NO_ARENA = -1;
 /** A plan in Wasm memory: one block of commands, argument words and scalars, whose addresses are patched when they move. */
 export class Plan implements Executable {
   readonly peakBytes: number;
-  private readonly schedule: Schedule;
   private readonly block: PlanBlock;
   private readonly at: number;
   private readonly scalarDtypes: readonly DType[];
   private readonly scalarValues: Float64Array;
-  private readonly leafAt: Float64Array;
-  private readonly rootAt: Float64Array;
+  /** Addresses that the block has now, by slot. */
+  private readonly leafAt: number[] = [];
+  private readonly rootAt: number[] = [];
   private arenaMoves = NO_ARENA;
   private disposed = false;
 
   constructor(
     private readonly machine: Machine,
-    graph: Graph,
+    private readonly schedule: Schedule,
+    emit: (group: Group, context: EmitContext) => void,
     private readonly profile: Profile | null,
   ) {
-    this.schedule = schedule(graph, target);
     const builder = new PlanBuilder(this.schedule);
     for (const group of this.schedule.groups) {
       builder.nextGroup();
-      if (group.kind === "loop") emitLoop(group, builder);
-      else (kernels[group.op.name] ?? bug(`wasm has no kernel for ${group.op.name}`)).emit(group, builder);
+      emit(group, builder);
     }
     this.block = builder.finish();
     this.peakBytes = this.block.arenaBytes;
     this.scalarDtypes = this.schedule.scalars.map((s) => s.dtype);
     this.scalarValues = new Float64Array(this.scalarDtypes.length);
-    this.leafAt = new Float64Array(graph.leaves.length).fill(-1);
-    this.rootAt = new Float64Array(graph.roots.length).fill(-1);
     machine.ensureScratch(this.block.scratchBytes);
     const { words } = this.block;
     this.at = machine.heap.allocate(words.length * 4, "evaluate");

@@ -100,6 +100,11 @@ export class PlanBuilder implements EmitContext {
     return asFixup(new Address({ kind: "workspace" }, at));
   }
 
+  offset(address: Fixup, bytes: number): Fixup {
+    const { base, offset } = address as unknown as Address;
+    return asFixup(new Address(base, offset + bytes));
+  }
+
   scratch(bytes: number): void {
     this.scratchBytes = Math.max(this.scratchBytes, bytes);
   }

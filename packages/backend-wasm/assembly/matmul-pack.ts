@@ -1,0 +1,116 @@
+// Packing: the operands of a product are copied into panels that the tile kernels read in order, from any strides and
+// from f32, f16 or bf16. The element type is told by a marker: f32, u16 for f16, i16 for bf16.
+import { bf16ToF32, f16ToF32, loadBf16x4, loadF16x4 } from "./half";
+
+// @ts-ignore: decorator
+@inline
+export function load1<T>(at: usize): f32 {
+  if (isFloat<T>()) return load<f32>(at);
+  else if (isSigned<T>()) return bf16ToF32(<u32>load<u16>(at));
+  else return f16ToF32(<u32>load<u16>(at));
+}
+
+// @ts-ignore: decorator
+@inline
+export function load4<T>(at: usize): v128 {
+  if (isFloat<T>()) return v128.load(at);
+  else if (isSigned<T>()) return loadBf16x4(at);
+  else return loadF16x4(at);
+}
+
+/**
+ * Packs 4 lanes over `depth` steps: dst[k * dstStep + lane] = src[lane * laneStride + k * stepStride] (strides in
+ * elements, `dstStep` in bytes). Lanes from `valid` on are 0.
+ */
+// @ts-ignore: decorator
+@inline
+function pack4<T>(src: usize, laneStride: i32, stepStride: i32, depth: i32, valid: i32, dst: usize, dstStep: usize): void {
+  const lane = <usize>laneStride * sizeof<T>();
+  const step = <usize>stepStride * sizeof<T>();
+  let k = 0;
+  if (valid >= 4) {
+    if (laneStride == 1) {
+      for (; k < depth; k++, src += step, dst += dstStep) v128.store(dst, load4<T>(src));
+      return;
+    }
+    if (stepStride == 1) {
+      for (; k + 4 <= depth; k += 4, src += 4 * sizeof<T>(), dst += 4 * dstStep) {
+        const r0 = load4<T>(src);
+        const r1 = load4<T>(src + lane);
+        const r2 = load4<T>(src + 2 * lane);
+        const r3 = load4<T>(src + 3 * lane);
+        const low01 = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5);
+        const high01 = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
+        const low23 = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5);
+        const high23 = v128.shuffle<i32>(r2, r3, 2, 6, 3, 7);
+        v128.store(dst, v128.shuffle<i64>(low01, low23, 0, 2));
+        v128.store(dst + dstStep, v128.shuffle<i64>(low01, low23, 1, 3));
+        v128.store(dst + 2 * dstStep, v128.shuffle<i64>(high01, high23, 0, 2));
+        v128.store(dst + 3 * dstStep, v128.shuffle<i64>(high01, high23, 1, 3));
+      }
+    }
+    for (; k < depth; k++, src += step, dst += dstStep) {
+      store<f32>(dst, load1<T>(src));
+      store<f32>(dst, load1<T>(src + lane), 4);
+      store<f32>(dst, load1<T>(src + 2 * lane), 8);
+      store<f32>(dst, load1<T>(src + 3 * lane), 12);
+    }
+    return;
+  }
+  for (; k < depth; k++, src += step, dst += dstStep) {
+    store<f32>(dst, valid > 0 ? load1<T>(src) : 0);
+    store<f32>(dst, valid > 1 ? load1<T>(src + lane) : 0, 4);
+    store<f32>(dst, valid > 2 ? load1<T>(src + 2 * lane) : 0, 8);
+    store<f32>(dst, 0, 12);
+  }
+}
+
+/** Panels of 4 rows: each holds `depth` groups of 4, one after the other. */
+function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize): void {
+  for (let row = 0; row < rows; row += 4, dst += 16 * depth) {
+    const from = src + <usize>(row * rowStride) * sizeof<T>();
+    pack4<T>(from, rowStride, stepStride, depth, rows - row, dst, 16);
+  }
+}
+
+/** Panels of 8 columns: each holds `depth` groups of 8, one after the other. */
+function packColumnsOf<T>(src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize): void {
+  for (let column = 0; column < columns; column += 8, dst += 32 * depth) {
+    const from = src + <usize>(column * columnStride) * sizeof<T>();
+    const valid = columns - column;
+    if (columnStride == 1 && valid >= 8) {
+      const step = <usize>stepStride * sizeof<T>();
+      let at = from;
+      let to = dst;
+      for (let k = 0; k < depth; k++, at += step, to += 32) {
+        v128.store(to, load4<T>(at));
+        v128.store(to, load4<T>(at + 4 * sizeof<T>()), 16);
+      }
+      continue;
+    }
+    pack4<T>(from, columnStride, stepStride, depth, valid, dst, 32);
+    pack4<T>(from + <usize>(4 * columnStride) * sizeof<T>(), columnStride, stepStride, depth, valid - 4, dst + 16, 32);
+  }
+}
+
+const BF16 = 5;
+const F16 = 6;
+
+export function packRows(dtype: i32, src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize): void {
+  if (dtype == F16) packRowsOf<u16>(src, rowStride, stepStride, rows, depth, dst);
+  else if (dtype == BF16) packRowsOf<i16>(src, rowStride, stepStride, rows, depth, dst);
+  else packRowsOf<f32>(src, rowStride, stepStride, rows, depth, dst);
+}
+
+export function packColumns(dtype: i32, src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize): void {
+  if (dtype == F16) packColumnsOf<u16>(src, columnStride, stepStride, columns, depth, dst);
+  else if (dtype == BF16) packColumnsOf<i16>(src, columnStride, stepStride, columns, depth, dst);
+  else packColumnsOf<f32>(src, columnStride, stepStride, columns, depth, dst);
+}
+
+/** Bytes of an element that the packed kernels read: 4 for f32, 2 for the half types. */
+// @ts-ignore: decorator
+@inline
+export function packedSize(dtype: i32): usize {
+  return dtype == F16 || dtype == BF16 ? 2 : 4;
+}

@@ -1,0 +1,164 @@
+import { type DType, roundTo } from "@lowrank/tensor/backend";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { runKernel, type TestInput } from "../../test/run-kernel.js";
+import { Machine } from "../machine.js";
+import { matmulKernel } from "./matmul.js";
+
+const op = { name: "matmul", kind: "kernel", infer: () => ({ dtype: "f32", dims: [] }) } as const;
+
+let seed = 1;
+const random = (): number => {
+  seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+  return seed / 2 ** 31 - 1;
+};
+const numbers = (count: number, dtype: DType): number[] =>
+  Array.from({ length: count }, () => roundTo(dtype, random()));
+
+let machine: Machine;
+beforeAll(async () => {
+  machine = await Machine.create({ threads: 2, maxMemoryBytes: 2 ** 30 });
+});
+afterAll(() => machine.dispose());
+
+type Layout = "rows" | "columns" | "gaps" | "flipped";
+
+/** A matrix batch in one of the layouts that a view can have. */
+function operand(batch: number[], rows: number, columns: number, layout: Layout, dtype: DType): TestInput {
+  const dims = [...batch, rows, columns];
+  const inner = layout === "gaps" ? [2 * columns + 3, 2] : layout === "columns" ? [1, rows + 1] : [columns, 1];
+  const matrix = layout === "gaps" ? rows * (2 * columns + 3) : layout === "columns" ? columns * (rows + 1) : rows * columns;
+  let step = matrix;
+  const outer = batch.map(() => 0);
+  for (let axis = batch.length - 1; axis >= 0; axis--) {
+    outer[axis] = step;
+    step *= batch[axis]!;
+  }
+  const all = numbers(Math.max(1, step), dtype);
+  if (layout === "flipped") {
+    // the rows backwards: negative stride
+    const strides = [...outer, -columns, 1];
+    return { dtype, numbers: all, dims, strides, offset: Math.max(0, rows - 1) * columns };
+  }
+  return { dtype, numbers: all, dims, strides: [...outer, ...inner] };
+}
+
+const at = (x: TestInput, index: number[]): number =>
+  x.numbers[index.reduce((sum, i, axis) => sum + i * x.strides![axis]!, x.offset ?? 0)]!;
+
+function naive(a: TestInput, b: TestInput): Float64Array {
+  const rank = a.dims.length;
+  const [M, K, N] = [a.dims[rank - 2]!, a.dims[rank - 1]!, b.dims[rank - 1]!];
+  const batch = a.dims.slice(0, -2);
+  const count = batch.reduce((x, y) => x * y, 1);
+  const out = new Float64Array(count * M * N);
+  for (let n = 0; n < count; n++) {
+    const where: number[] = [];
+    let rest = n;
+    for (let axis = batch.length - 1; axis >= 0; axis--) {
+      where.unshift(rest % batch[axis]!);
+      rest = Math.floor(rest / batch[axis]!);
+    }
+    for (let i = 0; i < M; i++)
+      for (let j = 0; j < N; j++) {
+        let sum = 0;
+        for (let k = 0; k < K; k++) sum += at(a, [...where, i, k]) * at(b, [...where, k, j]);
+        out[(n * M + i) * N + j] = sum;
+      }
+  }
+  return out;
+}
+
+function check(a: TestInput, b: TestInput, dtype: DType, what: string): void {
+  const rank = a.dims.length;
+  const K = a.dims[rank - 1]!;
+  const dims = [...a.dims.slice(0, -1), b.dims[rank - 1]!];
+  const run = runKernel(machine, matmulKernel, op, null, [a, b], [{ dtype, dims }]);
+  const got = run.results[0]!;
+  const want = naive(a, b);
+  run.dispose();
+  expect(got.length).toBe(want.length);
+  const last = dtype === "f64" ? 2 ** -52 : dtype === "f32" ? 2 ** -23 : dtype === "f16" ? 2 ** -10 : 2 ** -7;
+  // sums of K products of numbers up to 1, each step rounded in f32 (f64)
+  const tolerance = (K + 2) * (dtype === "f64" ? 2 ** -52 : 2 ** -23);
+  for (let i = 0; i < want.length; i++) {
+    const error = Math.abs(got[i]! - want[i]!);
+    if (!(error <= tolerance + last * Math.abs(want[i]!))) {
+      throw new Error(`${what}: element ${i} of [${dims}]: got ${got[i]}, want ${want[i]}`);
+    }
+  }
+}
+
+const SHAPES: [number, number, number][] = [
+  [1, 1, 1], [1, 7, 5], [5, 7, 1], [1, 300, 67], [2, 3, 2], [3, 129, 70], [4, 8, 8], [5, 9, 13], [7, 1, 9],
+  [31, 64, 33], [40, 40, 40], [33, 600, 8], [8, 600, 200], [200, 5, 190], [129, 257, 65], [150, 700, 43], [257, 64, 300],
+]; // biome-ignore format: M, K, N
+
+describe("matmul on wasm agrees with plain loops", () => {
+  const layouts: Layout[] = ["rows", "columns", "gaps", "flipped"];
+  for (const [M, K, N] of SHAPES) {
+    test(`[${M}, ${K}] by [${K}, ${N}] in every layout`, () => {
+      for (const la of layouts)
+        for (const lb of layouts)
+          check(operand([], M, K, la, "f32"), operand([], K, N, lb, "f32"), "f32", `${la} by ${lb}`);
+    });
+  }
+
+  test("half operands are widened while packing, and half results are rounded", () => {
+    for (const [M, K, N] of [[1, 40, 33], [3, 65, 40], [140, 70, 50], [40, 300, 9]] as const)
+      for (const layout of ["rows", "columns", "gaps"] as const)
+        for (const half of ["f16", "bf16"] as const) {
+          check(operand([], M, K, layout, half), operand([], K, N, layout, "f32"), "f32", `${half} by f32`);
+          check(operand([], M, K, "rows", "f32"), operand([], K, N, layout, half), "f32", `f32 by ${half}`);
+          check(operand([], M, K, layout, half), operand([], K, N, layout, half), half, `${half} by ${half}`);
+        }
+  });
+
+  test("batches with strides, shared operands and more than one batch axis", () => {
+    for (const [M, K, N] of [[1, 20, 30], [5, 9, 13], [130, 40, 50], [6, 300, 4]] as const)
+      for (const layout of ["rows", "columns"] as const) {
+        const a = operand([3, 2], M, K, layout, "f32");
+        const b = operand([3, 2], K, N, layout, "f32");
+        const shared = operand([], K, N, layout, "f32");
+        const stretch = (x: TestInput): TestInput => ({ ...x, dims: [3, 2, ...x.dims], strides: [0, 0, ...x.strides!] });
+        const grouped = { ...b, strides: [b.strides![0]!, 0, ...b.strides!.slice(2)] };
+        const swapped = { ...a, dims: [2, 3, M, K], strides: [a.strides![1]!, a.strides![0]!, ...a.strides!.slice(2)] };
+        const swappedB = { ...b, dims: [2, 3, K, N], strides: [b.strides![1]!, b.strides![0]!, ...b.strides!.slice(2)] };
+        check(a, b, "f32", `batch ${layout}`);
+        check(a, stretch(shared), "f32", `shared b ${layout}`);
+        check(stretch(operand([], M, K, layout, "f32")), b, "f32", `shared a ${layout}`);
+        check(a, grouped, "f32", `grouped ${layout}`);
+        check(swapped, swappedB, "f32", `swapped ${layout}`);
+      }
+  });
+
+  test("f64", () => {
+    check(operand([], 9, 33, "columns", "f64"), operand([], 33, 17, "gaps", "f64"), "f64", "f64");
+    check(operand([2], 9, 33, "rows", "f64"), operand([2], 33, 17, "flipped", "f64"), "f64", "f64 batch");
+  });
+
+  test("an inner size of 0 gives zeros, an empty result nothing", () => {
+    for (const dtype of ["f32", "f16", "f64"] as const) {
+      const run = runKernel(machine, matmulKernel, op, null, [operand([], 3, 0, "rows", dtype), operand([], 0, 5, "rows", dtype)], [{ dtype, dims: [3, 5] }]);
+      expect(Array.from(run.results[0]!)).toEqual(new Array(15).fill(0));
+      run.dispose();
+    }
+    check(operand([], 0, 4, "rows", "f32"), operand([], 4, 5, "rows", "f32"), "f32", "no rows");
+    check(operand([0], 3, 4, "rows", "f32"), operand([0], 4, 5, "rows", "f32"), "f32", "no matrices");
+  });
+});
+
+test("results do not depend on the number of threads", async () => {
+  const one = await Machine.create({ threads: 1, maxMemoryBytes: 2 ** 28 });
+  while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 5));
+  for (const [M, K, N] of [[300, 300, 300], [700, 500, 8], [1, 900, 3000]] as const) {
+    const a = operand([], M, K, "rows", "f32");
+    const b = operand([], K, N, "columns", "f32");
+    const outputs = [machine, one].map((m) => {
+      const run = runKernel(m, matmulKernel, op, null, [a, b], [{ dtype: "f32", dims: [M, N] }]);
+      run.dispose();
+      return run.raw[0]!;
+    });
+    expect(outputs[0]).toEqual(outputs[1]);
+  }
+  one.dispose();
+});

@@ -1,0 +1,248 @@
+import { type DType, dtypeBytes, type KernelGroup, type Operand } from "@lowrank/tensor/backend";
+import {
+  MATMUL_NARROW,
+  MATMUL_PACK_B,
+  MATMUL_SIMPLE,
+  MATMUL_THIN,
+  MATMUL_TILES,
+} from "../../assembly/ids.js";
+import { type ArgWord, DTYPE_IDS, chunksOf, type EmitContext, type Fixup, type Kernel, operandAt } from "../emit.js";
+
+// Flags of assembly/matmul.ts.
+const PREPACKED = 1;
+const DIRECT = 2;
+
+/** Depth of a packed block: a panel of 8 columns is 8 KiB and stays in the first cache. */
+const DEPTH = 256;
+/** Widest product whose left operand is not packed: packing would cost as much as multiplying. */
+const DIRECT_COLUMNS = 32;
+/** Multiply-adds worth waking a thread for, some 40 µs. */
+const CHUNK_WORK = 1 << 20;
+/** Most bytes of the right operand packed at once. */
+const PACKED_BYTES = 64 << 20;
+/** Bytes that a tile spills at its edges, at the start of the scratch. */
+const SPILL_BYTES = 128;
+
+/** One product C = A B of a batch, with strides in elements. */
+interface Product {
+  M: number;
+  N: number;
+  K: number;
+  a: Fixup;
+  b: Fixup;
+  c: Fixup;
+  rowA: number;
+  stepA: number;
+  stepB: number;
+  columnB: number;
+  rowC: number;
+  columnC: number;
+  dtypeA: DType;
+  dtypeB: DType;
+  batch: readonly BatchAxis[];
+}
+
+interface BatchAxis {
+  size: number;
+  a: number;
+  b: number;
+  c: number;
+}
+
+const matrices = (p: Product): number => p.batch.reduce((count, axis) => count * axis.size, 1);
+const ceilTo = (value: number, step: number): number => Math.ceil(value / step) * step;
+
+/** Products of matrices: packed tiles, rows read in place where the result is narrow, and dot products for one row. */
+export const matmulKernel: Kernel = {
+  layout: () => "any",
+  widens: () => true,
+  emit(group, ctx) {
+    const out = group.outputs[0]!;
+    if (out.size === 0) return;
+    const half = out.dtype === "f16" || out.dtype === "bf16";
+    const size = dtypeBytes(out.dtype);
+    const inF32 = half ? ctx.workspace(out.size * 4) : ctx.pointer(out);
+    const product = describe(group, ctx, inF32);
+    if (product.K === 0 || out.dtype === "f64") {
+      emitSimple({ ...product, c: ctx.pointer(out) }, size, ctx);
+      return;
+    }
+    emitF32(product, ctx);
+    if (half) {
+      const args = [inF32, ctx.pointer(out), out.size, DTYPE_IDS[out.dtype]];
+      ctx.command(MATMUL_NARROW, args, chunksOf(out.size, 1 << 16));
+    }
+  },
+};
+
+function describe(group: KernelGroup, ctx: EmitContext, c: Fixup): Product {
+  const a = operandAt(group, 0);
+  const b = operandAt(group, 1);
+  const rank = a.dims.length;
+  const [M, K, N] = [a.dims[rank - 2]!, a.dims[rank - 1]!, b.dims[rank - 1]!];
+  return {
+    M,
+    N,
+    K,
+    a: ctx.pointer(a),
+    b: ctx.pointer(b),
+    c,
+    rowA: a.strides[rank - 2]!,
+    stepA: a.strides[rank - 1]!,
+    stepB: b.strides[rank - 2]!,
+    columnB: b.strides[rank - 1]!,
+    rowC: N,
+    columnC: 1,
+    dtypeA: a.dtype,
+    dtypeB: b.dtype,
+    batch: mergeBatch(a, b, M * N),
+  };
+}
+
+/** The batch axes, neighbours merged where both operands allow it. */
+function mergeBatch(a: Operand, b: Operand, matrixSize: number): BatchAxis[] {
+  const merged: BatchAxis[] = [];
+  let c = matrixSize;
+  for (let axis = a.dims.length - 3; axis >= 0; axis--) {
+    const size = a.dims[axis]!;
+    const [strideA, strideB] = [a.strides[axis]!, b.strides[axis]!];
+    const inner = merged[0];
+    if (size !== 1) {
+      if (inner && strideA === inner.a * inner.size && strideB === inner.b * inner.size) inner.size *= size;
+      else merged.unshift({ size, a: strideA, b: strideB, c });
+    }
+    c *= size;
+  }
+  return merged;
+}
+
+/** A batch whose matrices lie below each other and share B is one tall matrix. */
+function foldBatch(p: Product): Product {
+  if (p.batch.length !== 1 || p.columnC !== 1) return p;
+  const { size, a, b, c } = p.batch[0]!;
+  if (b !== 0 || c !== p.M * p.rowC || (a !== p.M * p.rowA && p.M !== 1)) return p;
+  return { ...p, M: p.M * size, rowA: p.M === 1 ? a : p.rowA, batch: [] };
+}
+
+/** Cᵀ = Bᵀ Aᵀ. */
+const transposed = (p: Product): Product => ({
+  M: p.N,
+  N: p.M,
+  K: p.K,
+  a: p.b,
+  b: p.a,
+  c: p.c,
+  rowA: p.columnB,
+  stepA: p.stepB,
+  stepB: p.stepA,
+  columnB: p.rowA,
+  rowC: p.columnC,
+  columnC: p.rowC,
+  dtypeA: p.dtypeB,
+  dtypeB: p.dtypeA,
+  batch: p.batch.map(({ size, a, b, c }) => ({ size, a: b, b: a, c })),
+});
+
+interface Blocking {
+  rows: number;
+  columns: number;
+  depth: number;
+  flags: number;
+}
+
+function words(p: Product, { rows, columns, depth, flags }: Blocking): ArgWord[] {
+  return [
+    p.a, p.b, p.c, p.M, p.N, p.K, p.rowA, p.stepA, p.stepB, p.columnB,
+    DTYPE_IDS[p.dtypeA], DTYPE_IDS[p.dtypeB], rows, columns, depth, flags, p.rowC, p.columnC,
+    matrices(p), p.batch.length, ...p.batch.flatMap(({ size, a, b, c }) => [size, a, b, c]),
+  ]; // biome-ignore format: in the order of the words
+}
+
+function emitSimple(p: Product, bytes: number, ctx: EmitContext): void {
+  const rows = matrices(p) * p.M;
+  const chunks = chunksOf(rows * p.N * Math.max(1, p.K), CHUNK_WORK / 4, Math.min(64, rows));
+  ctx.command(MATMUL_SIMPLE, words(p, { rows: 0, columns: 0, depth: bytes, flags: 0 }), chunks);
+}
+
+function emitF32(given: Product, ctx: EmitContext): void {
+  let p = foldBatch(given);
+  if (p.M === 1 || p.N === 1) {
+    emitThin(p.M === 1 ? p : transposed(p), ctx);
+    return;
+  }
+  // The narrow side goes to the right, where it is packed; the long side is then read once, in place if it is f32.
+  if (p.M < p.N && p.M <= DIRECT_COLUMNS) p = transposed(p);
+  if (p.N <= DIRECT_COLUMNS && p.dtypeA === "f32") emitNarrow(p, ctx);
+  else emitBlocked(p, ctx);
+}
+
+function emitThin(p: Product, ctx: EmitContext): void {
+  // Half a cache's worth of B for a chunk; whole vectors, except in the last.
+  const columns = Math.min(p.N, ceilTo(Math.max(64, (CHUNK_WORK / 8) / p.K), 32));
+  const units = matrices(p) * Math.ceil(p.N / columns);
+  ctx.scratch(p.K * 4);
+  const work = matrices(p) * p.N * p.K;
+  const chunks = Math.min(units, chunksOf(work, CHUNK_WORK / 8));
+  ctx.command(MATMUL_THIN, words(p, { rows: 1, columns, depth: p.K, flags: 0 }), chunks);
+}
+
+/** A block of k: whole if it is not much over the usual depth, else even parts of it. */
+function depthOf(K: number): number {
+  const blocks = Math.max(1, Math.round(K / DEPTH));
+  return ceilTo(K / blocks, 4);
+}
+
+/** Rows of a block, so that a chunk has its due of work and there are enough of them to share. */
+function rowsFor(p: Product, columns: number): number {
+  const due = ceilTo(Math.max(32, CHUNK_WORK / (columns * p.K)), 4);
+  const share = ceilTo(p.M / 8, 4);
+  return Math.min(ceilTo(p.M, 4), Math.max(due, Math.min(192, share)));
+}
+
+function emitNarrow(p: Product, ctx: EmitContext): void {
+  const depth = depthOf(p.K);
+  const rows = rowsFor(p, p.N);
+  ctx.scratch(SPILL_BYTES + depth * ceilTo(p.N, 8) * 4);
+  emitTiles(p, { rows, columns: p.N, depth, flags: DIRECT }, ctx);
+}
+
+function emitBlocked(p: Product, ctx: EmitContext): void {
+  const depth = depthOf(p.K);
+  if (p.M > 128 && p.batch.every((axis) => axis.b === 0)) {
+    const most = Math.max(512, Math.floor(PACKED_BYTES / (p.K * 4)) & ~7);
+    const parts = Math.ceil(p.N / most);
+    const width = ceilTo(p.N / parts, 8);
+    const packed = ctx.workspace(width * p.K * 4);
+    for (let column = 0; column < p.N; column += width) {
+      emitPrepacked(p, column, Math.min(width, p.N - column), depth, packed, ctx);
+    }
+    return;
+  }
+  // Few rows, or a B of its own for each matrix: each block packs what it needs.
+  const rows = Math.min(128, ceilTo(p.M, 4));
+  const share = matrices(p) * Math.ceil(p.M / rows) >= 8 ? 512 : Math.max(64, ceilTo(p.N / 8, 8));
+  const columns = Math.min(512, share, ceilTo(p.N, 8));
+  ctx.scratch(SPILL_BYTES + (rows + columns) * depth * 4);
+  emitTiles(p, { rows, columns, depth, flags: 0 }, ctx);
+}
+
+function emitPrepacked(p: Product, column: number, N: number, depth: number, packed: Fixup, ctx: EmitContext): void {
+  const b = ctx.offset(p.b, column * p.columnB * dtypeBytes(p.dtypeB));
+  const c = ctx.offset(p.c, column * p.columnC * 4);
+  const part = { ...p, N, b, c };
+  const panels = Math.ceil(N / 8);
+  ctx.command(
+    MATMUL_PACK_B,
+    [part.b, packed, p.K, N, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], depth],
+    Math.min(panels, chunksOf(p.K * N, 1 << 16)),
+  );
+  const rows = rowsFor(part, N);
+  ctx.scratch(SPILL_BYTES + rows * depth * 4);
+  emitTiles({ ...part, b: packed }, { rows, columns: ceilTo(N, 8), depth, flags: PREPACKED }, ctx);
+}
+
+function emitTiles(p: Product, blocking: Blocking, ctx: EmitContext): void {
+  const units = matrices(p) * Math.ceil(p.M / blocking.rows) * Math.ceil(p.N / blocking.columns);
+  const work = matrices(p) * p.M * p.N * p.K;
+  ctx.command(MATMUL_TILES, words(p, blocking), Math.min(units, chunksOf(work, CHUNK_WORK, 256)));
+}
