@@ -43,7 +43,9 @@ describe("arithmetic", () => {
   });
 
   test("operands that do not broadcast are refused with both shapes", () => {
-    expect(() => add(zeros([2, 3]), zeros([4]))).toThrow(/add: expected shapes that broadcast.*\[2, 3\] and \[4\]/);
+    expect(() => add(zeros([2, 3]), zeros([4]))).toThrow(
+      /add: expected shapes that broadcast.*\[2, 3\] and \[4\]/,
+    );
   });
 
   test("the gradient of a stretched operand is summed to its shape", async () => {

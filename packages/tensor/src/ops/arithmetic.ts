@@ -10,7 +10,13 @@ function binary(
   name: string,
   domain: "number" | "float",
   scalar: (a: number, b: number) => number,
-  gradient: (dy: Tensor, a: Tensor, b: Tensor, y: Tensor, needs: readonly boolean[]) => readonly (Tensor | null)[],
+  gradient: (
+    dy: Tensor,
+    a: Tensor,
+    b: Tensor,
+    y: Tensor,
+    needs: readonly boolean[],
+  ) => readonly (Tensor | null)[],
   check?: OpDef["check"],
 ): OpDef {
   return defineOp(name, {
@@ -26,19 +32,28 @@ function binary(
 }
 
 /** a + b. Integers wrap. */
-export const addOp = /* @__PURE__ */ binary("add", "number", (a, b) => a + b, (dy) => [dy, dy]);
+export const addOp = /* @__PURE__ */ binary(
+  "add",
+  "number",
+  (a, b) => a + b,
+  (dy) => [dy, dy],
+);
 
 /** a − b. Integers wrap. */
-export const subOp = /* @__PURE__ */ binary("sub", "number", (a, b) => a - b, (dy, _a, _b, _y, needs) => [
-  dy,
-  needs[1] ? neg(dy) : null,
-]);
+export const subOp = /* @__PURE__ */ binary(
+  "sub",
+  "number",
+  (a, b) => a - b,
+  (dy, _a, _b, _y, needs) => [dy, needs[1] ? neg(dy) : null],
+);
 
 /** a · b. Integers wrap. */
-export const mulOp = /* @__PURE__ */ binary("mul", "number", (a, b) => a * b, (dy, a, b, _y, needs) => [
-  needs[0] ? mul(dy, b) : null,
-  needs[1] ? mul(dy, a) : null,
-]);
+export const mulOp = /* @__PURE__ */ binary(
+  "mul",
+  "number",
+  (a, b) => a * b,
+  (dy, a, b, _y, needs) => [needs[0] ? mul(dy, b) : null, needs[1] ? mul(dy, a) : null],
+);
 
 /** a / b; integers are divided towards zero, and by zero give 0. */
 export const divOp = /* @__PURE__ */ binary(
@@ -68,7 +83,8 @@ export const powOp = /* @__PURE__ */ binary(
 );
 
 // Equal operands share the gradient equally.
-const larger = (dy: Tensor, a: Tensor, b: Tensor): Tensor => where(gt(a, b), dy, where(eq(a, b), mul(dy, 0.5), 0));
+const larger = (dy: Tensor, a: Tensor, b: Tensor): Tensor =>
+  where(gt(a, b), dy, where(eq(a, b), mul(dy, 0.5), 0));
 
 /** The larger of two; NaN if either is. Where both are equal each gets half of the gradient. */
 export const maximumOp = /* @__PURE__ */ binary(

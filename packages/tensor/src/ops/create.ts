@@ -29,7 +29,8 @@ export const scalarOp = /* @__PURE__ */ defineOp<number>("scalar", {
 export const iotaOp = /* @__PURE__ */ defineOp<{ readonly dims: Dims; readonly dtype: DType }>("iota", {
   kind: "leaf",
   infer: (_inputs, { dims, dtype }) => ({ dims, dtype }),
-  reference: (_inputs, { dims, dtype }) => Float64Array.from({ length: sizeOf(dims) }, (_, i) => roundTo(dtype, i)),
+  reference: (_inputs, { dims, dtype }) =>
+    Float64Array.from({ length: sizeOf(dims) }, (_, i) => roundTo(dtype, i)),
 });
 
 export interface DTypeOption {
@@ -88,7 +89,8 @@ function fromTyped(data: HostArray, options: TensorOptions): Tensor {
   return fromHost(dtype, options.shape ?? [data.length], host);
 }
 
-const cleanBools = (data: HostArray): HostArray => (data.some((x) => x > 1) ? encodeHost("bool", data) : data);
+const cleanBools = (data: HostArray): HostArray =>
+  data.some((x) => x > 1) ? encodeHost("bool", data) : data;
 
 function dtypeOfArray(data: HostArray): DType | undefined {
   if (data instanceof Float32Array) return "f32";
@@ -104,7 +106,11 @@ function dtypeOfArray(data: HostArray): DType | undefined {
 function flatten(data: number | boolean | NestedData, dims: Dims, axis: number, out: number[]): boolean {
   if (!Array.isArray(data)) {
     if (axis !== dims.length) {
-      throw new ShapeError({ where: "tensor", expected: `an array of ${dims[axis]} at depth ${axis}`, got: String(data) });
+      throw new ShapeError({
+        where: "tensor",
+        expected: `an array of ${dims[axis]} at depth ${axis}`,
+        got: String(data),
+      });
     }
     out.push(Number(data));
     return typeof data === "boolean";
@@ -112,7 +118,10 @@ function flatten(data: number | boolean | NestedData, dims: Dims, axis: number, 
   if (axis === dims.length || data.length !== dims[axis]) {
     throw new ShapeError({
       where: "tensor",
-      expected: axis === dims.length ? `numbers at depth ${axis}` : `rows of equal length (${dims[axis]}) at depth ${axis}`,
+      expected:
+        axis === dims.length
+          ? `numbers at depth ${axis}`
+          : `rows of equal length (${dims[axis]}) at depth ${axis}`,
       got: `an array of ${data.length}`,
     });
   }
@@ -137,7 +146,8 @@ export function fromHost(dtype: DType, dims: Dims, host: HostArray): Tensor {
 }
 
 /** A 0-d tensor of one number. Plans do not depend on the number: another value runs the same plan. */
-export const scalar = (value: number, { dtype = "f32" }: DTypeOption = {}): Tensor => scalarLeaf(value, dtype);
+export const scalar = (value: number, { dtype = "f32" }: DTypeOption = {}): Tensor =>
+  scalarLeaf(value, dtype);
 
 /** `value` everywhere. */
 export const full = (dims: Dims, value: number, { dtype = "f32" }: DTypeOption = {}): Tensor =>
@@ -150,10 +160,12 @@ export const zeros = (dims: Dims, options?: DTypeOption): Tensor => full(dims, 0
 export const ones = (dims: Dims, options?: DTypeOption): Tensor => full(dims, 1, options);
 
 /** Zeros in the shape of x, and in its dtype unless another is given. */
-export const zerosLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Tensor => full(x.shape, 0, { dtype });
+export const zerosLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Tensor =>
+  full(x.shape, 0, { dtype });
 
 /** Ones in the shape of x, and in its dtype unless another is given. */
-export const onesLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Tensor => full(x.shape, 1, { dtype });
+export const onesLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Tensor =>
+  full(x.shape, 1, { dtype });
 
 /** The flat row-major index of every element. */
 export function iota(dims: Dims, { dtype = "i32" }: DTypeOption = {}): Tensor {
@@ -184,9 +196,18 @@ export function arange(start: number, stop?: number | null, step = 1, options: D
 }
 
 /** `count` numbers from `start` to `stop`, both included, at equal distances. */
-export function linspace(start: number, stop: number, count: number, { dtype = "f32" }: DTypeOption = {}): Tensor {
+export function linspace(
+  start: number,
+  stop: number,
+  count: number,
+  { dtype = "f32" }: DTypeOption = {},
+): Tensor {
   if (!Number.isInteger(count) || count < 0) {
-    throw new ConfigError({ where: "linspace", expected: "a count that is an integer ≥ 0", got: String(count) });
+    throw new ConfigError({
+      where: "linspace",
+      expected: "a count that is an integer ≥ 0",
+      got: String(count),
+    });
   }
   const index = iota([count], { dtype });
   const inner = add(mul(index, count > 1 ? (stop - start) / (count - 1) : 0), start);

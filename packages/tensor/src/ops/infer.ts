@@ -45,7 +45,11 @@ export function commonDims(name: string, inputs: readonly Aval[]): Dims {
   for (const input of inputs) {
     if (input.dims.length === 0) continue;
     if (dims.length > 0 && !sameDims(dims, input.dims)) {
-      throw new ShapeError({ where: name, expected: `operands of shape ${showDims(dims)}`, got: showDims(input.dims) });
+      throw new ShapeError({
+        where: name,
+        expected: `operands of shape ${showDims(dims)}`,
+        got: showDims(input.dims),
+      });
     }
     dims = input.dims;
   }

@@ -44,17 +44,28 @@ export const notOp = /* @__PURE__ */ defineOp("not", {
 /** a · 2ᵇ in the bits of the dtype; b counts modulo 32. */
 export const shiftLeftOp = /* @__PURE__ */ bits("shiftLeft", "integer", (a, b) => a << b);
 /** The bits of a moved b places (modulo 32) to the right; the sign of i32 is kept. */
-export const shiftRightOp = /* @__PURE__ */ bits("shiftRight", "integer", (a, b) => (a < 0 ? a >> b : a >>> b));
+export const shiftRightOp = /* @__PURE__ */ bits("shiftRight", "integer", (a, b) =>
+  a < 0 ? a >> b : a >>> b,
+);
 
 /** a where the condition holds, else b. The branch not taken gets a zero gradient, also where it is NaN. */
 export const whereOp = /* @__PURE__ */ defineOp("where", {
   kind: "elementwise",
   infer([c, a, b]) {
     if (c!.dtype !== "bool") {
-      throw new DTypeError({ where: "where", expected: "a bool condition", got: c!.dtype, hint: "compare it with 0" });
+      throw new DTypeError({
+        where: "where",
+        expected: "a bool condition",
+        got: c!.dtype,
+        hint: "compare it with 0",
+      });
     }
     if (a!.dtype !== b!.dtype) {
-      throw new DTypeError({ where: "where", expected: `branches of one dtype (${a!.dtype})`, got: b!.dtype });
+      throw new DTypeError({
+        where: "where",
+        expected: `branches of one dtype (${a!.dtype})`,
+        got: b!.dtype,
+      });
     }
     return { dtype: a!.dtype, dims: commonDims("where", [c!, a!, b!]) };
   },
@@ -134,7 +145,8 @@ export const or = (a: TensorLike, b: TensorLike): Tensor => binaryNode(orOp, a, 
 export const xor = (a: TensorLike, b: TensorLike): Tensor => binaryNode(xorOp, a, b, "logic");
 /** Logical not of a bool, all bits turned over of an integer. */
 export function not(x: Tensor): Tensor {
-  if (isFloat(x.dtype)) throw new DTypeError({ where: "not", expected: "a bool or integer tensor", got: x.dtype });
+  if (isFloat(x.dtype))
+    throw new DTypeError({ where: "not", expected: "a bool or integer tensor", got: x.dtype });
   return unaryNode(notOp, x);
 }
 /** Integers with their bits moved to the left (count modulo 32). */
@@ -160,7 +172,8 @@ export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
 }
 
 /** The value in another dtype: see the row for how floats become integers and integers narrower ones. */
-export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : new Tensor(castNode(x.node, dtype)));
+export const cast = (x: Tensor, dtype: DType): Tensor =>
+  x.dtype === dtype ? x : new Tensor(castNode(x.node, dtype));
 
 /** Word 0 of Threefry-2x32-20 of u32 tensors of one shape, or 0-d scalars beside it. */
 export function threefry(k0: Tensor, k1: Tensor, c0: TensorLike, c1: TensorLike): Tensor {

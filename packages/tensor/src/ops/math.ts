@@ -47,7 +47,9 @@ export const truncOp = /* @__PURE__ */ unary("trunc", Math.trunc, flat);
 export const roundOp = /* @__PURE__ */ unary("round", roundHalfEven, flat);
 
 /** √x; NaN below 0. The gradient at 0 is infinite. */
-export const sqrtOp = /* @__PURE__ */ unary("sqrt", Math.sqrt, (dy, _x, y) => mul(dy, div(0.5, y)), { domain: [0.1, 4] });
+export const sqrtOp = /* @__PURE__ */ unary("sqrt", Math.sqrt, (dy, _x, y) => mul(dy, div(0.5, y)), {
+  domain: [0.1, 4],
+});
 /** 1 / √x; infinite at 0, with an infinite gradient. */
 export const rsqrtOp = /* @__PURE__ */ unary(
   "rsqrt",
@@ -56,12 +58,20 @@ export const rsqrtOp = /* @__PURE__ */ unary(
   { domain: [0.1, 4] },
 );
 /** 1 / x. */
-export const reciprocalOp = /* @__PURE__ */ unary("reciprocal", (x) => 1 / x, (dy, _x, y) => neg(mul(dy, mul(y, y))), {
-  domain: [0.2, 4],
-});
+export const reciprocalOp = /* @__PURE__ */ unary(
+  "reciprocal",
+  (x) => 1 / x,
+  (dy, _x, y) => neg(mul(dy, mul(y, y))),
+  {
+    domain: [0.2, 4],
+  },
+);
 
 /** eˣ. */
-export const expOp = /* @__PURE__ */ unary("exp", Math.exp, (dy, _x, y) => mul(dy, y), { domain: [-6, 6], rtol: 1e-6 });
+export const expOp = /* @__PURE__ */ unary("exp", Math.exp, (dy, _x, y) => mul(dy, y), {
+  domain: [-6, 6],
+  rtol: 1e-6,
+});
 /** eˣ − 1, exact for small x. */
 export const expm1Op = /* @__PURE__ */ unary("expm1", Math.expm1, (dy, _x, y) => mul(dy, add(y, 1)), {
   domain: [-4, 4],
@@ -102,12 +112,19 @@ export const asinOp = /* @__PURE__ */ unary("asin", Math.asin, (dy, x) => mul(dy
   rtol: 2e-6,
 });
 /** The angle from 0 to π whose cosine is x. The gradient at ±1 is infinite. */
-export const acosOp = /* @__PURE__ */ unary("acos", Math.acos, (dy, x) => neg(mul(dy, rsqrt(sub(1, mul(x, x))))), {
-  domain: [-0.9, 0.9],
+export const acosOp = /* @__PURE__ */ unary(
+  "acos",
+  Math.acos,
+  (dy, x) => neg(mul(dy, rsqrt(sub(1, mul(x, x))))),
+  {
+    domain: [-0.9, 0.9],
+    rtol: 2e-6,
+  },
+);
+/** The angle from −π/2 to π/2 whose tangent is x. */
+export const atanOp = /* @__PURE__ */ unary("atan", Math.atan, (dy, x) => div(dy, add(mul(x, x), 1)), {
   rtol: 2e-6,
 });
-/** The angle from −π/2 to π/2 whose tangent is x. */
-export const atanOp = /* @__PURE__ */ unary("atan", Math.atan, (dy, x) => div(dy, add(mul(x, x), 1)), { rtol: 2e-6 });
 /** (eˣ − e⁻ˣ) / 2. */
 export const sinhOp = /* @__PURE__ */ unary("sinh", Math.sinh, (dy, x) => mul(dy, cosh(x)), {
   domain: [-4, 4],

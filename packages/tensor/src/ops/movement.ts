@@ -70,7 +70,12 @@ export const permuteOp = /* @__PURE__ */ defineOp<{ readonly axes: readonly numb
   },
   reference([x], { axes }, [out]) {
     const strides = contiguousStrides(x!.dims);
-    return copyView(x!.data, out!.dims, 0, axes.map((a) => strides[a]!));
+    return copyView(
+      x!.data,
+      out!.dims,
+      0,
+      axes.map((a) => strides[a]!),
+    );
   },
 });
 
@@ -121,7 +126,12 @@ export const sliceOp = /* @__PURE__ */ defineOp<SliceArg>("slice", {
   reference([x], { starts, steps, sizes }) {
     const own = contiguousStrides(x!.dims);
     const offset = starts.reduce((sum, s, d) => sum + s * own[d]!, 0);
-    return copyView(x!.data, sizes, offset, own.map((s, d) => s * steps[d]!));
+    return copyView(
+      x!.data,
+      sizes,
+      offset,
+      own.map((s, d) => s * steps[d]!),
+    );
   },
 });
 
@@ -132,7 +142,11 @@ function unslice(dy: Tensor, dims: Dims, { starts, steps, sizes }: SliceArg): Te
   const first = dims.map((_, d) => (steps[d]! < 0 ? starts[d]! + (sizes[d]! - 1) * steps[d]! : starts[d]!));
   const interior = dims.map((_, d) => (sizes[d]! > 1 ? Math.abs(steps[d]!) - 1 : 0));
   const high = dims.map((n, d) => n - first[d]! - sizes[d]! - (sizes[d]! - 1) * interior[d]!);
-  return pad(reversed.length ? flip(dy, reversed) : dy, first.map((low, d) => [low, high[d]!] as const), { interior });
+  return pad(
+    reversed.length ? flip(dy, reversed) : dy,
+    first.map((low, d) => [low, high[d]!] as const),
+    { interior },
+  );
 }
 
 /** The value itself, under another node. */
@@ -240,14 +254,21 @@ function normalizeIndex(index: number, n: number, axis: number): number {
   if (!Number.isInteger(index) || at < 0 || at >= n) {
     throw new ShapeError({
       where: "slice",
-      expected: n === 0 ? `a range for axis ${axis}, which is empty` : `an index from ${-n} to ${n - 1} for axis ${axis}`,
+      expected:
+        n === 0
+          ? `a range for axis ${axis}, which is empty`
+          : `an index from ${-n} to ${n - 1} for axis ${axis}`,
       got: String(index),
     });
   }
   return at;
 }
 
-function resolveRange(range: readonly [number | null, number | null, number?] | null, n: number, axis: number) {
+function resolveRange(
+  range: readonly [number | null, number | null, number?] | null,
+  n: number,
+  axis: number,
+) {
   if (!range) return [0, 1, n] as const;
   const [from, to, step = 1] = range;
   for (const value of [from ?? 0, to ?? 0, step]) {
@@ -283,7 +304,10 @@ export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
       throw new ShapeError({ where: "squeeze", expected: `axis ${d} of size 1`, got: showDims(x.shape) });
     }
   }
-  return reshape(x, x.shape.filter((n, d) => (dropped ? !dropped.includes(d) : n !== 1)));
+  return reshape(
+    x,
+    x.shape.filter((n, d) => (dropped ? !dropped.includes(d) : n !== 1)),
+  );
 }
 
 /** Adds axes of size 1 at the given places of the result. */
@@ -291,7 +315,10 @@ export function expandDims(x: Tensor, axes: number | readonly number[]): Tensor 
   const count = typeof axes === "number" ? 1 : axes.length;
   const added = normalizeAxes("expandDims", axes, x.ndim + count);
   let from = 0;
-  return reshape(x, Array.from({ length: x.ndim + count }, (_, d) => (added.includes(d) ? 1 : x.shape[from++]!)));
+  return reshape(
+    x,
+    Array.from({ length: x.ndim + count }, (_, d) => (added.includes(d) ? 1 : x.shape[from++]!)),
+  );
 }
 
 /** Adds one axis of size 1: `expandDims` under PyTorch's name. */
@@ -303,7 +330,11 @@ export function flatten(x: Tensor, start = 0, end = -1): Tensor {
   const a = normalizeAxis("flatten", start, x.ndim);
   const b = normalizeAxis("flatten", end, x.ndim);
   if (b < a) {
-    throw new ShapeError({ where: "flatten", expected: "a start axis before the end axis", got: `${start} and ${end}` });
+    throw new ShapeError({
+      where: "flatten",
+      expected: "a start axis before the end axis",
+      got: `${start} and ${end}`,
+    });
   }
   return reshape(x, [...x.shape.slice(0, a), sizeOf(x.shape.slice(a, b + 1)), ...x.shape.slice(b + 1)]);
 }
@@ -323,9 +354,18 @@ export function tile(x: Tensor, counts: readonly number[]): Tensor {
   const rank = Math.max(x.ndim, counts.length);
   const dims = [...new Array<number>(rank - x.ndim).fill(1), ...x.shape];
   const times = [...new Array<number>(rank - counts.length).fill(1), ...counts];
-  const split = reshape(x, dims.flatMap((n) => [1, n]));
-  const wide = broadcastTo(split, dims.flatMap((n, d) => [times[d]!, n]));
-  return reshape(wide, dims.map((n, d) => n * times[d]!));
+  const split = reshape(
+    x,
+    dims.flatMap((n) => [1, n]),
+  );
+  const wide = broadcastTo(
+    split,
+    dims.flatMap((n, d) => [times[d]!, n]),
+  );
+  return reshape(
+    wide,
+    dims.map((n, d) => n * times[d]!),
+  );
 }
 
 function expectCount(where: string, count: number): void {

@@ -14,7 +14,8 @@ const NO_DIMS: Dims = [];
 /** A 0-d leaf that holds a JavaScript number. Its value is filled in at each run and is in no plan's key. */
 export const scalarLeaf = (value: number, dtype: DType): Tensor => new Tensor(scalarNode(value, dtype));
 
-const scalarNode = (value: number, dtype: DType): Node => new Node(scalarOp, dtype, internShape(NO_DIMS), value, []);
+const scalarNode = (value: number, dtype: DType): Node =>
+  new Node(scalarOp, dtype, internShape(NO_DIMS), value, []);
 
 /** A float tensor: integers and bools are cast to f32. */
 export const toFloat = (x: Tensor): Tensor => (isFloat(x.dtype) ? x : new Tensor(castNode(x.node, "f32")));
@@ -35,7 +36,8 @@ const CASTS: Record<DType, { readonly dtype: DType }> = {
 };
 
 /** Builds a node of one operand. */
-export const unaryNode = (op: OpDef, x: Tensor): Tensor => new Tensor(new Node(op, x.dtype, x.node.shape, null, [x.node]));
+export const unaryNode = (op: OpDef, x: Tensor): Tensor =>
+  new Tensor(new Node(op, x.dtype, x.node.shape, null, [x.node]));
 
 /** Builds a node of two operands: promotes, broadcasts, turns numbers into scalar leaves. */
 export function binaryNode(op: OpDef, a: TensorLike, b: TensorLike, domain: Domain, out?: DType): Tensor {

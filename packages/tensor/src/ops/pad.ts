@@ -33,10 +33,13 @@ export const padOp = /* @__PURE__ */ defineOp<PadArg>("pad", {
     return { dtype: x!.dtype, dims: paddedDims(x!.dims, arg) };
   },
   vjp: (dy, { inputs: [x], arg }) => [
-    slice(dy, x!.shape.map((n, d) => {
-      const [low, step] = [arg.low[d]!, arg.interior[d]! + 1];
-      return n === 0 ? [0, 0] : [low, low + (n - 1) * step + 1, step];
-    })),
+    slice(
+      dy,
+      x!.shape.map((n, d) => {
+        const [low, step] = [arg.low[d]!, arg.interior[d]! + 1];
+        return n === 0 ? [0, 0] : [low, low + (n - 1) * step + 1, step];
+      }),
+    ),
   ],
   reference([x], { low, interior }, [out]) {
     const y = new Float64Array(out!.dims.reduce((p, n) => p * n, 1));
@@ -62,7 +65,11 @@ export interface PadOptions {
  *
  * @throws ShapeError unless there is one pair of counts ≥ 0 per axis
  */
-export function pad(x: Tensor, widths: readonly (readonly [number, number])[], options: PadOptions = {}): Tensor {
+export function pad(
+  x: Tensor,
+  widths: readonly (readonly [number, number])[],
+  options: PadOptions = {},
+): Tensor {
   const { value = 0, interior = new Array<number>(x.ndim).fill(0) } = options;
   const arg: PadArg = { low: widths.map((w) => w[0]), high: widths.map((w) => w[1]), interior };
   if ([...arg.low, ...arg.high, ...interior].every((c) => c === 0) && widths.length === x.ndim) return x;

@@ -21,7 +21,14 @@ export function productGradient(dy: Tensor, x: Tensor, axes: readonly number[]):
   if (count === 0 || rows === 0) return x; // no elements: the gradient has none either
   const width = 2 ** Math.ceil(Math.log2(count));
   const flat = reshape(permute(x, order), [rows, count]);
-  const padded = where(lt(iota([width]), count), pad(flat, [[0, 0], [0, width - count]]), 1);
+  const padded = where(
+    lt(iota([width]), count),
+    pad(flat, [
+      [0, 0],
+      [0, width - count],
+    ]),
+    1,
+  );
 
   const levels = [padded]; // [rows, width], [rows, width / 2], ..., [rows, 2]
   for (let n = width; n > 2; n /= 2) {
@@ -36,7 +43,10 @@ export function productGradient(dy: Tensor, x: Tensor, axes: readonly number[]):
       down = reshape(mul(reshape(down, [rows, n, 1]), siblings), [rows, 2 * n]);
     }
   }
-  const back = reshape(slice(down, [null, [0, count]]), order.map((d) => x.shape[d]!));
+  const back = reshape(
+    slice(down, [null, [0, count]]),
+    order.map((d) => x.shape[d]!),
+  );
   return permute(back, inverse(order));
 }
 

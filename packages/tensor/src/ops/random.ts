@@ -1,12 +1,11 @@
 import { type DType, expectFloat } from "../dtype.js";
-import { ConfigError, ShapeError } from "../errors.js";
-import { type Dims, normalizeAxis, showDims } from "../shape.js";
+import { ConfigError } from "../errors.js";
+import { type Dims, normalizeAxis } from "../shape.js";
 import type { Tensor } from "../tensor.js";
-import { add, div, mul, neg, sub } from "./arithmetic.js";
-import { iota, scalar, zeros } from "./create.js";
-import { and, cast, lt, shiftLeft, shiftRight, threefry, where, xor } from "./logic.js";
-import { erfinv, floor, log } from "./math.js";
-import { broadcastTo, reshape } from "./movement.js";
+import { add, mul, neg, sub } from "./arithmetic.js";
+import { iota, scalar } from "./create.js";
+import { and, cast, lt, shiftRight, threefry, where } from "./logic.js";
+import { erfinv, log } from "./math.js";
 import { argmax, argsort } from "./sort.js";
 
 const U32 = { dtype: "u32" } as const;
@@ -27,7 +26,11 @@ export class Key {
   /** `count` independent keys. */
   split(count = 2): Key[] {
     if (!Number.isInteger(count) || count < 1) {
-      throw new ConfigError({ where: "split", expected: "a count that is an integer ≥ 1", got: String(count) });
+      throw new ConfigError({
+        where: "split",
+        expected: "a count that is an integer ≥ 1",
+        got: String(count),
+      });
     }
     return Array.from({ length: count }, (_, i) => this.derive(i, SPLIT));
   }
@@ -37,7 +40,9 @@ export class Key {
     if (!Number.isSafeInteger(i) || i < 0) {
       throw new ConfigError({ where: "fold", expected: "an integer from 0 to 2^53 − 1", got: String(i) });
     }
-    return i < 2 ** 32 ? this.derive(i, FOLD) : this.derive(i % 2 ** 32, FOLD).derive(Math.floor(i / 2 ** 32), FOLD);
+    return i < 2 ** 32
+      ? this.derive(i, FOLD)
+      : this.derive(i % 2 ** 32, FOLD).derive(Math.floor(i / 2 ** 32), FOLD);
   }
 
   /** The key that belongs to a name: of a module, a parameter. */
@@ -76,7 +81,11 @@ function fnv1a(text: string): number {
  */
 export function key(seed: number | bigint): Key {
   if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
-    throw new ConfigError({ where: "key", expected: "a seed that is a safe integer or a bigint", got: String(seed) });
+    throw new ConfigError({
+      where: "key",
+      expected: "a seed that is a safe integer or a bigint",
+      got: String(seed),
+    });
   }
   const wide = BigInt.asUintN(64, BigInt(seed));
   return new Key(scalar(Number(wide & 0xffffffffn), U32), scalar(Number(wide >> 32n), U32));
@@ -96,7 +105,7 @@ export interface RandomOptions {
  *
  * @category Random numbers
  */
-export function bits(dims: Dims, { key }: RandomOptions): Tensor {
+export function bits(dims: Dims, { key }: { key: Key }): Tensor {
   return threefry(key.k0, key.k1, scalar(0, U32), iota(dims, U32));
 }
 
@@ -172,7 +181,11 @@ export function randint(dims: Dims, options: RandintOptions): Tensor {
   const { min = 0, max, dtype = "i32" } = options;
   const range = max - min;
   if (!Number.isInteger(min) || !Number.isInteger(max) || !(range > 0 && range < 2 ** 31)) {
-    throw new ConfigError({ where: "randint", expected: "integers min < max, less than 2^31 apart", got: `${min} and ${max}` });
+    throw new ConfigError({
+      where: "randint",
+      expected: "integers min < max, less than 2^31 apart",
+      got: `${min} and ${max}`,
+    });
   }
   const [low, high] = [scalar(range % 65536, U32), scalar(Math.floor(range / 65536), U32)];
   const x = bits(dims, options);
@@ -212,7 +225,7 @@ export function categorical(logits: Tensor, { key, axis = -1 }: { key: Key; axis
  *
  * @category Random numbers
  */
-export function permutation(n: number, { key }: RandomOptions): Tensor {
+export function permutation(n: number, { key }: { key: Key }): Tensor {
   return argsort(bits([n], { key }));
 }
 
@@ -222,8 +235,9 @@ export function permutation(n: number, { key }: RandomOptions): Tensor {
  *
  * @category Random numbers
  */
-export function dropout(x: Tensor, p: number, { key }: RandomOptions): Tensor {
-  if (!(p >= 0 && p < 1)) throw new ConfigError({ where: "dropout", expected: "p from 0 to below 1", got: String(p) });
+export function dropout(x: Tensor, p: number, { key }: { key: Key }): Tensor {
+  if (!(p >= 0 && p < 1))
+    throw new ConfigError({ where: "dropout", expected: "p from 0 to below 1", got: String(p) });
   if (p === 0) return x;
   return where(bernoulli(x.shape, 1 - p, { key }), mul(x, 1 / (1 - p)), 0);
 }

@@ -4,7 +4,15 @@ import { ConfigError, DTypeError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp, type OpDef, type RefArray } from "../op.js";
 import { forEachIndex } from "../reference/copy.js";
-import { contiguousStrides, type Dims, internShape, normalizeAxes, sameDims, showDims, sizeOf } from "../shape.js";
+import {
+  contiguousStrides,
+  type Dims,
+  internShape,
+  normalizeAxes,
+  sameDims,
+  showDims,
+  sizeOf,
+} from "../shape.js";
 import { Tensor } from "../tensor.js";
 import { div, mul, sub } from "./arithmetic.js";
 import { cast, eq, gt, isfinite, ne, where } from "./logic.js";
@@ -54,7 +62,12 @@ function reduction(
   });
 }
 
-function foldAll(x: RefArray, out: Aval, start: number, fold: (a: number, b: number, dtype: DType) => number) {
+function foldAll(
+  x: RefArray,
+  out: Aval,
+  start: number,
+  fold: (a: number, b: number, dtype: DType) => number,
+) {
   const y = new Float64Array(sizeOf(out.dims)).fill(start);
   const strides = contiguousStrides(out.dims).map((s, d) => (out.dims[d] === 1 ? 0 : s));
   forEachIndex(x.dims, (index, at) => {
@@ -86,7 +99,13 @@ export const prodOp = /* @__PURE__ */ reduction(
 );
 
 const wrap = (value: number, dtype: DType): number =>
-  dtype === "u32" ? value >>> 0 : dtype === "u8" ? value & 255 : dtype === "i8" ? (value << 24) >> 24 : value | 0;
+  dtype === "u32"
+    ? value >>> 0
+    : dtype === "u8"
+      ? value & 255
+      : dtype === "i8"
+        ? (value << 24) >> 24
+        : value | 0;
 
 /** The largest along the axes; NaN if one is. Equal largest elements share the gradient equally. */
 export const maxOp = /* @__PURE__ */ reduction(
@@ -116,14 +135,23 @@ function reduceKept(op: OpDef<ReduceArg>, x: Tensor, axes: readonly number[]): T
   return new Tensor(new Node(op, x.dtype, internShape(dims), { axes }, [x.node]));
 }
 
-function reduce(op: OpDef<ReduceArg>, x: Tensor, axes: readonly number[], { keepDims = false }: ReduceOptions): Tensor {
+function reduce(
+  op: OpDef<ReduceArg>,
+  x: Tensor,
+  axes: readonly number[],
+  { keepDims = false }: ReduceOptions,
+): Tensor {
   // An axis of size 1 has nothing to fold.
   const folded = axes.filter((d) => x.shape[d] !== 1);
   const kept = folded.length ? reduceKept(op, x, folded) : x;
   return keepDims ? kept : dropAxes(kept, axes);
 }
 
-const dropAxes = (x: Tensor, axes: readonly number[]): Tensor => reshape(x, x.shape.filter((_, d) => !axes.includes(d)));
+const dropAxes = (x: Tensor, axes: readonly number[]): Tensor =>
+  reshape(
+    x,
+    x.shape.filter((_, d) => !axes.includes(d)),
+  );
 
 /** Sums what a broadcast from `dims` has stretched: the transpose of `broadcastTo`. */
 export function sumTo(x: Tensor, dims: Dims): Tensor {
@@ -152,15 +180,21 @@ export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
  *
  * @throws ShapeError when there is nothing to choose from
  */
-export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => extreme("max", maxOp, x, axes, options);
+export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme("max", maxOp, x, axes, options);
 
 /** The smallest along `axes` (default: all); NaN if one is. Equal smallest elements share the gradient equally. */
-export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => extreme("min", minOp, x, axes, options);
+export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme("min", minOp, x, axes, options);
 
 function extreme(where: string, op: OpDef<ReduceArg>, x: Tensor, axes: Axes, options: ReduceOptions): Tensor {
   const over = normalizeAxes(where, axes, x.ndim);
   if (over.some((d) => x.shape[d] === 0)) {
-    throw new ShapeError({ where, expected: "at least one element along the axes", got: `shape ${showDims(x.shape)}` });
+    throw new ShapeError({
+      where,
+      expected: "at least one element along the axes",
+      got: `shape ${showDims(x.shape)}`,
+    });
   }
   return reduce(op, x.dtype === "bool" ? cast(x, "i32") : x, over, options);
 }
@@ -185,7 +219,11 @@ export interface VarianceOptions extends ReduceOptions {
 }
 
 /** The mean square distance from the mean along `axes` (default: all), in two passes. */
-export function variance(x: Tensor, axes?: Axes, { correction = 0, ...options }: VarianceOptions = {}): Tensor {
+export function variance(
+  x: Tensor,
+  axes?: Axes,
+  { correction = 0, ...options }: VarianceOptions = {},
+): Tensor {
   const over = normalizeAxes("variance", axes, x.ndim);
   return inWide(x, (wide) => {
     const centred = sub(wide, mean(wide, over, { keepDims: true }));
@@ -223,7 +261,8 @@ export const all = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor
   eq(sum(eq(x, 0), axes, options), 0);
 
 /** Whether any along `axes` is not 0; false of nothing. */
-export const any = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => gt(sum(ne(x, 0), axes, options), 0);
+export const any = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  gt(sum(ne(x, 0), axes, options), 0);
 
 export interface NormOptions extends ReduceOptions {
   /** 1: Σ|x|, 2: √Σx² (default), Infinity: max|x|. */

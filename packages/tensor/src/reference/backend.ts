@@ -1,5 +1,13 @@
 import type { Backend, BackendMemory, Bindings, DeviceBuffer, Executable } from "../backend.js";
-import { type DType, dtypeBytes, decodeHost, encodeHost, type HostArray, hostView, roundTo } from "../dtype.js";
+import {
+  type DType,
+  dtypeBytes,
+  decodeHost,
+  encodeHost,
+  type HostArray,
+  hostView,
+  roundTo,
+} from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
 import type { Node } from "../node.js";
@@ -80,8 +88,8 @@ function prepare(graph: Graph): Executable {
   const wanted = new Set(roots.map((r) => r.node));
   const program = buildProgram(nodes, new Set([...leaves, ...scalars]), wanted);
   // What a node is, without the node: its storage and sources change once it is computed.
-  const lines = nodes.map(
-    (n) => `${n.op.name} ${n.dtype}${showDims(n.shape.dims)} <- ${n.sources.map((s) => s.index).join(" ")}`.trimEnd(),
+  const lines = nodes.map((n) =>
+    `${n.op.name} ${n.dtype}${showDims(n.shape.dims)} <- ${n.sources.map((s) => s.index).join(" ")}`.trimEnd(),
   );
   let peakBytes = 0;
   for (const n of nodes) peakBytes += n.shape.size * dtypeBytes(n.dtype);
@@ -94,7 +102,8 @@ function prepare(graph: Graph): Executable {
     const slot = scalarSlot.get(node);
     if (slot !== undefined) return { dtype, dims, data: Float64Array.of(roundTo(dtype, numbers[slot]!)) };
     const leaf = bound[leafSlot.get(node)!]!;
-    const data = leaf instanceof ReferenceBuffer ? leaf.load(dtype, size) : decodeHost(dtype, leaf as HostArray);
+    const data =
+      leaf instanceof ReferenceBuffer ? leaf.load(dtype, size) : decodeHost(dtype, leaf as HostArray);
     return { dtype, dims, data };
   };
 

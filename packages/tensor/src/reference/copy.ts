@@ -1,7 +1,12 @@
 import { contiguousStrides, type Dims, sizeOf } from "../shape.js";
 
 /** Reads `data` at `offset + Σ strides[d] · i[d]` for every index i of `dims`, in row-major order. */
-export function copyView(data: Float64Array, dims: Dims, offset: number, strides: readonly number[]): Float64Array {
+export function copyView(
+  data: Float64Array,
+  dims: Dims,
+  offset: number,
+  strides: readonly number[],
+): Float64Array {
   const out = new Float64Array(sizeOf(dims));
   forEachIndex(dims, (index, at) => {
     let from = offset;

@@ -21,18 +21,32 @@ interface Step {
 /** Nodes in order, each a plain loop over its whole value. */
 export interface Program {
   readonly steps: readonly Step[];
-  run(feed: (node: Node, step: number) => RefArray | null, keep: (step: number, results: Results) => void): void;
+  run(
+    feed: (node: Node, step: number) => RefArray | null,
+    keep: (step: number, results: Results) => void,
+  ): void;
 }
 
 /** Turns nodes, sources before results, into steps. Nodes in `fed` get their values from outside at each run. */
-export function buildProgram(nodes: readonly Node[], fed: ReadonlySet<Node>, kept: ReadonlySet<Node>): Program {
+export function buildProgram(
+  nodes: readonly Node[],
+  fed: ReadonlySet<Node>,
+  kept: ReadonlySet<Node>,
+): Program {
   const place = new Map<Node, number>();
   const lastUse = new Map<number, number>();
   const steps = nodes.map((node, at): Step => {
     place.set(node, at);
-    const sources = fed.has(node) ? [] : node.sources.map((s) => place.get(s) ?? bug(`${node.op.name} before its source`));
+    const sources = fed.has(node)
+      ? []
+      : node.sources.map((s) => place.get(s) ?? bug(`${node.op.name} before its source`));
     for (const s of sources) lastUse.set(s, at);
-    return { node, sources, dead: [], run: fed.has(node) ? () => bug("a fed node has no step") : stepOf(node) };
+    return {
+      node,
+      sources,
+      dead: [],
+      run: fed.has(node) ? () => bug("a fed node has no step") : stepOf(node),
+    };
   });
   for (const [step, at] of lastUse) if (!kept.has(steps[step]!.node)) steps[at]!.dead.push(step);
   return {
@@ -70,9 +84,16 @@ function stepOf(node: Node): Step["run"] {
   if (op.reference) {
     const reference = op.reference;
     return (inputs) => {
-      const results = reference(inputs.map((r) => r[0]!), arg, out);
+      const results = reference(
+        inputs.map((r) => r[0]!),
+        arg,
+        out,
+      );
       const list = results instanceof Float64Array ? [results] : results;
-      return out.map((o, i) => ({ ...o, data: stored(o, list[i] ?? bug(`${op.name} has too few results`), op.name) }));
+      return out.map((o, i) => ({
+        ...o,
+        data: stored(o, list[i] ?? bug(`${op.name} has too few results`), op.name),
+      }));
     };
   }
   if (op.scalar) return elementwise(node);
@@ -83,13 +104,19 @@ function stepOf(node: Node): Step["run"] {
 /** Checks the size of a result and rounds it as storage of its dtype does; f32 keeps its float64 digits. */
 function stored({ dtype, dims }: Aval, data: Float64Array, name: string): Float64Array {
   if (data.length !== sizeOf(dims)) bug(`${name} gave ${data.length} numbers for ${sizeOf(dims)}`);
-  if (dtype !== "f32" && dtype !== "f64") for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
+  if (dtype !== "f32" && dtype !== "f64")
+    for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
   return data;
 }
 
 function elementwise(node: Node): Step["run"] {
   const out = avalsOf(node)[0]!;
-  const f = scalarFunction(node.op, node.dtype, node.sources.map((s) => s.dtype), false);
+  const f = scalarFunction(
+    node.op,
+    node.dtype,
+    node.sources.map((s) => s.dtype),
+    false,
+  );
   return (inputs) => {
     const data = new Float64Array(node.shape.size);
     const arrays = inputs.map((r) => r[0]!.data);
@@ -107,7 +134,9 @@ function elementwise(node: Node): Step["run"] {
 function meaningOf(node: Node, out: readonly Aval[]): Step["run"] {
   const inputs = node.sources.map((s) => new Tensor(new Node(dataOp, s.dtype, s.shape, null, [])));
   const answer = node.op.meaning!(inputs, node.arg);
-  const outputs = (answer instanceof Array ? answer : [answer as Tensor]).map((t) => t.node);
+  const outputs = (Array.isArray(answer) ? (answer as readonly Tensor[]) : [answer as Tensor]).map(
+    (t) => t.node,
+  );
   const nodes = nodesOf(outputs);
   const fed = new Set(inputs.map((t) => t.node));
   const program = buildProgram(nodes, fed, new Set(outputs));
@@ -117,7 +146,8 @@ function meaningOf(node: Node, out: readonly Aval[]): Step["run"] {
     program.run(
       (leaf) => values[place.get(leaf)!]![0]!,
       (step, [first]) => {
-        for (const [i, o] of outputs.entries()) if (o === nodes[step]) results[i] = { ...out[i]!, data: first!.data };
+        for (const [i, o] of outputs.entries())
+          if (o === nodes[step]) results[i] = { ...out[i]!, data: first!.data };
       },
     );
     return results;
@@ -138,4 +168,3 @@ export function nodesOf(results: readonly Node[]): Node[] {
   }
   return [...seen].sort((a, b) => a.id - b.id);
 }
-

@@ -22,7 +22,11 @@ export function scalarFunction(
   return integerFunction(op.name, formula, dtype);
 }
 
-function integerFunction(name: string, formula: (...x: number[]) => number, dtype: DType): (...x: number[]) => number {
+function integerFunction(
+  name: string,
+  formula: (...x: number[]) => number,
+  dtype: DType,
+): (...x: number[]) => number {
   switch (name) {
     case "mul":
       return (a, b) => wrapInteger(dtype, Math.imul(a!, b!));
