@@ -8,13 +8,14 @@ import {
   type Group,
   type HostArray,
   type Schedule,
+  scalarProgram,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
 import type { EmitContext } from "./emit.js";
 import type { Machine } from "./machine.js";
 import { type Patches, type PlanBlock, PlanBuilder } from "./plan-builder.js";
 import type { Profile } from "./profile.js";
-import { computeScalars, writeScalars } from "./scalars.js";
+import { writeScalars } from "./scalars.js";
 
 const ALIGN = 64;
 const NO_ARENA = -1;
@@ -26,6 +27,7 @@ export class Plan implements Executable {
   private readonly at: number;
   private readonly scalarDtypes: readonly DType[];
   private readonly scalarValues: Float64Array;
+  private readonly computeScalars: ReturnType<typeof scalarProgram>;
   /** Addresses that the block has now, by slot. */
   private readonly leafAt: number[] = [];
   private readonly rootAt: number[] = [];
@@ -47,6 +49,7 @@ export class Plan implements Executable {
     this.peakBytes = this.block.arenaBytes;
     this.scalarDtypes = this.schedule.scalars.map((s) => s.dtype);
     this.scalarValues = new Float64Array(this.scalarDtypes.length);
+    this.computeScalars = scalarProgram(this.schedule.scalars);
     machine.ensureScratch(this.block.scratchBytes);
     const { words } = this.block;
     this.at = machine.heap.allocate(words.length * 4, "evaluate");
@@ -62,7 +65,7 @@ export class Plan implements Executable {
       const at = addressOf(bindings.roots[slot]);
       if (at !== this.rootAt[slot]) this.patch(patches, (this.rootAt[slot] = at));
     }
-    computeScalars(this.schedule.scalars, bindings.scalars, this.scalarValues);
+    this.computeScalars(bindings.scalars, this.scalarValues);
     writeScalars(machine.heap, this.at + block.scalarsAt, this.scalarDtypes, this.scalarValues);
     if (this.profile) this.runTimed(this.profile);
     else machine.runList(this.at, block.commandCount);

@@ -1,5 +1,5 @@
 import { isFloat } from "./dtype.js";
-import { bug, DTypeError, ShapeError } from "./errors.js";
+import { bug, DTypeError, ShapeError, StaleError } from "./errors.js";
 import { inNewPhase, Node } from "./node.js";
 import { ones, zeros } from "./ops/create.js";
 import { add, cast } from "./ops/elementwise.js";
@@ -193,5 +193,21 @@ export function gradients(y: Tensor, wrt: readonly Tensor[], dy?: Tensor): Tenso
   }
   const nodes = wrt.map((t) => t.node);
   const out = pullback([y], [dy ?? ones(y.shape, { dtype: y.dtype })], nodes);
+  if (out.includes(null)) expectUncut(y, nodes, out);
   return out.map((g, i) => g ?? zeros(wrt[i]!.shape, { dtype: wrt[i]!.dtype }));
+}
+
+/** A value that was computed and stored has let go of what it was made from: a missing gradient may be lost, not zero. */
+function expectUncut(y: Tensor, wrt: readonly Node[], grads: readonly (Tensor | null)[]): void {
+  const cut = orderFrom([y.node], null).filter((n) => n.storage && n.op.name !== "data" && isFloat(n.dtype));
+  for (const [i, node] of wrt.entries()) {
+    if (grads[i] === null && cut.some((c) => c.id > node.id)) {
+      throw new StaleError({
+        where: "gradients",
+        expected: `a graph from y to wrt[${i}]`,
+        got: "one that was cut where a value had been computed already",
+        hint: "take gradients before reading values, or evaluate them together; stopGradient marks what is constant",
+      });
+    }
+  }
 }

@@ -16,7 +16,9 @@ export { bug, ConfigError, DeviceError, DTypeError, LowrankError, ShapeError } f
 export type { Graph, GraphRoot } from "./graph.js";
 export { Node } from "./node.js";
 export type { Aval, OpDef, RefArray } from "./op.js";
+export { scalarFunction } from "./reference/scalar.js";
 export { explainSchedule } from "./schedule/explain.js";
 export * from "./schedule/ir.js";
+export { scalarProgram } from "./schedule/scalars.js";
 export { schedule } from "./schedule/schedule.js";
 export { contiguousStrides, type Dims, sizeOf } from "./shape.js";

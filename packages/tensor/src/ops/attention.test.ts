@@ -11,7 +11,12 @@ import { permute, repeat, reshape, slice, transpose } from "./movement.js";
 import { softmax } from "./softmax.js";
 
 /** Rows of queries by plain loops: [B, T, H, D] with every key in a list of visible ones. */
-function naive(q: Tensor, k: Tensor, v: Tensor, sees: (b: number, h: number, i: number, j: number) => boolean): number[] {
+function naive(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  sees: (b: number, h: number, i: number, j: number) => boolean,
+): number[] {
   const [b, t, h, d] = q.shape as [number, number, number, number];
   const [, s, hk] = k.shape as [number, number, number];
   const dv = v.shape[3]!;
@@ -24,32 +29,50 @@ function naive(q: Tensor, k: Tensor, v: Tensor, sees: (b: number, h: number, i: 
         const weights = Array.from({ length: s }, (_, j) => {
           if (!sees(n, a, i, j)) return 0;
           let dot = 0;
-          for (let x = 0; x < d; x++) dot += qn[((n * t + i) * h + a) * d + x]! * kn[((n * s + j) * hk + c) * d + x]!;
+          for (let x = 0; x < d; x++)
+            dot += qn[((n * t + i) * h + a) * d + x]! * kn[((n * s + j) * hk + c) * d + x]!;
           return Math.exp(dot / Math.sqrt(d));
         });
         const total = weights.reduce((x, y) => x + y, 0);
         for (let x = 0; x < dv; x++) {
           let y = 0;
-          for (let j = 0; j < s; j++) y += (weights[j]! / (total || 1)) * vn[((n * s + j) * hk + c) * dv + x]!;
+          for (let j = 0; j < s; j++)
+            y += (weights[j]! / (total || 1)) * vn[((n * s + j) * hk + c) * dv + x]!;
           out.push(y);
         }
       }
   return out;
 }
 
-const qkv = (b: number, t: number, s: number, h: number, hk: number, d = 4, dv = 3): [Tensor, Tensor, Tensor] => [
-  draw([b, t, h, d], 1),
-  draw([b, s, hk, d], 2),
-  draw([b, s, hk, dv], 3),
-];
+const qkv = (
+  b: number,
+  t: number,
+  s: number,
+  h: number,
+  hk: number,
+  d = 4,
+  dv = 3,
+): [Tensor, Tensor, Tensor] => [draw([b, t, h, d], 1), draw([b, s, hk, d], 2), draw([b, s, hk, dv], 3)];
 
 test("attention agrees with plain loops, with and without causality, groups and an offset", () => {
   const [q, k, v] = qkv(2, 3, 5, 4, 2);
-  expectClose(numbers(attention(q, k, v)), naive(q, k, v, () => true));
-  expectClose(numbers(attention(q, k, v, { causal: true })), naive(q, k, v, (_b, _h, i, j) => j <= i));
-  expectClose(numbers(attention(q, k, v, { causal: true, offset: 2 })), naive(q, k, v, (_b, _h, i, j) => j <= i + 2));
+  expectClose(
+    numbers(attention(q, k, v)),
+    naive(q, k, v, () => true),
+  );
+  expectClose(
+    numbers(attention(q, k, v, { causal: true })),
+    naive(q, k, v, (_b, _h, i, j) => j <= i),
+  );
+  expectClose(
+    numbers(attention(q, k, v, { causal: true, offset: 2 })),
+    naive(q, k, v, (_b, _h, i, j) => j <= i + 2),
+  );
   const lazy = scalar(2, { dtype: "i32" });
-  expectClose(numbers(attention(q, k, v, { causal: true, offset: lazy })), naive(q, k, v, (_b, _h, i, j) => j <= i + 2));
+  expectClose(
+    numbers(attention(q, k, v, { causal: true, offset: lazy })),
+    naive(q, k, v, (_b, _h, i, j) => j <= i + 2),
+  );
 });
 
 test("the scale is a factor of the scores", () => {
@@ -94,7 +117,10 @@ test("a mask may differ between heads and rows of the batch", () => {
   const [q, k, v] = qkv(2, 2, 3, 4, 2);
   const mask = gt(draw([2, 4, 2, 3], 5), -0.3);
   const m = numbers(mask);
-  expectClose(numbers(attention(q, k, v, { mask })), naive(q, k, v, (b, h, i, j) => m[((b * 4 + h) * 2 + i) * 3 + j] === 1));
+  expectClose(
+    numbers(attention(q, k, v, { mask })),
+    naive(q, k, v, (b, h, i, j) => m[((b * 4 + h) * 2 + i) * 3 + j] === 1),
+  );
 });
 
 test("a query that sees nothing gives 0, log-sum-exp minus infinity and no gradient", () => {
@@ -129,7 +155,11 @@ test("the log-sum-exp has gradients of its own", () => {
   const offset = scalar(0, { dtype: "i32" });
   checkGradients(
     (q, k, v) => {
-      const [o, lse] = applyMulti(attentionOp, [q!, k!, v!, offset], { scale: 0.7, causal: true, mask: false });
+      const [o, lse] = applyMulti(attentionOp, [q!, k!, v!, offset], {
+        scale: 0.7,
+        causal: true,
+        mask: false,
+      });
       return add(o!, reshape(permute(lse!, [0, 2, 1]), [1, 2, 2, 1]));
     },
     qkv(1, 2, 2, 2, 2, 2, 2),
@@ -141,8 +171,21 @@ test("what does not fit is named", () => {
   const [q, k, v] = qkv(1, 2, 2, 3, 2);
   expect(() => attention(q, k, v)).toThrow(/multiple of the 2 key heads, got 3/);
   const [a, b, c] = qkv(1, 2, 2, 2, 2);
-  expect(() => attention(a, b, c, { mask: tensor([[0, 1], [1, 1]]) })).toThrow(/a bool mask/);
-  expect(() => attention(a, b, c, { mask: and(le(arange(3), 1), le(arange(3), 1)) })).toThrow(/attention mask/);
-  expect(() => attention(a, slice(b, [null, null, null, [0, 3]]), c)).toThrow(/k of shape \[1, 2, 2, 4\], got \[1, 2, 2, 3\]/);
-  expect(() => scaledDotProductAttention(tensor([1]), tensor([1]), tensor([1]))).toThrow(/scaledDotProductAttention/);
+  expect(() =>
+    attention(a, b, c, {
+      mask: tensor([
+        [0, 1],
+        [1, 1],
+      ]),
+    }),
+  ).toThrow(/a bool mask/);
+  expect(() => attention(a, b, c, { mask: and(le(arange(3), 1), le(arange(3), 1)) })).toThrow(
+    /attention mask/,
+  );
+  expect(() => attention(a, slice(b, [null, null, null, [0, 3]]), c)).toThrow(
+    /k of shape \[1, 2, 2, 4\], got \[1, 2, 2, 3\]/,
+  );
+  expect(() => scaledDotProductAttention(tensor([1]), tensor([1]), tensor([1]))).toThrow(
+    /scaledDotProductAttention/,
+  );
 });

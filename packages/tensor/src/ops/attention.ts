@@ -2,7 +2,7 @@ import { expectFloat, promote } from "../dtype.js";
 import { ConfigError, DTypeError, ShapeError } from "../errors.js";
 import { type Aval, defineOp, type OpDef } from "../op.js";
 import { broadcastDims, type Dims, sameDims, showDims } from "../shape.js";
-import { apply, applyMulti, type Tensor } from "../tensor.js";
+import { applyMulti, type Tensor } from "../tensor.js";
 import { arange, scalar } from "./create.js";
 import { add, and, exp, gt, le, log, mul, sub, where } from "./elementwise.js";
 import { asIndex, castTo, expectDims, expectDtype, expectRank, wideDtype, widen } from "./expect.js";
@@ -70,7 +70,12 @@ const unpackQueries = (x: Tensor, { b, t, hk, g }: Sizes): Tensor =>
 const headsFirst = (x: Tensor): Tensor => permute(x, [0, 2, 1, 3]);
 
 /** Which keys a query sees, to be broadcast to [B, Hk, G, T, S]; null when all. */
-function visible({ b, t, s, hk, g }: Sizes, offset: Tensor, mask: Tensor | undefined, causal: boolean): Tensor | null {
+function visible(
+  { b, t, s, hk, g }: Sizes,
+  offset: Tensor,
+  mask: Tensor | undefined,
+  causal: boolean,
+): Tensor | null {
   const given = mask ? reshape(mask, [b, hk, g, t, s]) : null;
   if (!causal) return given;
   const query = reshape(arange(0, t, 1, { dtype: "i32" }), [t, 1]);
@@ -79,7 +84,14 @@ function visible({ b, t, s, hk, g }: Sizes, offset: Tensor, mask: Tensor | undef
 }
 
 /** scale · q kᵀ with -∞ where nothing is seen: [B, Hk, G, T, S]. */
-function scores(q: Tensor, k: Tensor, offset: Tensor, mask: Tensor | undefined, arg: AttentionArg, z: Sizes): Tensor {
+function scores(
+  q: Tensor,
+  k: Tensor,
+  offset: Tensor,
+  mask: Tensor | undefined,
+  arg: AttentionArg,
+  z: Sizes,
+): Tensor {
   const product = matmul(packQueries(widen(q), z), transpose(headsFirst(widen(k))));
   const scaled = mul(reshape(product, [z.b, z.hk, z.g, z.t, z.s]), arg.scale);
   const seen = visible(z, offset, mask, arg.causal);
@@ -101,7 +113,13 @@ function probabilities(
 }
 
 /** Gradients of q and k from those of the scores, [B, Hk, G, T, S]. */
-function throughScores(dScores: Tensor, q: Tensor, k: Tensor, { scale }: AttentionArg, z: Sizes): [Tensor, Tensor] {
+function throughScores(
+  dScores: Tensor,
+  q: Tensor,
+  k: Tensor,
+  { scale }: AttentionArg,
+  z: Sizes,
+): [Tensor, Tensor] {
   const ds = reshape(mul(dScores, scale), [z.b, z.hk, z.g * z.t, z.s]);
   const dq = unpackQueries(matmul(ds, headsFirst(widen(k))), z);
   const dk = headsFirst(matmul(transpose(ds), packQueries(widen(q), z)));
@@ -132,7 +150,9 @@ export const attentionOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<Attenti
   },
   vjp(_dy, { inputs, outputs: [o, lse], arg, dys: [dy, dlse] }) {
     const [q, k, v, offset, mask] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor?];
-    const [dq, dk, dv] = dy ? applyMulti(attentionBackwardOp, [...inputs, o!, lse!, dy], arg) : [null, null, null];
+    const [dq, dk, dv] = dy
+      ? applyMulti(attentionBackwardOp, [...inputs, o!, lse!, dy], arg)
+      : [null, null, null];
     const rest = inputs.slice(3).map(() => null);
     if (!dlse) return [dq!, dk!, dv!, ...rest];
     // dlse/dscores = P
@@ -161,23 +181,26 @@ export const attentionOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<Attenti
  *
  * Inputs q, k, v, offset, mask (if any), o, lse, do; results dq, dk, dv.
  */
-export const attentionBackwardOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<AttentionArg>("attentionBackward", {
-  kind: "composite",
-  infer: ([q, k, v]) => [q!, k!, v!],
-  meaning(inputs, arg) {
-    const [q, k, v, offset] = inputs as [Tensor, Tensor, Tensor, Tensor];
-    const mask = arg.mask ? inputs[4] : undefined;
-    const [o, lse, dy] = inputs.slice(arg.mask ? 5 : 4) as [Tensor, Tensor, Tensor];
-    const z = sizesOf(q.shape, k.shape, v.shape);
-    const p = probabilities(q, k, offset, mask, lse, arg, z);
-    const doPacked = packQueries(widen(dy), z); // [B, Hk, G·T, Dv]
-    const dp = reshape(matmul(doPacked, transpose(headsFirst(widen(v)))), p.shape);
-    const delta = reshape(sum(mul(doPacked, packQueries(widen(o), z)), -1), [z.b, z.hk, z.g, z.t, 1]);
-    const [dq, dk] = throughScores(mul(p, sub(dp, delta)), q, k, arg, z);
-    const dv = headsFirst(matmul(transpose(reshape(p, [z.b, z.hk, z.g * z.t, z.s])), doPacked));
-    return [dq, dk, castTo(dv, v.dtype)];
+export const attentionBackwardOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<AttentionArg>(
+  "attentionBackward",
+  {
+    kind: "composite",
+    infer: ([q, k, v]) => [q!, k!, v!],
+    meaning(inputs, arg) {
+      const [q, k, v, offset] = inputs as [Tensor, Tensor, Tensor, Tensor];
+      const mask = arg.mask ? inputs[4] : undefined;
+      const [o, lse, dy] = inputs.slice(arg.mask ? 5 : 4) as [Tensor, Tensor, Tensor];
+      const z = sizesOf(q.shape, k.shape, v.shape);
+      const p = probabilities(q, k, offset, mask, lse, arg, z);
+      const doPacked = packQueries(widen(dy), z); // [B, Hk, G·T, Dv]
+      const dp = reshape(matmul(doPacked, transpose(headsFirst(widen(v)))), p.shape);
+      const delta = reshape(sum(mul(doPacked, packQueries(widen(o), z)), -1), [z.b, z.hk, z.g, z.t, 1]);
+      const [dq, dk] = throughScores(mul(p, sub(dp, delta)), q, k, arg, z);
+      const dv = headsFirst(matmul(transpose(reshape(p, [z.b, z.hk, z.g * z.t, z.s])), doPacked));
+      return [dq, dk, castTo(dv, v.dtype)];
+    },
   },
-});
+);
 
 export interface AttentionOptions {
   /** bool, broadcastable to [B, H, T, S]: true where a key may be seen. */
@@ -204,7 +227,9 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   }
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
   const inputs = [q, k, v].map((t) => castTo(t, dtype));
-  inputs.push(typeof offset === "number" ? scalar(offset, { dtype: "i32" }) : asIndex("attention", "offset", offset));
+  inputs.push(
+    typeof offset === "number" ? scalar(offset, { dtype: "i32" }) : asIndex("attention", "offset", offset),
+  );
   if (mask) inputs.push(fullMask(mask, q, k));
   return applyMulti(attentionOp, inputs, { scale, causal, mask: mask !== undefined })[0]!;
 }
@@ -237,7 +262,12 @@ function fullMask(mask: Tensor, q: Tensor, k: Tensor): Tensor {
  *
  * @category Attention
  */
-export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions = {},
+): Tensor {
   if (q.ndim < 2 || q.ndim > 4 || k.ndim !== q.ndim || v.ndim !== q.ndim) {
     throw new ShapeError({
       where: "scaledDotProductAttention",

@@ -25,7 +25,11 @@ export const concatOp: OpDef<ConcatArg> = /* @__PURE__ */ defineOp<ConcatArg>("c
     let total = 0;
     for (const { dims, dtype } of inputs) {
       if (dtype !== first.dtype) {
-        throw new DTypeError({ where: "concat", expected: `all tensors of dtype ${first.dtype}`, got: dtype });
+        throw new DTypeError({
+          where: "concat",
+          expected: `all tensors of dtype ${first.dtype}`,
+          got: dtype,
+        });
       }
       if (dims.length !== first.dims.length || dims.some((d, i) => i !== axis && d !== first.dims[i])) {
         throw new ShapeError({
@@ -68,11 +72,16 @@ export const concatOp: OpDef<ConcatArg> = /* @__PURE__ */ defineOp<ConcatArg>("c
  */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   const first = tensors[0];
-  if (!first) throw new ConfigError({ where: "concat", expected: "at least one tensor", got: "an empty list" });
+  if (!first)
+    throw new ConfigError({ where: "concat", expected: "at least one tensor", got: "an empty list" });
   const at = normalizeAxis("concat", axis, first.ndim);
   if (tensors.length === 1) return first;
   const dtype = tensors.reduce((d, t) => promote(d, t.dtype), first.dtype);
-  return apply(concatOp, tensors.map((t) => castTo(t, dtype)), { axis: at });
+  return apply(
+    concatOp,
+    tensors.map((t) => castTo(t, dtype)),
+    { axis: at },
+  );
 }
 
 /**
@@ -82,13 +91,18 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
  */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   const first = tensors[0];
-  if (!first) throw new ConfigError({ where: "stack", expected: "at least one tensor", got: "an empty list" });
+  if (!first)
+    throw new ConfigError({ where: "stack", expected: "at least one tensor", got: "an empty list" });
   const at = normalizeAxis("stack", axis, first.ndim + 1);
   const dims: Dims = [...first.shape.slice(0, at), 1, ...first.shape.slice(at)];
   return concat(
     tensors.map((t) => {
       if (!sameDims(t.shape, first.shape)) {
-        throw new ShapeError({ where: "stack", expected: `every tensor of shape ${showDims(first.shape)}`, got: showDims(t.shape) });
+        throw new ShapeError({
+          where: "stack",
+          expected: `every tensor of shape ${showDims(first.shape)}`,
+          got: showDims(t.shape),
+        });
       }
       return reshape(t, dims);
     }),
@@ -106,8 +120,14 @@ export function split(x: Tensor, sections: number | readonly number[], axis = 0)
   const at = normalizeAxis("split", axis, x.ndim);
   const n = x.shape[at]!;
   const even = typeof sections === "number";
-  const sizes = even ? new Array<number>(Math.max(0, Math.trunc(sections) || 0)).fill(n / sections) : sections;
-  if (sizes.length === 0 || sizes.some((s) => !Number.isInteger(s) || s < 0) || sizes.reduce((a, b) => a + b, 0) !== n) {
+  const sizes = even
+    ? new Array<number>(Math.max(0, Math.trunc(sections) || 0)).fill(n / sections)
+    : sections;
+  if (
+    sizes.length === 0 ||
+    sizes.some((s) => !Number.isInteger(s) || s < 0) ||
+    sizes.reduce((a, b) => a + b, 0) !== n
+  ) {
     throw new ConfigError({
       where: "split",
       expected: even ? `a number of sections that divides ${n}` : `sizes that add up to ${n}`,

@@ -49,7 +49,12 @@ export function windowCounts(where: string, size: Pair, { kernel, stride, paddin
  * Calls `f` with the place in the columns and the place in the image (-1 in the padding), for every channel image, every
  * place of the kernel and every window.
  */
-function eachTap(images: number, size: Pair, window: Window, f: (column: number, pixel: number) => void): void {
+function eachTap(
+  images: number,
+  size: Pair,
+  window: Window,
+  f: (column: number, pixel: number) => void,
+): void {
   const { kernel, stride, padding, dilation } = window;
   const [oh, ow] = windowCounts("im2col", size, window);
   let column = 0;
@@ -69,7 +74,12 @@ function eachTap(images: number, size: Pair, window: Window, f: (column: number,
   }
 }
 
-const windowOf = ({ kernel, stride, padding, dilation }: Window): Window => ({ kernel, stride, padding, dilation });
+const windowOf = ({ kernel, stride, padding, dilation }: Window): Window => ({
+  kernel,
+  stride,
+  padding,
+  dilation,
+});
 
 /**
  * The patches of an image as columns:
@@ -148,15 +158,30 @@ const pair = (x: number | Pair): Pair => (typeof x === "number" ? [x, x] : x);
 export function resolveWindow(where: string, kernel: Pair, size: Pair, options: WindowOptions): Window {
   const stride = pair(options.stride ?? 1);
   const dilation = pair(options.dilation ?? 1);
-  for (const [name, values] of [["kernel", kernel], ["stride", stride], ["dilation", dilation]] as const) {
+  for (const [name, values] of [
+    ["kernel", kernel],
+    ["stride", stride],
+    ["dilation", dilation],
+  ] as const) {
     for (const v of values) expectPositiveInteger(where, name, v);
   }
   const padding = resolvePadding(where, options.padding ?? 0, kernel, size, stride, dilation);
   return { kernel, stride, padding, dilation };
 }
 
-function resolvePadding(where: string, padding: Padding, kernel: Pair, size: Pair, stride: Pair, dilation: Pair): [Pair, Pair] {
-  if (padding === "valid") return [[0, 0], [0, 0]];
+function resolvePadding(
+  where: string,
+  padding: Padding,
+  kernel: Pair,
+  size: Pair,
+  stride: Pair,
+  dilation: Pair,
+): [Pair, Pair] {
+  if (padding === "valid")
+    return [
+      [0, 0],
+      [0, 0],
+    ];
   if (padding === "same") {
     const side = (a: 0 | 1): Pair => {
       const reach = dilation[a] * (kernel[a] - 1) + 1;
@@ -180,7 +205,13 @@ function withBias(where: string, y: Tensor, bias: Tensor | null | undefined, cha
   return add(y, reshape(bias, [channels, 1, 1]));
 }
 
-function expectGroups(where: string, groups: number, channels: number, weight: Dims, inPerGroup: number): void {
+function expectGroups(
+  where: string,
+  groups: number,
+  channels: number,
+  weight: Dims,
+  inPerGroup: number,
+): void {
   expectPositiveInteger(where, "groups", groups);
   if (channels % groups !== 0 || weight[0]! % groups !== 0 || channels / groups !== inPerGroup) {
     throw new ShapeError({
@@ -253,7 +284,12 @@ export function convTranspose2d(
     }
   }
   const grown = (a: 0 | 1, size: number): number =>
-    (size - 1) * window.stride[a] - window.padding[a][0] - window.padding[a][1] + window.dilation[a] * (window.kernel[a] - 1) + 1 + more[a];
+    (size - 1) * window.stride[a] -
+    window.padding[a][0] -
+    window.padding[a][1] +
+    window.dilation[a] * (window.kernel[a] - 1) +
+    1 +
+    more[a];
   const size: Pair = [grown(0, h), grown(1, w)];
   const dtype = promote(x.dtype, weight.dtype);
   const filters = transpose(reshape(castTo(weight, dtype), [groups, c / groups, og * kh * kw]));
@@ -272,7 +308,11 @@ export interface Conv1dOptions {
 }
 
 /** Window options in one dimension as those of an image of height 1. */
-export function asRow({ stride = 1, padding = 0, dilation = 1 }: Omit<Conv1dOptions, "bias" | "groups">): WindowOptions {
+export function asRow({
+  stride = 1,
+  padding = 0,
+  dilation = 1,
+}: Omit<Conv1dOptions, "bias" | "groups">): WindowOptions {
   return {
     stride: [1, stride],
     dilation: [1, dilation],

@@ -42,7 +42,13 @@ test("when every label is ignored the loss is 0 and so is its gradient", () => {
 });
 
 test("a masked logit of minus infinity costs nothing and large logits do not overflow", () => {
-  const logits = tensor([[-Infinity, 0, 0], [1e5, 0, 0]], { dtype: "f64" });
+  const logits = tensor(
+    [
+      [-Infinity, 0, 0],
+      [1e5, 0, 0],
+    ],
+    { dtype: "f64" },
+  );
   expectClose(numbers(crossEntropy(logits, ints([1, 1]), { reduction: "none" })), [Math.log(2), 1e5]);
   const d = numbers(gradients(crossEntropy(logits, ints([1, 1]), { reduction: "sum" }), [logits])[0]!);
   expectClose(d, [0, -0.5, 0.5, 1, -1, 0]);
@@ -67,7 +73,11 @@ test("gradients agree with differences, twice, also those of the log-sum-exp", (
 });
 
 test("labels of another shape or dtype are named", () => {
-  expect(() => crossEntropy(tensor([[1, 2]]), ints([0, 1]))).toThrow(/axes of labels, \[2\], before V, got \[1, 2\]/);
+  expect(() => crossEntropy(tensor([[1, 2]]), ints([0, 1]))).toThrow(
+    /axes of labels, \[2\], before V, got \[1, 2\]/,
+  );
   expect(() => crossEntropy(tensor([[1, 2]]), tensor([0.5]))).toThrow(/labels of an integer dtype, got f32/);
-  expect(() => crossEntropy(tensor([[1, 2]]), ints([0]), { reduction: "avg" as "mean" })).toThrow(/reduction/);
+  expect(() => crossEntropy(tensor([[1, 2]]), ints([0]), { reduction: "avg" as "mean" })).toThrow(
+    /reduction/,
+  );
 });

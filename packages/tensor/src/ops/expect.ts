@@ -20,14 +20,24 @@ export const castTo = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? 
 /** An index tensor as i32; fails on floats and bools. */
 export function asIndex(where: string, name: string, x: Tensor): Tensor {
   if (isFloat(x.dtype) || x.dtype === "bool") {
-    throw new DTypeError({ where, expected: `${name} of an integer dtype`, got: x.dtype, hint: 'cast with .astype("i32")' });
+    throw new DTypeError({
+      where,
+      expected: `${name} of an integer dtype`,
+      got: x.dtype,
+      hint: 'cast with .astype("i32")',
+    });
   }
   return castTo(x, "i32");
 }
 
 export function expectDtype(where: string, name: string, got: DType, expected: DType): void {
   if (got !== expected) {
-    throw new DTypeError({ where, expected: `${name} of dtype ${expected}`, got, hint: `cast with .astype("${expected}")` });
+    throw new DTypeError({
+      where,
+      expected: `${name} of dtype ${expected}`,
+      got,
+      hint: `cast with .astype("${expected}")`,
+    });
   }
 }
 

@@ -4,7 +4,14 @@ import { tensor } from "./create.js";
 import { mul, square } from "./elementwise.js";
 import { embedding, gather, oneHot, scatterAdd, scatterAddAlongAxis, take, takeAlongAxis } from "./gather.js";
 
-const x = () => tensor([[1, 2, 3], [4, 5, 6]], { dtype: "f64" });
+const x = () =>
+  tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { dtype: "f64" },
+  );
 
 test("take picks slices and gives the axes of the indices their place", () => {
   expectClose(numbers(take(x(), ints([1, 0, 1]))), [4, 5, 6, 1, 2, 3, 4, 5, 6]);
@@ -21,7 +28,14 @@ test("an index outside reads 0, a negative one too, and scatters nowhere", () =>
 });
 
 test("scatterAdd sums what meets at one place", () => {
-  const updates = tensor([[1, 2], [3, 4], [5, 6]], { dtype: "f64" });
+  const updates = tensor(
+    [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ],
+    { dtype: "f64" },
+  );
   expectClose(numbers(scatterAdd(ints([2, 0, 2]), updates, { size: 3 })), [3, 4, 0, 0, 6, 8]);
   expectClose(numbers(scatterAdd(ints([1, 1]), updates, { axis: 1, size: 3 })), [0, 3, 0, 0, 7, 0, 0, 11, 0]);
   const along = scatterAddAlongAxis(ints([0, 0, 1, 0, 1, 1], [3, 2]), updates, { axis: 1, size: 2 });
@@ -44,16 +58,26 @@ test("oneHot and embedding are two ways to the same row", () => {
 test("gather and scatter are each other's gradient, twice", () => {
   const ids = ints([2, 0, 2, 1], [2, 2]);
   checkGradients((t) => square(take(t!, ids, 1)), [draw([2, 3, 2], 2)], { second: true });
-  checkGradients((t) => square(scatterAdd(ids, t!, { axis: 1, size: 3 })), [draw([2, 2, 2], 3)], { second: true });
+  checkGradients((t) => square(scatterAdd(ids, t!, { axis: 1, size: 3 })), [draw([2, 2, 2], 3)], {
+    second: true,
+  });
   const along = ints([1, 1, 0, 2, 0, 2], [2, 3]);
-  checkGradients((t) => mul(takeAlongAxis(t!, along), takeAlongAxis(t!, along)), [draw([2, 3], 4)], { second: true });
-  checkGradients((t) => square(scatterAddAlongAxis(along, t!, { size: 4 })), [draw([2, 3], 5)], { second: true });
+  checkGradients((t) => mul(takeAlongAxis(t!, along), takeAlongAxis(t!, along)), [draw([2, 3], 4)], {
+    second: true,
+  });
+  checkGradients((t) => square(scatterAddAlongAxis(along, t!, { size: 4 })), [draw([2, 3], 5)], {
+    second: true,
+  });
 });
 
 test("what does not fit is named", () => {
   expect(() => take(x(), tensor([0.5]))).toThrow(/take: expected indices of an integer dtype, got f32/);
   expect(() => take(x(), ints([0]), 2)).toThrow(/axis from -2 to 1, got 2/);
-  expect(() => takeAlongAxis(x(), ints([0, 1, 1], [3, 1]))).toThrow(/takeAlongAxis: expected indices with the shape/);
-  expect(() => scatterAdd(ints([0, 1]), x(), { axis: 1, size: 3 })).toThrow(/scatterAdd: expected updates with axes \[2\]/);
+  expect(() => takeAlongAxis(x(), ints([0, 1, 1], [3, 1]))).toThrow(
+    /takeAlongAxis: expected indices with the shape/,
+  );
+  expect(() => scatterAdd(ints([0, 1]), x(), { axis: 1, size: 3 })).toThrow(
+    /scatterAdd: expected updates with axes \[2\]/,
+  );
   expect(() => embedding(tensor([1, 2]), ints([0]))).toThrow(/embedding/);
 });

@@ -42,7 +42,10 @@ export const takeOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>("take", 
   infer([x, indices], { axis }) {
     expectAxis("take", axis, x!.dims.length);
     expectDtype("take", "indices", indices!.dtype, "i32");
-    return { dtype: x!.dtype, dims: [...x!.dims.slice(0, axis), ...indices!.dims, ...x!.dims.slice(axis + 1)] };
+    return {
+      dtype: x!.dtype,
+      dims: [...x!.dims.slice(0, axis), ...indices!.dims, ...x!.dims.slice(axis + 1)],
+    };
   },
   // dx[a, j, b] = Σ over i with indices[i] = j of dy[a, i, b]
   vjp(dy, { inputs: [x, indices], arg: { axis }, needs }) {
@@ -102,7 +105,8 @@ export const scatterAddOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterA
       for (let i = 0; i < count; i++) {
         const j = indices!.data[i]!;
         if (j < 0 || j >= size) continue;
-        for (let b = 0; b < inner; b++) y[(a * size + j) * inner + b]! += updates!.data[(a * count + i) * inner + b]!;
+        for (let b = 0; b < inner; b++)
+          y[(a * size + j) * inner + b]! += updates!.data[(a * count + i) * inner + b]!;
       }
     }
     return y;
@@ -132,7 +136,10 @@ export const takeAlongAxisOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>
     return { dtype: x!.dtype, dims: indices!.dims };
   },
   vjp(dy, { inputs: [x, indices], arg: { axis }, needs }) {
-    return [needs[0] ? apply(scatterAddAlongAxisOp, [indices!, dy], { axis, size: x!.shape[axis]! }) : null, null];
+    return [
+      needs[0] ? apply(scatterAddAlongAxisOp, [indices!, dy], { axis, size: x!.shape[axis]! }) : null,
+      null,
+    ];
   },
   reference([x, indices], { axis }, [out]) {
     const { outer, inner } = blocks(x!.dims, axis, 1);
@@ -159,45 +166,53 @@ export const takeAlongAxisOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>
  *
  * indices (i32) and updates are [A.., m, B..], y is [A.., size, B..]. Out-of-range updates are left out.
  */
-export const scatterAddAlongAxisOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterArg>("scatterAddAlongAxis", {
-  kind: "kernel",
-  infer([indices, updates], { axis, size }) {
-    expectAxis("scatterAddAlongAxis", axis, updates!.dims.length);
-    expectDtype("scatterAddAlongAxis", "indices", indices!.dtype, "i32");
-    expectSummable("scatterAddAlongAxis", updates!);
-    if (!sameDims(indices!.dims, updates!.dims)) {
-      throw new ShapeError({
-        where: "scatterAddAlongAxis",
-        expected: `updates of the shape of indices, ${showDims(indices!.dims)}`,
-        got: showDims(updates!.dims),
-      });
-    }
-    expectPositiveInteger("scatterAddAlongAxis", "size", size, 0);
-    return { dtype: updates!.dtype, dims: updates!.dims.map((d, i) => (i === axis ? size : d)) };
-  },
-  vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
-    return [null, needs[1] ? apply(takeAlongAxisOp, [dy, indices!], { axis }) : null];
-  },
-  reference([indices, updates], { axis, size }, [out]) {
-    const { outer, inner } = blocks(out!.dims, axis, 1);
-    const m = indices!.dims[axis]!;
-    const y = new Float64Array(sizeOf(out!.dims));
-    for (let a = 0; a < outer; a++) {
-      for (let i = 0; i < m; i++) {
-        for (let b = 0; b < inner; b++) {
-          const at = (a * m + i) * inner + b;
-          const j = indices!.data[at]!;
-          if (j >= 0 && j < size) y[(a * size + j) * inner + b]! += updates!.data[at]!;
+export const scatterAddAlongAxisOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterArg>(
+  "scatterAddAlongAxis",
+  {
+    kind: "kernel",
+    infer([indices, updates], { axis, size }) {
+      expectAxis("scatterAddAlongAxis", axis, updates!.dims.length);
+      expectDtype("scatterAddAlongAxis", "indices", indices!.dtype, "i32");
+      expectSummable("scatterAddAlongAxis", updates!);
+      if (!sameDims(indices!.dims, updates!.dims)) {
+        throw new ShapeError({
+          where: "scatterAddAlongAxis",
+          expected: `updates of the shape of indices, ${showDims(indices!.dims)}`,
+          got: showDims(updates!.dims),
+        });
+      }
+      expectPositiveInteger("scatterAddAlongAxis", "size", size, 0);
+      return { dtype: updates!.dtype, dims: updates!.dims.map((d, i) => (i === axis ? size : d)) };
+    },
+    vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
+      return [null, needs[1] ? apply(takeAlongAxisOp, [dy, indices!], { axis }) : null];
+    },
+    reference([indices, updates], { axis, size }, [out]) {
+      const { outer, inner } = blocks(out!.dims, axis, 1);
+      const m = indices!.dims[axis]!;
+      const y = new Float64Array(sizeOf(out!.dims));
+      for (let a = 0; a < outer; a++) {
+        for (let i = 0; i < m; i++) {
+          for (let b = 0; b < inner; b++) {
+            const at = (a * m + i) * inner + b;
+            const j = indices!.data[at]!;
+            if (j >= 0 && j < size) y[(a * size + j) * inner + b]! += updates!.data[at]!;
+          }
         }
       }
-    }
-    return y;
+      return y;
+    },
   },
-});
+);
 
 function expectSummable(where: string, updates: Aval | RefArray): void {
   if (updates.dtype === "bool") {
-    throw new DTypeError({ where, expected: "updates that can be added", got: "bool", hint: 'cast with .astype("i32")' });
+    throw new DTypeError({
+      where,
+      expected: "updates that can be added",
+      got: "bool",
+      hint: 'cast with .astype("i32")',
+    });
   }
 }
 
@@ -208,13 +223,19 @@ function expectSummable(where: string, updates: Aval | RefArray): void {
  * @category Gather and scatter
  */
 export function take(x: Tensor, indices: Tensor, axis = 0): Tensor {
-  return apply(takeOp, [x, asIndex("take", "indices", indices)], { axis: normalizeAxis("take", axis, x.ndim) });
+  return apply(takeOp, [x, asIndex("take", "indices", indices)], {
+    axis: normalizeAxis("take", axis, x.ndim),
+  });
 }
 
 /** Rows of a table [n, d] at integer `indices` [..]: [.., d]. Same as `take(weight, indices, 0)`. @category Gather and scatter */
 export function embedding(weight: Tensor, indices: Tensor): Tensor {
   if (weight.ndim !== 2) {
-    throw new ShapeError({ where: "embedding", expected: "a weight of shape [n, d]", got: showDims(weight.shape) });
+    throw new ShapeError({
+      where: "embedding",
+      expected: "a weight of shape [n, d]",
+      got: showDims(weight.shape),
+    });
   }
   return take(weight, indices, 0);
 }
@@ -247,7 +268,12 @@ export function gather(x: Tensor, axis: number, indices: Tensor): Tensor {
     });
   }
   const corner = indices.shape.some((d, i) => i !== at && d !== x.shape[i]!)
-    ? slice(x, indices.shape.map((d, i) => (i === at ? null : ([0, d] as const))).map((r) => (r ? [r[0], r[1]] : null)))
+    ? slice(
+        x,
+        indices.shape
+          .map((d, i) => (i === at ? null : ([0, d] as const)))
+          .map((r) => (r ? [r[0], r[1]] : null)),
+      )
     : x;
   return takeAlongAxis(corner, indices, at);
 }
@@ -275,7 +301,11 @@ export function scatterAdd(indices: Tensor, updates: Tensor, { axis = 0, size }:
 }
 
 /** The transpose of `takeAlongAxis`; see `scatterAdd`. @category Gather and scatter */
-export function scatterAddAlongAxis(indices: Tensor, updates: Tensor, { axis = -1, size }: ScatterOptions): Tensor {
+export function scatterAddAlongAxis(
+  indices: Tensor,
+  updates: Tensor,
+  { axis = -1, size }: ScatterOptions,
+): Tensor {
   return apply(scatterAddAlongAxisOp, [asIndex("scatterAddAlongAxis", "indices", indices), updates], {
     axis: normalizeAxis("scatterAddAlongAxis", axis, updates.ndim),
     size,

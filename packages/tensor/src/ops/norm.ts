@@ -28,7 +28,13 @@ const ROW = { keepDims: true } as const;
 /** A per-row number [..] as a column [.., 1]. */
 const column = (x: Tensor): Tensor => reshape(x, [...x.shape, 1]);
 /** Sums everything but the last axis. */
-const overRows = (x: Tensor): Tensor => (x.ndim === 1 ? x : sum(x, Array.from({ length: x.ndim - 1 }, (_, i) => i)));
+const overRows = (x: Tensor): Tensor =>
+  x.ndim === 1
+    ? x
+    : sum(
+        x,
+        Array.from({ length: x.ndim - 1 }, (_, i) => i),
+      );
 /** Adds what is there. */
 const total = (terms: readonly (Tensor | null)[]): Tensor | null =>
   terms.reduce((a, b) => (a && b ? add(a, b) : (a ?? b)), null);
@@ -64,7 +70,9 @@ export const layerNormOp: OpDef<LayerNormArg> = /* @__PURE__ */ defineOp<LayerNo
     const size = x!.shape[x!.ndim - 1]!;
     const dx = needs[0]
       ? total([
-          dy ? apply(layerNormBackwardOp, affine ? [x!, weight!, mu!, r!, dy] : [x!, mu!, r!, dy], { affine }) : null,
+          dy
+            ? apply(layerNormBackwardOp, affine ? [x!, weight!, mu!, r!, dy] : [x!, mu!, r!, dy], { affine })
+            : null,
           // dμ/dx = 1 / D
           dmu ? castTo(mul(column(dmu), castTo(ones(x!.shape), dmu.dtype)).div(size), x!.dtype) : null,
           // dr/dx = -r³ (x - μ) / D
@@ -97,17 +105,18 @@ export const layerNormOp: OpDef<LayerNormArg> = /* @__PURE__ */ defineOp<LayerNo
  *
  * Inputs x, weight (when `affine`), μ, r, dy.
  */
-export const layerNormBackwardOp: OpDef<LayerNormBackwardArg> = /* @__PURE__ */ defineOp<LayerNormBackwardArg>("layerNormBackward", {
-  kind: "composite",
-  infer: ([x]) => x!,
-  meaning(inputs, { affine }) {
-    const [x, mu, r, dy] = affine ? [inputs[0]!, ...inputs.slice(2)] : inputs;
-    const unit = mul(sub(widen(x!), column(mu!)), column(r!));
-    const g = affine ? mul(widen(dy!), widen(inputs[1]!)) : widen(dy!);
-    const bracket = sub(sub(g, mean(g, -1, ROW)), mul(unit, mean(mul(g, unit), -1, ROW)));
-    return castTo(mul(column(r!), bracket), x!.dtype);
-  },
-});
+export const layerNormBackwardOp: OpDef<LayerNormBackwardArg> =
+  /* @__PURE__ */ defineOp<LayerNormBackwardArg>("layerNormBackward", {
+    kind: "composite",
+    infer: ([x]) => x!,
+    meaning(inputs, { affine }) {
+      const [x, mu, r, dy] = affine ? [inputs[0]!, ...inputs.slice(2)] : inputs;
+      const unit = mul(sub(widen(x!), column(mu!)), column(r!));
+      const g = affine ? mul(widen(dy!), widen(inputs[1]!)) : widen(dy!);
+      const bracket = sub(sub(g, mean(g, -1, ROW)), mul(unit, mean(mul(g, unit), -1, ROW)));
+      return castTo(mul(column(r!), bracket), x!.dtype);
+    },
+  });
 
 /**
  * Root-mean-square normalization over the last axis D, Zhang and Sennrich 2019 (arXiv:1910.07467):
@@ -167,7 +176,11 @@ function expectNorm(where: string, x: Tensor, eps: number): void {
     throw new ConfigError({ where, expected: "eps to be a number ≥ 0", got: String(eps) });
   }
   if (x.ndim === 0 || x.shape[x.ndim - 1] === 0) {
-    throw new ShapeError({ where, expected: "x with a last axis of at least one element", got: showDims(x.shape) });
+    throw new ShapeError({
+      where,
+      expected: "x with a last axis of at least one element",
+      got: showDims(x.shape),
+    });
   }
 }
 
@@ -177,7 +190,12 @@ function expectNorm(where: string, x: Tensor, eps: number): void {
  *
  * @category Normalization
  */
-export function layerNorm(x: Tensor, weight?: Tensor | null, bias?: Tensor | null, { eps = 1e-5 }: NormOptions = {}): Tensor {
+export function layerNorm(
+  x: Tensor,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  { eps = 1e-5 }: NormOptions = {},
+): Tensor {
   expectNorm("layerNorm", x, eps);
   if (weight && bias) return applyMulti(layerNormOp, [x, weight, bias], { eps, affine: true })[0]!;
   const unit = applyMulti(layerNormOp, [x], { eps, affine: false })[0]!;
@@ -192,5 +210,7 @@ export function layerNorm(x: Tensor, weight?: Tensor | null, bias?: Tensor | nul
  */
 export function rmsNorm(x: Tensor, weight?: Tensor | null, { eps = 1e-6 }: NormOptions = {}): Tensor {
   expectNorm("rmsNorm", x, eps);
-  return applyMulti(rmsNormOp, [x, weight ?? ones(x.shape.slice(-1), { dtype: wideDtype(x.dtype) })], { eps })[0]!;
+  return applyMulti(rmsNormOp, [x, weight ?? ones(x.shape.slice(-1), { dtype: wideDtype(x.dtype) })], {
+    eps,
+  })[0]!;
 }

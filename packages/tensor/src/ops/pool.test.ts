@@ -5,7 +5,19 @@ import { ones, tensor } from "./create.js";
 import { square } from "./elementwise.js";
 import { avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./pool.js";
 
-const x = () => tensor([[[[1, 2, 3], [4, 5, 6], [7, 8, 9]]]], { dtype: "f64" });
+const x = () =>
+  tensor(
+    [
+      [
+        [
+          [1, 2, 3],
+          [4, 5, 6],
+          [7, 8, 9],
+        ],
+      ],
+    ],
+    { dtype: "f64" },
+  );
 
 test("windows are as wide as their stride unless told otherwise", () => {
   expectClose(numbers(maxPool2d(x(), 2)), [5]);
@@ -29,10 +41,16 @@ test("equal largest numbers share the gradient", () => {
 
 test("gradients agree with differences, twice", () => {
   const at = [draw([2, 2, 4, 5], 1)];
-  checkGradients((t) => square(maxPool2d(t!, [2, 3], { stride: [2, 1], padding: [1, 0] })), at, { second: true });
-  checkGradients((t) => square(avgPool2d(t!, 3, { stride: 2, padding: 1, countIncludePad: false })), at, { second: true });
+  checkGradients((t) => square(maxPool2d(t!, [2, 3], { stride: [2, 1], padding: [1, 0] })), at, {
+    second: true,
+  });
+  checkGradients((t) => square(avgPool2d(t!, 3, { stride: 2, padding: 1, countIncludePad: false })), at, {
+    second: true,
+  });
 });
 
 test("a padding as wide as the window is refused", () => {
-  expect(() => maxPool2d(x(), 2, { padding: 2 })).toThrow(/maxPool2d: expected padding smaller than the window \(2\), got 2/);
+  expect(() => maxPool2d(x(), 2, { padding: 2 })).toThrow(
+    /maxPool2d: expected padding smaller than the window \(2\), got 2/,
+  );
 });

@@ -1,7 +1,15 @@
 import { expectFloat } from "../dtype.js";
 import { ConfigError } from "../errors.js";
 import { apply, type Tensor } from "../tensor.js";
-import { asRow, type Im2colArg, im2colOp, type Pair, resolveWindow, windowCounts, type WindowOptions } from "./conv.js";
+import {
+  asRow,
+  type Im2colArg,
+  im2colOp,
+  type Pair,
+  resolveWindow,
+  windowCounts,
+  type WindowOptions,
+} from "./conv.js";
 import { ones } from "./create.js";
 import { div } from "./elementwise.js";
 import { expectRank } from "./expect.js";
@@ -32,7 +40,13 @@ interface Pooled {
   dims: number[];
 }
 
-function windows(where: string, x: Tensor, kernel: number | Pair, options: PoolOptions, fill: 0 | "-inf"): Pooled {
+function windows(
+  where: string,
+  x: Tensor,
+  kernel: number | Pair,
+  options: PoolOptions,
+  fill: 0 | "-inf",
+): Pooled {
   expectFloat(where, "x", x.dtype);
   expectRank(where, "x", x.shape, 4, "[N, C, H, W]");
   const [n, c, h, w] = x.shape as [number, number, number, number];
@@ -41,7 +55,11 @@ function windows(where: string, x: Tensor, kernel: number | Pair, options: PoolO
   for (const a of [0, 1] as const) {
     const side = Math.max(...window.padding[a]);
     if (side >= window.dilation[a] * (k[a] - 1) + 1) {
-      throw new ConfigError({ where, expected: `padding smaller than the window (${k[a]})`, got: String(side) });
+      throw new ConfigError({
+        where,
+        expected: `padding smaller than the window (${k[a]})`,
+        got: String(side),
+      });
     }
   }
   const arg: Im2colArg = { ...window, fill };

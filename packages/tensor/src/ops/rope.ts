@@ -20,7 +20,8 @@ export interface RopeArg {
 /** The two halves of each pair, [B, T, H, D/2] each. */
 function halves(x: Tensor, interleaved: boolean): [Tensor, Tensor] {
   const d = x.shape[3]!;
-  if (!interleaved) return [slice(x, [null, null, null, [0, d / 2]]), slice(x, [null, null, null, [d / 2, d]])];
+  if (!interleaved)
+    return [slice(x, [null, null, null, [0, d / 2]]), slice(x, [null, null, null, [d / 2, d]])];
   const pairs = reshape(x, [...x.shape.slice(0, 3), d / 2, 2]);
   return [slice(pairs, [null, null, null, null, 0]), slice(pairs, [null, null, null, null, 1])];
 }
@@ -52,7 +53,9 @@ export const ropeOp: OpDef<RopeArg> = /* @__PURE__ */ defineOp<RopeArg>("rope", 
     return x!;
   },
   vjp(dy, { inputs: [x, positions, frequencies], outputs: [y], arg, needs }) {
-    const dx = needs[0] ? apply(ropeOp, [dy, positions!, frequencies!], { ...arg, inverse: !arg.inverse }) : null;
+    const dx = needs[0]
+      ? apply(ropeOp, [dy, positions!, frequencies!], { ...arg, inverse: !arg.inverse })
+      : null;
     if (!needs[2]) return [dx, null, null];
     // da'/dθ = -b', db'/dθ = a'; θ turns the other way for the inverse.
     const [da, db] = halves(widen(dy), arg.interleaved);
@@ -97,7 +100,10 @@ export function rope(
   const arg = { interleaved, inverse: false };
   if (x.ndim !== 4 || d === undefined || turned >= d) return apply(ropeOp, [x, p, inverseFrequencies], arg);
   const part = slice(x, [null, null, null, [0, turned]]);
-  return concat([apply(ropeOp, [part, p, inverseFrequencies], arg), slice(x, [null, null, null, [turned, d]])], 3);
+  return concat(
+    [apply(ropeOp, [part, p, inverseFrequencies], arg), slice(x, [null, null, null, [turned, d]])],
+    3,
+  );
 }
 
 /** How the frequencies of a pretrained model are changed for longer texts, with the fields of a `config.json`. */
@@ -125,17 +131,31 @@ export interface InverseFrequencyOptions {
  *
  * @category Attention
  */
-export function inverseFrequencies(dim: number, { theta = 10000, scaling }: InverseFrequencyOptions = {}): Tensor {
+export function inverseFrequencies(
+  dim: number,
+  { theta = 10000, scaling }: InverseFrequencyOptions = {},
+): Tensor {
   if (!Number.isInteger(dim) || dim <= 0 || dim % 2 !== 0) {
-    throw new ConfigError({ where: "inverseFrequencies", expected: "dim to be an even integer > 0", got: String(dim) });
+    throw new ConfigError({
+      where: "inverseFrequencies",
+      expected: "dim to be an even integer > 0",
+      got: String(dim),
+    });
   }
-  if (!(theta > 0)) throw new ConfigError({ where: "inverseFrequencies", expected: "theta > 0", got: String(theta) });
+  if (!(theta > 0))
+    throw new ConfigError({ where: "inverseFrequencies", expected: "theta > 0", got: String(theta) });
   const plain = Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
   const dims: Dims = [dim / 2];
   if (scaling && !(scaling.factor > 0)) {
-    throw new ConfigError({ where: "inverseFrequencies", expected: "a scaling factor > 0", got: showDims([scaling.factor]) });
+    throw new ConfigError({
+      where: "inverseFrequencies",
+      expected: "a scaling factor > 0",
+      got: showDims([scaling.factor]),
+    });
   }
-  const scaled = !scaling ? plain : plain.map((f) => (scaling.type === "linear" ? f / scaling.factor : llama3(f, scaling)));
+  const scaled = !scaling
+    ? plain
+    : plain.map((f) => (scaling.type === "linear" ? f / scaling.factor : llama3(f, scaling)));
   return tensor(Float32Array.from(scaled), { shape: dims });
 }
 

@@ -5,7 +5,13 @@ import { square } from "./elementwise.js";
 import { cumsum } from "./scan.js";
 
 test("cumsum runs along an axis, from either end", () => {
-  const x = tensor([[1, 2, 3], [4, 5, 6]], { dtype: "f64" });
+  const x = tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { dtype: "f64" },
+  );
   expectClose(numbers(cumsum(x)), [1, 3, 6, 4, 9, 15]);
   expectClose(numbers(cumsum(x, 0)), [1, 2, 3, 5, 7, 9]);
   expectClose(numbers(cumsum(x, 1, { reverse: true })), [6, 5, 3, 15, 11, 6]);

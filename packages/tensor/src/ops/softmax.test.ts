@@ -14,7 +14,13 @@ test("softmax divides exponentials by their sum and survives large numbers", () 
 });
 
 test("a row of minus infinity gives zeros, and one such element gets nothing", () => {
-  const x = tensor([[-INF, -INF], [-INF, 3]], { dtype: "f64" });
+  const x = tensor(
+    [
+      [-INF, -INF],
+      [-INF, 3],
+    ],
+    { dtype: "f64" },
+  );
   expectClose(numbers(softmax(x)), [0, 0, 0, 1]);
   expectClose(numbers(logSoftmax(x)), [-INF, -INF, -INF, 0]);
   expectClose(numbers(gradients(softmax(x), [x], draw([2, 2], 1))[0]!), [0, 0, 0, 0]);

@@ -71,7 +71,8 @@ function overAxis(where: string, x: Tensor, axis: number, f: (x: Tensor) => Tens
  *
  * @category Softmax and losses
  */
-export const softmax = (x: Tensor, axis = -1): Tensor => overAxis("softmax", x, axis, (t) => apply(softmaxOp, [t], null));
+export const softmax = (x: Tensor, axis = -1): Tensor =>
+  overAxis("softmax", x, axis, (t) => apply(softmaxOp, [t], null));
 
 /**
  * The logarithm of softmax along `axis` (default the last): x - log Σ exp(x), without forming the quotient. A row of

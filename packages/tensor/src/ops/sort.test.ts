@@ -24,7 +24,16 @@ test("infinities sort as numbers", () => {
 });
 
 test("sort along another axis leaves the shape", () => {
-  const y = sort(tensor([[3, 1], [2, 5]], { dtype: "f64" }), 0);
+  const y = sort(
+    tensor(
+      [
+        [3, 1],
+        [2, 5],
+      ],
+      { dtype: "f64" },
+    ),
+    0,
+  );
   expectClose(numbers(y.values), [2, 1, 3, 5]);
   expect(numbers(y.indices)).toEqual([1, 0, 0, 1]);
 });
@@ -38,7 +47,13 @@ test("topK is the head of a sort", () => {
 });
 
 test("argmax and argmin take the first of equals and see NaN", () => {
-  const x = tensor([[1, 3, 3], [0, -1, -1]], { dtype: "f64" });
+  const x = tensor(
+    [
+      [1, 3, 3],
+      [0, -1, -1],
+    ],
+    { dtype: "f64" },
+  );
   expect(numbers(argmax(x, -1))).toEqual([1, 0]);
   expect(numbers(argmin(x, 1))).toEqual([0, 1]);
   expect(numbers(argmax(x, 0))).toEqual([0, 0, 0]);

@@ -23,7 +23,12 @@ function compare(a: number, b: number, descending: boolean): number {
 }
 
 /** The first `keep` places of each row of `n` numbers in sorted order, as [values, indices]. */
-function sortRows(data: Float64Array, n: number, keep: number, descending: boolean): [Float64Array, Float64Array] {
+function sortRows(
+  data: Float64Array,
+  n: number,
+  keep: number,
+  descending: boolean,
+): [Float64Array, Float64Array] {
   const rows = n === 0 ? 0 : data.length / n;
   const values = new Float64Array(rows * keep);
   const indices = new Float64Array(rows * keep);
@@ -72,10 +77,17 @@ export const topKOp: OpDef<TopKArg> = /* @__PURE__ */ defineOp<TopKArg>("topK", 
     expectLastAxis("topK", x!);
     const n = x!.dims[x!.dims.length - 1]!;
     if (!Number.isInteger(k) || k < 0 || k > n) {
-      throw new ConfigError({ where: "topK", expected: `k to be an integer from 0 to ${n}, the size of the axis`, got: String(k) });
+      throw new ConfigError({
+        where: "topK",
+        expected: `k to be an integer from 0 to ${n}, the size of the axis`,
+        got: String(k),
+      });
     }
     const dims = [...x!.dims.slice(0, -1), k];
-    return [{ dtype: x!.dtype, dims }, { dtype: "i32", dims }];
+    return [
+      { dtype: x!.dtype, dims },
+      { dtype: "i32", dims },
+    ];
   },
   vjp: permutationVjp,
   reference([x], { k, largest }) {
@@ -90,7 +102,11 @@ function argExtreme(name: string, beats: (a: number, b: number) => boolean): OpD
       expectLastAxis(name, x!);
       const dims = x!.dims;
       if (dims[dims.length - 1] === 0 && sizeOf(dims.slice(0, -1)) > 0) {
-        throw new ConfigError({ where: name, expected: "an axis with at least one element", got: "an empty one" });
+        throw new ConfigError({
+          where: name,
+          expected: "an axis with at least one element",
+          got: "an empty one",
+        });
       }
       return { dtype: "i32", dims: dims.slice(0, -1) };
     },
@@ -167,14 +183,30 @@ export function topK(x: Tensor, k: number, axis = -1, { largest = true }: TopKOp
   return { values: back(values!, at), indices: back(indices!, at) };
 }
 
-function extreme(where: string, op: OpDef<null>, x: Tensor, axis: number | undefined, { keepDims = false }: ArgOptions): Tensor {
+function extreme(
+  where: string,
+  op: OpDef<null>,
+  x: Tensor,
+  axis: number | undefined,
+  { keepDims = false }: ArgOptions,
+): Tensor {
   if (axis === undefined) {
     const flat = apply(op, [reshape(x, [x.size])], null);
-    return keepDims ? reshape(flat, x.shape.map(() => 1)) : flat;
+    return keepDims
+      ? reshape(
+          flat,
+          x.shape.map(() => 1),
+        )
+      : flat;
   }
   const at = normalizeAxis(where, axis, x.ndim);
   const y = apply(op, [last(x, at)], null);
-  return keepDims ? reshape(y, x.shape.map((d, i) => (i === at ? 1 : d))) : y;
+  return keepDims
+    ? reshape(
+        y,
+        x.shape.map((d, i) => (i === at ? 1 : d)),
+      )
+    : y;
 }
 
 /**

@@ -3,7 +3,14 @@ import { checkGradients, draw, expectClose, numbers } from "../../test/check-gra
 import { tensor } from "./create.js";
 import { tril, triu } from "./triangle.js";
 
-const m = () => tensor([[1, 2, 3], [4, 5, 6]], { dtype: "f64" });
+const m = () =>
+  tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { dtype: "f64" },
+  );
 
 test("tril and triu keep one side of a diagonal", () => {
   expectClose(numbers(tril(m())), [1, 0, 0, 4, 5, 0]);

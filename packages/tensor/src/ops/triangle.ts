@@ -1,5 +1,5 @@
 import { ShapeError } from "../errors.js";
-import { type Tensor } from "../tensor.js";
+import type { Tensor } from "../tensor.js";
 import { arange } from "./create.js";
 import { add, le, where } from "./elementwise.js";
 import { reshape } from "./movement.js";
@@ -15,7 +15,10 @@ function lower(where: string, x: Tensor, diagonal: number): Tensor {
     });
   }
   const [rows, columns] = x.shape.slice(-2) as [number, number];
-  return le(arange(0, columns, 1, { dtype: "i32" }), add(reshape(arange(0, rows, 1, { dtype: "i32" }), [rows, 1]), diagonal));
+  return le(
+    arange(0, columns, 1, { dtype: "i32" }),
+    add(reshape(arange(0, rows, 1, { dtype: "i32" }), [rows, 1]), diagonal),
+  );
 }
 
 /**

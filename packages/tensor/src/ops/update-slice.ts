@@ -30,7 +30,12 @@ export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<Upd
         got: showDims(value!.dims),
       });
     }
-    expectDims("updateSlice", "value", value!.dims, base!.dims.map((d, i) => (i === axis ? m : d)));
+    expectDims(
+      "updateSlice",
+      "value",
+      value!.dims,
+      base!.dims.map((d, i) => (i === axis ? m : d)),
+    );
     expectDtype("updateSlice", "value", value!.dtype, base!.dtype);
     expectDtype("updateSlice", "start", start!.dtype, "i32");
     expectDims("updateSlice", "start", start!.dims, []);
@@ -39,7 +44,9 @@ export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<Upd
   vjp(dy, { inputs: [, value, start], arg: { axis }, needs }) {
     return [
       // What was overwritten gets no gradient.
-      needs[0] ? apply(updateSliceOp, [dy, zeros(value!.shape, { dtype: dy.dtype }), start!], { axis }) : null,
+      needs[0]
+        ? apply(updateSliceOp, [dy, zeros(value!.shape, { dtype: dy.dtype }), start!], { axis })
+        : null,
       needs[1]
         ? apply(takeOp, [dy, add(arange(0, value!.shape[axis]!, 1, { dtype: "i32" }), start!)], { axis })
         : null,
@@ -70,6 +77,7 @@ export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<Upd
  */
 export function updateSlice(base: Tensor, value: Tensor, start: number | Tensor, axis = 0): Tensor {
   const at = normalizeAxis("updateSlice", axis, base.ndim);
-  const from = typeof start === "number" ? scalar(start, { dtype: "i32" }) : asIndex("updateSlice", "start", start);
+  const from =
+    typeof start === "number" ? scalar(start, { dtype: "i32" }) : asIndex("updateSlice", "start", start);
   return apply(updateSliceOp, [base, castTo(value, base.dtype), from], { axis: at });
 }

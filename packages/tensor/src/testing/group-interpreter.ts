@@ -2,8 +2,10 @@ import type { Backend, Bindings, DeviceBuffer, Executable } from "../device.js";
 import { type DType, decodeHost, encodeHost, hostArray, type HostArray, hostView, roundTo } from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
+import { scalarFunction } from "../reference/scalar.js";
 import { explainSchedule } from "../schedule/explain.js";
 import type { Instr, KernelGroup, Load, LoopGroup, Operand, Schedule, Target, Value } from "../schedule/ir.js";
+import { scalarProgram } from "../schedule/scalars.js";
 import { schedule } from "../schedule/schedule.js";
 import { contiguousStrides, type Dims, sizeOf } from "../shape.js";
 
@@ -73,18 +75,15 @@ function executable(plan: Schedule): Executable {
 }
 
 class Run {
-  private readonly scalars: number[] = [];
+  private readonly scalars: Float64Array;
 
   constructor(
     plan: Schedule,
     private readonly bindings: Bindings,
     private readonly arena: ArrayBuffer,
   ) {
-    for (const s of plan.scalars) {
-      const raw =
-        s.kind === "constant" ? s.value : s.kind === "slot" ? bindings.scalars[s.slot]! : s.op.scalar!(...s.sources.map((i) => this.scalars[i]!));
-      this.scalars.push(roundTo(s.dtype, raw));
-    }
+    this.scalars = new Float64Array(plan.scalars.length);
+    scalarProgram(plan.scalars)(bindings.scalars, this.scalars);
   }
 
   memory({ home, dtype, size }: Value): HostArray {
@@ -157,13 +156,13 @@ const START = { sum: 0, prod: 1, max: Number.NEGATIVE_INFINITY, min: Number.POSI
 const COMBINE = {
   sum: (a: number, b: number) => a + b,
   prod: (a: number, b: number) => a * b,
-  max: Math.max,
+  max: Math.max, // NaN wins in both
   min: Math.min,
 };
 
-function compute({ op, dtype, sources }: Instr, registers: readonly number[]): number {
+function compute({ op, dtype, sourceDtypes, sources }: Instr, registers: readonly number[]): number {
   if (!op.scalar) bug(`element-wise ${op.name} has no scalar definition`);
-  return roundTo(dtype, op.scalar(...sources.map((r) => registers[r]!)));
+  return scalarFunction(op, dtype, sourceDtypes, true)(...sources.map((r) => registers[r]!));
 }
 
 function flatten(index: readonly number[], dims: Dims): number {
