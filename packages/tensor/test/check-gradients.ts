@@ -1,5 +1,3 @@
-// First, because a parameter is a tensor and tensors know of evaluation, which knows of parameters.
-import "../src/parameter.js";
 import { expect } from "vitest";
 import { gradients } from "../src/autograd.js";
 import { decodeHost, roundTo } from "../src/dtype.js";
@@ -37,8 +35,11 @@ class Interpreter {
       ? node.outputs.map((o) => ({ dtype: o.dtype, dims: o.shape.dims }))
       : [{ dtype, dims: shape.dims }];
     if (op.kind === "composite") {
-      const made = op.meaning!(node.sources.map((s) => new Tensor(s)), arg);
-      return (made instanceof Array ? made : [made as Tensor]).map((t) => this.value(t));
+      const made = op.meaning!(
+        node.sources.map((s) => new Tensor(s)),
+        arg,
+      );
+      return (Array.isArray(made) ? made : [made as Tensor]).map((t) => this.value(t));
     }
     const inputs = node.sources.map((s) => this.results(s)[0]!);
     const data = op.kind === "elementwise" ? mapped(op, inputs, out[0]!) : op.reference!(inputs, arg, out);
@@ -51,7 +52,9 @@ class Interpreter {
 
 function mapped(op: OpDef, inputs: readonly RefArray[], out: Aval): Float64Array {
   const at = (x: RefArray, i: number) => x.data[x.dims.length === 0 ? 0 : i]!;
-  return Float64Array.from({ length: sizeOf(out.dims) }, (_, i) => op.scalar!(...inputs.map((x) => at(x, i))));
+  return Float64Array.from({ length: sizeOf(out.dims) }, (_, i) =>
+    op.scalar!(...inputs.map((x) => at(x, i))),
+  );
 }
 
 const rounded = (data: Float64Array, { dtype }: Aval): Float64Array =>
@@ -70,7 +73,11 @@ export function draw(dims: Dims, seed: number, low = -1, high = 1): Tensor {
     return (state >>> 0) / 2 ** 32;
   };
   for (let i = 0; i < 8; i++) next();
-  return fromHost("f64", dims, Float64Array.from({ length: sizeOf(dims) }, () => low + (high - low) * next()));
+  return fromHost(
+    "f64",
+    dims,
+    Float64Array.from({ length: sizeOf(dims) }, () => low + (high - low) * next()),
+  );
 }
 
 export const ints = (values: readonly number[], dims: Dims = [values.length]): Tensor =>
@@ -90,7 +97,11 @@ function weighed(f: Fn): Fn {
  * Expects the gradients of `f` at float64 `xs` to agree with central differences. With `second`, the gradients of a
  * weighed sum of the gradients as well.
  */
-export function checkGradients(f: Fn, xs: Tensor[], { second = false, atol = 1e-7 }: { second?: boolean; atol?: number } = {}): void {
+export function checkGradients(
+  f: Fn,
+  xs: Tensor[],
+  { second = false, atol = 1e-7 }: { second?: boolean; atol?: number } = {},
+): void {
   const scalar = weighed(f);
   compare(scalar, xs, atol);
   if (!second) return;
@@ -117,7 +128,9 @@ function compare(f: Fn, xs: Tensor[], atol: number): void {
       const got = grads[k]![i]!;
       const bound = atol + 1e-6 * Math.abs(slope);
       if (!(Math.abs(got - slope) <= bound)) {
-        expect.fail(`input ${k}, element ${i}: gradient ${got}, central difference ${slope}, tolerance ${bound}`);
+        expect.fail(
+          `input ${k}, element ${i}: gradient ${got}, central difference ${slope}, tolerance ${bound}`,
+        );
       }
     }
   }
