@@ -29,7 +29,7 @@ export interface FolderWriteOptions extends AtomicWriteOptions {
   replace?: boolean;
 }
 
-/** Something could not be written. What was there before is unchanged. */
+/** Something could not be written. What was there before is unchanged, unless the message says otherwise. */
 export class WriteError extends Error {
   readonly code = "LOWRANK_WRITE";
   /** The file or folder that was to be written. */
@@ -39,14 +39,15 @@ export class WriteError extends Error {
   /** The error code of the system, such as `ENOSPC`. */
   readonly systemCode: string | undefined;
 
-  constructor(where: string, cause: unknown) {
+  constructor(where: string, cause: unknown, outcome = "what was there before is unchanged") {
     const systemCode = (cause as { code?: string } | undefined)?.code;
     const got = cause instanceof Error ? cause.message : String(cause);
-    const hint =
-      systemCode === "ENOSPC" || systemCode === "EDQUOT" ? "free some space and try again" : undefined;
+    const full = systemCode === "ENOSPC" || systemCode === "EDQUOT";
     super(
-      `${where}: expected to write it, got ${got}; ${hint ? `${hint}; ` : ""}what was there before is unchanged`,
-      { cause },
+      `${where}: expected to write it, got ${got}; ${full ? "free some space and try again; " : ""}${outcome}`,
+      {
+        cause,
+      },
     );
     this.name = "WriteError";
     this.where = where;
@@ -111,7 +112,7 @@ async function guarded<T>(
     await layer.remove(temporary).catch(() => undefined);
     const failedByContent =
       signal?.aborted || isFormatError(error) || (error as { code?: unknown })?.code === undefined;
-    throw failedByContent ? error : new WriteError(target, error);
+    throw failedByContent || error instanceof WriteError ? error : new WriteError(target, error);
   }
 }
 
@@ -135,7 +136,11 @@ export async function writeFileAtomic(
   return guarded(path, temporary, layer, options.signal, async () => {
     const record = await writeNew(layer, temporary, name, content, options.signal);
     await layer.rename(temporary, target);
-    await layer.syncFolder(parentOf(target));
+    try {
+      await layer.syncFolder(parentOf(target));
+    } catch (cause) {
+      throw new WriteError(path, cause, "the new file is in its place but may not survive a power cut");
+    }
     return record;
   });
 }
@@ -211,14 +216,18 @@ export async function writeFolderAtomic(
     }
     const aside = temporaryName(target, "old");
     await layer.rename(target, aside);
+    let placed = false;
     try {
       await layer.rename(temporary, target);
+      placed = true;
+      await layer.syncFolder(parentOf(target));
     } catch (error) {
+      if (placed) await layer.rename(target, temporary);
       await layer.rename(aside, target);
       throw error;
     }
-    await layer.syncFolder(parentOf(target));
-    await layer.remove(aside);
+    // If this fails the save has still succeeded; recoverFolder clears up.
+    await layer.remove(aside).catch(() => undefined);
     return manifest;
   });
 }

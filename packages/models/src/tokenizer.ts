@@ -5,7 +5,7 @@ import {
   type ChatTemplateOptions,
   type RenderChat,
 } from "./chat-template.js";
-import { FormatError } from "./format-error.js";
+import { FormatError, isFormatError } from "./format-error.js";
 import { scanJson, toPlain, type JsonObject, type JsonValue } from "./json-scan.js";
 import { openFolder, readSmallFile, type Folder, type FolderInput } from "./source.js";
 import { checkTokenizerJson } from "./tokenizer-check.js";
@@ -152,6 +152,16 @@ function wrap(
     const token = named(role);
     if (token !== undefined) tokens[role] = token;
   }
+  // The library reads its parts as they are used, so a malformed one may show only then.
+  const guarded = <T>(run: () => T): T => {
+    try {
+      return run();
+    } catch (cause) {
+      if (isFormatError(cause)) throw cause;
+      const got = (cause as Error).message;
+      throw new FormatError({ format: "tokenizer", where, expected: "a usable tokenizer", got, cause });
+    }
+  };
   let render: RenderChat | undefined;
 
   return {
@@ -164,7 +174,7 @@ function wrap(
     hasChatTemplate: template !== undefined,
 
     encode(text, { addSpecialTokens = true } = {}) {
-      const { ids } = hub.encode(text, { add_special_tokens: addSpecialTokens });
+      const { ids } = guarded(() => hub.encode(text, { add_special_tokens: addSpecialTokens }));
       const unknown = (ids as (number | undefined)[]).indexOf(undefined);
       if (unknown >= 0) {
         throw new FormatError({
@@ -193,7 +203,9 @@ function wrap(
       const known = list.filter(
         (id) => hub.id_to_token(id) !== undefined && !(skipSpecialTokens && specialIds.has(id)),
       );
-      return known.length === 0 ? "" : hub.decode(known, { skip_special_tokens: skipSpecialTokens });
+      return known.length === 0
+        ? ""
+        : guarded(() => hub.decode(known, { skip_special_tokens: skipSpecialTokens }));
     },
 
     tokenToId: (token) => hub.token_to_id(token),
