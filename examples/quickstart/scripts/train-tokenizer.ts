@@ -168,7 +168,12 @@ for (const line of readFileSync(join(root, "cache", "sotu-train.jsonl"), "utf8")
 }
 const bpe = trainBpe(counts, VOCAB_SIZE);
 mkdirSync(join(root, "model"), { recursive: true });
-writeFileSync(join(root, "model", "tokenizer.json"), `${JSON.stringify(tokenizerJson(bpe), null, 1)}\n`);
+// Short lists on one line, as the formatter of this repository leaves them.
+const text = JSON.stringify(tokenizerJson(bpe), null, 2).replace(
+  /\[\n\s+([^\n{}]+?)(?:,\n\s+([^\n{}]+?))?\n\s+\]/g,
+  (_, first: string, second?: string) => (second === undefined ? `[${first}]` : `[${first}, ${second}]`),
+);
+writeFileSync(join(root, "model", "tokenizer.json"), `${text}\n`);
 writeFileSync(join(root, "model", "tokenizer_config.json"), `${JSON.stringify(tokenizerConfig, null, 2)}\n`);
 console.log(
   `${counts.size} different words, ${bpe.tokens.length} tokens, ${((performance.now() - started) / 1000).toFixed(1)} s`,
