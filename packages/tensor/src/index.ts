@@ -24,6 +24,7 @@ export {
 export { evaluate, type Root } from "./evaluate.js";
 export type { Backend, BackendMemory } from "./device.js";
 export { type Aval, defineOp, type OpDef, type OpKind, type RefArray, type VjpContext } from "./op.js";
+export { elu, gelu, geluTanh, leakyRelu, relu, silu, softplus } from "./ops/activation.js";
 export {
   add,
   atan2,
@@ -62,6 +63,7 @@ export {
   zerosLike,
 } from "./ops/create.js";
 export { type CrossEntropyOptions, crossEntropy } from "./ops/cross-entropy.js";
+export { einsum } from "./ops/einsum.js";
 export {
   embedding,
   gather,
@@ -141,6 +143,19 @@ export { layerNorm, rmsNorm } from "./ops/norm.js";
 export { pad } from "./ops/pad.js";
 export { avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./ops/pool.js";
 export {
+  bernoulli,
+  bits,
+  categorical,
+  dropout,
+  gumbel,
+  Key,
+  key,
+  normal,
+  permutation,
+  randint,
+  uniform,
+} from "./ops/random.js";
+export {
   all,
   any,
   logsumexp,
@@ -162,6 +177,7 @@ export { updateSlice } from "./ops/update-slice.js";
 export { Assignment } from "./cell.js";
 export { Parameter, type ParameterOptions, parameter } from "./parameter.js";
 export { planStats } from "./plan-cache.js";
+export { reference } from "./reference/backend.js";
 export type { Dims } from "./shape.js";
 export { apply, applyMulti, type NestedNumbers, Tensor, type TensorLike } from "./tensor.js";
 export {
