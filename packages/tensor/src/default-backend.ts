@@ -10,6 +10,9 @@ export function setDefaultBackend(backend: Backend): void {
   loading = null;
 }
 
+/** The backend in use, or null before the first evaluation. */
+export const currentBackend = (): Backend | null => current;
+
 /** The backend in use: the one set, or the embedded WebAssembly backend. */
 export function defaultBackend(): Promise<Backend> {
   if (current) return Promise.resolve(current);

@@ -173,6 +173,7 @@ export { inverseFrequencies, type RopeOptions, type RopeScaling, rope } from "./
 export { cumsum } from "./ops/scan.js";
 export { logSoftmax, softmax } from "./ops/softmax.js";
 export { argmax, argmin, argsort, sort, topK } from "./ops/sort.js";
+export { tril, triu } from "./ops/triangle.js";
 export { updateSlice } from "./ops/update-slice.js";
 export { Assignment } from "./cell.js";
 export { Parameter, type ParameterOptions, parameter } from "./parameter.js";
