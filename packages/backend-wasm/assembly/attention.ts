@@ -43,6 +43,9 @@ const DO_STRIDES: usize = 132;
 const DQ: usize = 144;
 const DK: usize = 148;
 const DV: usize = 152;
+const O_DTYPE: usize = 156;
+const O_STRIDES: usize = 160; // of o and lse as inputs
+const LSE_STRIDES: usize = 172; // batch, head, query
 
 // @ts-ignore: decorator
 @inline
@@ -63,7 +66,7 @@ function roundUp(n: i32, to: i32): i32 {
   return (n + to - 1) & -to;
 }
 
-/** Address of batch b, place i, head h in a tensor [B, n, heads, ...] with three strides. */
+/** Address of element [b, i, h] of a tensor with three strides and then contiguous rows. */
 // @ts-ignore: decorator
 @inline
 function rowAt(args: usize, tensor: usize, strides: usize, width: i32, b: i32, i: i32, h: i32): usize {
@@ -350,7 +353,7 @@ function forwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usize
     const sum = load<f32>(total + (<usize>i << 2));
     const heads = word(args, HEADS);
     const place = (b * word(args, QUERIES) + t) * heads + h;
-    const dtype = word(args, Q_DTYPE);
+    const dtype = word(args, O_DTYPE);
     const o = load<usize>(args + O) + <usize>(place * valueWidth * widthOf(dtype));
     const lse = load<usize>(args + LSE) + (<usize>((b * heads + h) * word(args, QUERIES) + t) << 2);
     writeOutput(sums + <usize>i * vRow, o, valueWidth, dtype, load<f32>(most + (<usize>i << 2)), sum, lse);
@@ -422,11 +425,9 @@ function backwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usiz
     if (i < count) {
       const t = (r0 + i) / group;
       const h = keyHead * group + (r0 + i - t * group);
-      const known = load<f32>(load<usize>(args + LSE) + (<usize>((b * heads + h) * word(args, QUERIES) + t) << 2));
+      const known = load<f32>(rowAt(args, LSE, LSE_STRIDES, 4, b, h, t));
       if (known != -Infinity) lse = known;
-      const place = (b * word(args, QUERIES) + t) * heads + h;
-      const o = load<usize>(args + O) + (<usize>place * <usize>valueWidth << 2);
-      delta = rowDot(o, gradRows + <usize>i * vRow, valueWidth);
+      delta = rowDot(rowAt(args, O, O_STRIDES, 4, b, t, h), gradRows + <usize>i * vRow, valueWidth);
     }
     store<f32>(lses + (<usize>i << 2), lse);
     store<f32>(deltas + (<usize>i << 2), delta);

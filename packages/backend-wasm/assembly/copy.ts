@@ -1,12 +1,10 @@
 // Copies between strided places and fills: what concat, pad and slice updates are made of.
 import { begin, copyBytes } from "./rows";
 
-const MOST_AXES: i32 = 8;
-
 /**
  * Copies elements between two strided places.
  *
- * args: from, to, width (bytes of an element, or of a contiguous run), axes (1 to 8), then for each axis its size and the
+ * args: from, to, width (bytes of an element, or of a contiguous run), axes (at least 1), then for each axis its size and the
  * byte strides in `from` and in `to`. The last axis is the inner loop; the others are shared out.
  */
 export function copyStrided(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
