@@ -1,4 +1,4 @@
-import type { Backend, BackendMemory, Bindings, DeviceBuffer, Executable } from "../backend.js";
+import type { Backend, BackendMemory, Bindings, DeviceBuffer, Executable } from "../device.js";
 import {
   type DType,
   dtypeBytes,
@@ -42,19 +42,24 @@ class ReferenceBuffer implements DeviceBuffer {
   }
 }
 
+export interface ReferenceOptions {
+  /** Round f32 results at every node too: how far that is from the default tells how far rounding can lead. */
+  round?: boolean;
+}
+
 /**
  * The backend that is obviously right: it interprets a graph node by node in float64, copies every view, fuses and
  * shares nothing. f32 results keep their float64 digits, so that it can judge the others; halves and integers are
  * rounded at every node as storage does.
  */
-export function reference(): Backend {
+export function reference({ round = false }: ReferenceOptions = {}): Backend {
   let owned = 0;
   let peak = 0;
   const own = (buffer: DeviceBuffer): ReferenceBuffer =>
     buffer instanceof ReferenceBuffer ? buffer : bug("a buffer of another backend");
 
   return {
-    name: "reference",
+    name: round ? "rounding reference" : "reference",
     allocate(bytes) {
       owned += bytes;
       peak = Math.max(peak, owned);
@@ -72,7 +77,7 @@ export function reference(): Backend {
     async read(buffer, bytes) {
       return own(buffer).encoded().slice(0, bytes).buffer;
     },
-    prepare,
+    prepare: (graph) => prepare(graph, round),
     memory: (): BackendMemory => ({ ownedBytes: owned, arenaBytes: 0, peakBytes: peak }),
     resetPeak() {
       peak = owned;
@@ -81,12 +86,12 @@ export function reference(): Backend {
   };
 }
 
-function prepare(graph: Graph): Executable {
+function prepare(graph: Graph, round: boolean): Executable {
   const { nodes, leaves, scalars, roots } = graph;
   const leafSlot = new Map<Node, number>(leaves.map((node, slot) => [node, slot]));
   const scalarSlot = new Map<Node, number>(scalars.map((node, slot) => [node, slot]));
   const wanted = new Set(roots.map((r) => r.node));
-  const program = buildProgram(nodes, new Set([...leaves, ...scalars]), wanted);
+  const program = buildProgram(nodes, new Set([...leaves, ...scalars]), wanted, round);
   // What a node is, without the node: its storage and sources change once it is computed.
   const lines = nodes.map((n) =>
     `${n.op.name} ${n.dtype}${showDims(n.shape.dims)} <- ${n.sources.map((s) => s.index).join(" ")}`.trimEnd(),

@@ -27,11 +27,15 @@ export interface Program {
   ): void;
 }
 
-/** Turns nodes, sources before results, into steps. Nodes in `fed` get their values from outside at each run. */
+/**
+ * Turns nodes, sources before results, into steps. Nodes in `fed` get their values from outside at each run. With
+ * `round`, f32 results are rounded at every node; without, they keep their float64 digits.
+ */
 export function buildProgram(
   nodes: readonly Node[],
   fed: ReadonlySet<Node>,
   kept: ReadonlySet<Node>,
+  round: boolean,
 ): Program {
   const place = new Map<Node, number>();
   const lastUse = new Map<number, number>();
@@ -45,7 +49,7 @@ export function buildProgram(
       node,
       sources,
       dead: [],
-      run: fed.has(node) ? () => bug("a fed node has no step") : stepOf(node),
+      run: fed.has(node) ? () => bug("a fed node has no step") : stepOf(node, round),
     };
   });
   for (const [step, at] of lastUse) if (!kept.has(steps[step]!.node)) steps[at]!.dead.push(step);
@@ -69,7 +73,7 @@ const avalsOf = (node: Node): Aval[] =>
     ? node.outputs.map((o) => ({ dtype: o.dtype, dims: o.shape.dims }))
     : [{ dtype: node.dtype, dims: node.shape.dims }];
 
-function stepOf(node: Node): Step["run"] {
+function stepOf(node: Node, round: boolean): Step["run"] {
   const { op, arg } = node;
   const out = avalsOf(node);
   if (op.name === "pick") return ([source]) => [source![arg as number]!];
@@ -92,30 +96,30 @@ function stepOf(node: Node): Step["run"] {
       const list = results instanceof Float64Array ? [results] : results;
       return out.map((o, i) => ({
         ...o,
-        data: stored(o, list[i] ?? bug(`${op.name} has too few results`), op.name),
+        data: stored(o, list[i] ?? bug(`${op.name} has too few results`), op.name, round),
       }));
     };
   }
-  if (op.scalar) return elementwise(node);
-  if (op.meaning) return meaningOf(node, out);
+  if (op.scalar) return elementwise(node, round);
+  if (op.meaning) return meaningOf(node, out, round);
   return bug(`${op.name} has neither a reference nor a meaning`);
 }
 
-/** Checks the size of a result and rounds it as storage of its dtype does; f32 keeps its float64 digits. */
-function stored({ dtype, dims }: Aval, data: Float64Array, name: string): Float64Array {
+/** Checks the size of a result and rounds it as storage of its dtype does. */
+function stored({ dtype, dims }: Aval, data: Float64Array, name: string, round: boolean): Float64Array {
   if (data.length !== sizeOf(dims)) bug(`${name} gave ${data.length} numbers for ${sizeOf(dims)}`);
-  if (dtype !== "f32" && dtype !== "f64")
+  if (dtype !== "f64" && (round || dtype !== "f32"))
     for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
   return data;
 }
 
-function elementwise(node: Node): Step["run"] {
+function elementwise(node: Node, round: boolean): Step["run"] {
   const out = avalsOf(node)[0]!;
   const f = scalarFunction(
     node.op,
     node.dtype,
     node.sources.map((s) => s.dtype),
-    false,
+    round,
   );
   return (inputs) => {
     const data = new Float64Array(node.shape.size);
@@ -131,7 +135,7 @@ function elementwise(node: Node): Step["run"] {
 }
 
 /** A composite runs as its meaning, built once on placeholders for its inputs. */
-function meaningOf(node: Node, out: readonly Aval[]): Step["run"] {
+function meaningOf(node: Node, out: readonly Aval[], round: boolean): Step["run"] {
   const inputs = node.sources.map((s) => new Tensor(new Node(dataOp, s.dtype, s.shape, null, [])));
   const answer = node.op.meaning!(inputs, node.arg);
   const outputs = (Array.isArray(answer) ? (answer as readonly Tensor[]) : [answer as Tensor]).map(
@@ -139,7 +143,7 @@ function meaningOf(node: Node, out: readonly Aval[]): Step["run"] {
   );
   const nodes = nodesOf(outputs);
   const fed = new Set(inputs.map((t) => t.node));
-  const program = buildProgram(nodes, fed, new Set(outputs));
+  const program = buildProgram(nodes, fed, new Set(outputs), round);
   const place = new Map(inputs.map((t, i) => [t.node, i]));
   return (values) => {
     const results: RefArray[] = [];

@@ -1,10 +1,27 @@
 import type { Backend, Bindings, DeviceBuffer, Executable } from "../device.js";
-import { type DType, decodeHost, encodeHost, hostArray, type HostArray, hostView, roundTo } from "../dtype.js";
+import {
+  type DType,
+  decodeHost,
+  encodeHost,
+  hostArray,
+  type HostArray,
+  hostView,
+  roundTo,
+} from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
 import { scalarFunction } from "../reference/scalar.js";
 import { explainSchedule } from "../schedule/explain.js";
-import type { Instr, KernelGroup, Load, LoopGroup, Operand, Schedule, Target, Value } from "../schedule/ir.js";
+import type {
+  Instr,
+  KernelGroup,
+  Load,
+  LoopGroup,
+  Operand,
+  Schedule,
+  Target,
+  Value,
+} from "../schedule/ir.js";
 import { scalarProgram } from "../schedule/scalars.js";
 import { schedule } from "../schedule/schedule.js";
 import { contiguousStrides, type Dims, sizeOf } from "../shape.js";
@@ -105,14 +122,25 @@ class Run {
       const index = strides.map((s, d) => Math.floor(i / s) % group.space[d]!);
       const registers = group.loads.map((l, k) => this.read(l, sources[k]!, index));
       for (const instr of group.code) registers.push(compute(instr, registers));
-      for (const [k, s] of group.stores.entries()) write(targets[k]!, s.value.dtype, i, registers[s.register]!);
-      const at = kept.length ? flatten(index.filter((_, d) => !group.reduced[d]), kept) : 0;
+      for (const [k, s] of group.stores.entries())
+        write(targets[k]!, s.value.dtype, i, registers[s.register]!);
+      const at = kept.length
+        ? flatten(
+            index.filter((_, d) => !group.reduced[d]),
+            kept,
+          )
+        : 0;
       for (const [k, r] of group.reductions.entries()) {
         totals[k]![at] = COMBINE[r.op](totals[k]![at]!, registers[r.register]!);
       }
     }
     for (const [k, r] of group.reductions.entries()) {
-      this.memory(r.value).set(encodeHost(r.value.dtype, totals[k]!.map((x) => roundTo(r.dtype, x))));
+      this.memory(r.value).set(
+        encodeHost(
+          r.value.dtype,
+          totals[k]!.map((x) => roundTo(r.dtype, x)),
+        ),
+      );
     }
   }
 
@@ -130,7 +158,11 @@ class Run {
         ? { dtype: input.dtype, dims: input.dims, data: this.gather(input) }
         : { dtype: input.dtype, dims: [], data: Float64Array.of(this.scalars[input.scalarSlot]!) },
     );
-    const outs = op.reference(inputs, arg, group.outputs.map(({ dtype, dims }) => ({ dtype, dims })));
+    const outs = op.reference(
+      inputs,
+      arg,
+      group.outputs.map(({ dtype, dims }) => ({ dtype, dims })),
+    );
     const list = outs instanceof Float64Array ? [outs] : outs;
     for (const [i, value] of group.outputs.entries()) {
       this.memory(value).set(encodeHost(value.dtype, (list as readonly Float64Array[])[i]!));
@@ -145,7 +177,8 @@ class Run {
     for (let i = 0; i < size; i++) {
       let at = offset;
       for (const [d, s] of steps.entries()) at += (Math.floor(i / s) % dims[d]!) * strides[d]!;
-      if (at < 0 || at >= value.size) bug(`operand of ${value.node.op.name} reads element ${at} of ${value.size}`);
+      if (at < 0 || at >= value.size)
+        bug(`operand of ${value.node.op.name} reads element ${at} of ${value.size}`);
       out[i] = decode(dtype, memory, at);
     }
     return out;
