@@ -67,7 +67,23 @@ function pack4<T>(src: usize, laneStride: i32, stepStride: i32, depth: i32, vali
 
 /** Panels of 4 rows: each holds `depth` groups of 4, one after the other. */
 function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize): void {
-  for (let row = 0; row < rows; row += 4, dst += 16 * depth) {
+  let row = 0;
+  const panel = <usize>depth << 4;
+  if (rowStride == 1) {
+    // Sixteen rows are one cache line: at strides that are powers of two it would be gone by the next panel.
+    const step = <usize>stepStride * sizeof<T>();
+    for (; row + 16 <= rows; row += 16, dst += 4 * panel) {
+      let at = src + <usize>row * sizeof<T>();
+      let to = dst;
+      for (let k = 0; k < depth; k++, at += step, to += 16) {
+        v128.store(to, load4<T>(at));
+        v128.store(to + panel, load4<T>(at + 4 * sizeof<T>()));
+        v128.store(to + 2 * panel, load4<T>(at + 8 * sizeof<T>()));
+        v128.store(to + 3 * panel, load4<T>(at + 12 * sizeof<T>()));
+      }
+    }
+  }
+  for (; row < rows; row += 4, dst += panel) {
     const from = src + <usize>(row * rowStride) * sizeof<T>();
     pack4<T>(from, rowStride, stepStride, depth, rows - row, dst, 16);
   }
@@ -75,19 +91,24 @@ function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, d
 
 /** Panels of 8 columns: each holds `depth` groups of 8, one after the other. */
 function packColumnsOf<T>(src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize): void {
-  for (let column = 0; column < columns; column += 8, dst += 32 * depth) {
-    const from = src + <usize>(column * columnStride) * sizeof<T>();
-    const valid = columns - column;
-    if (columnStride == 1 && valid >= 8) {
-      const step = <usize>stepStride * sizeof<T>();
-      let at = from;
+  let column = 0;
+  const panel = <usize>depth << 5;
+  if (columnStride == 1) {
+    const step = <usize>stepStride * sizeof<T>();
+    for (; column + 16 <= columns; column += 16, dst += 2 * panel) {
+      let at = src + <usize>column * sizeof<T>();
       let to = dst;
       for (let k = 0; k < depth; k++, at += step, to += 32) {
         v128.store(to, load4<T>(at));
         v128.store(to, load4<T>(at + 4 * sizeof<T>()), 16);
+        v128.store(to + panel, load4<T>(at + 8 * sizeof<T>()));
+        v128.store(to + panel, load4<T>(at + 12 * sizeof<T>()), 16);
       }
-      continue;
     }
+  }
+  for (; column < columns; column += 8, dst += panel) {
+    const from = src + <usize>(column * columnStride) * sizeof<T>();
+    const valid = columns - column;
     pack4<T>(from, columnStride, stepStride, depth, valid, dst, 32);
     pack4<T>(from + <usize>(4 * columnStride) * sizeof<T>(), columnStride, stepStride, depth, valid - 4, dst + 16, 32);
   }

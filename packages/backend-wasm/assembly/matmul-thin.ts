@@ -1,4 +1,5 @@
 // Products with one row, and products of f64. Argument words: see matmul.ts.
+import { loadF16x4 } from "./half";
 import { cut, locateBatch, offsetA, offsetB, offsetC, word } from "./matmul";
 import { load1, load4, packedSize } from "./matmul-pack";
 import { madd, sumLanes } from "./simd";
@@ -17,13 +18,15 @@ export function matmulThin(args: usize, chunk: i32, chunks: i32, scratch: usize)
   const dtypeB = word(args, 11);
   const columnBlock = word(args, 13);
   const blocks = (N + columnBlock - 1) / columnBlock;
-  const units = word(args, 18) * blocks;
+  const matrices = word(args, 18);
+  const units = matrices * blocks;
   const sizeA = packedSize(dtypeA);
   const sizeB = packedSize(dtypeB);
   const last = cut(units, chunk + 1, chunks);
   for (let unit = cut(units, chunk, chunks); unit < last; unit++) {
-    locateBatch(args, unit / blocks, sizeA, sizeB, 4);
-    const column = (unit % blocks) * columnBlock;
+    // All rows that share a b pass over one block of its columns before the next.
+    locateBatch(args, unit % matrices, sizeA, sizeB, 4);
+    const column = (unit / matrices) * columnBlock;
     const columns = min(columnBlock, N - column);
     copyVector(dtypeA, load<usize>(args) + offsetA(), stepA, K, scratch);
     const b = load<usize>(args, 4) + offsetB() + <usize>(column * columnB) * sizeB;
@@ -64,6 +67,27 @@ function vectorTimes<T>(x: usize, b: usize, c: usize, columns: i32, K: i32, step
   }
 }
 
+/** s + u · (first four f16 at `at`) + v · (next four). */
+// @ts-ignore: decorator
+@inline
+function addF16x8(u: v128, v: v128, at: usize, s: v128): v128 {
+  const bits = v128.load(at);
+  const exponents = i16x8.splat(0x7c00);
+  if (v128.any_true(i16x8.eq(v128.and(bits, exponents), exponents))) return addSpecialF16x8(u, v, at, s);
+  // In the upper half of a lane, then three to the right: exponent and mantissa are where f32 has them, 112 too low.
+  const zero = i32x4.splat(0);
+  const mask = i32x4.splat(0x8fffffff);
+  const scale = i32x4.splat(0x77800000);
+  const low = v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, bits, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask);
+  const high = v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, bits, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask);
+  return madd(v, f32x4.mul(high, scale), madd(u, f32x4.mul(low, scale), s));
+}
+
+/** The same where one of them is infinite or NaN. */
+function addSpecialF16x8(u: v128, v: v128, at: usize, s: v128): v128 {
+  return madd(v, loadF16x4(at + 8), madd(u, loadF16x4(at), s));
+}
+
 // @ts-ignore: decorator
 @inline
 function dots<T>(x: usize, b: usize, column: usize, c: usize, stepC: usize, K: i32): void {
@@ -83,6 +107,13 @@ function dots<T>(x: usize, b: usize, column: usize, c: usize, stepC: usize, K: i
   for (; k + 8 <= K; k += 8, at += 8 * sizeof<T>()) {
     const u = v128.load(x + (<usize>k << 2));
     const v = v128.load(x + (<usize>k << 2), 16);
+    if (!isFloat<T>() && !isSigned<T>()) {
+      s0 = addF16x8(u, v, b + at, s0);
+      s1 = addF16x8(u, v, b1 + at, s1);
+      s2 = addF16x8(u, v, b2 + at, s2);
+      s3 = addF16x8(u, v, b3 + at, s3);
+      continue;
+    }
     const half = at + 4 * sizeof<T>();
     s0 = madd(u, load4<T>(b + at), s0);
     t0 = madd(v, load4<T>(b + half), t0);

@@ -46,7 +46,7 @@ export function runKernel(
   arg: unknown,
   inputs: readonly (TestInput | { readonly scalar: number; readonly dtype: DType })[],
   outputs: readonly TestOutput[],
-): { results: Float64Array[]; raw: HostArray[]; again(): void; dispose(): void } {
+): { plan: Plan; results: Float64Array[]; raw: HostArray[]; again(): void; dispose(): void } {
   const leaves: HostArray[] = [];
   const scalars: Schedule["scalars"][number][] = [];
   const slots: number[] = [];
@@ -78,6 +78,7 @@ export function runKernel(
     return hostView(v.dtype, machine.heap.u8.slice(at, at + bytes).buffer, 0, v.size);
   });
   return {
+    plan,
     raw,
     results: values.map((v, i) => decodeHost(v.dtype, raw[i]!)),
     again: () => plan.run(bindings),

@@ -11,8 +11,8 @@ const random = (): number => {
   seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
   return seed / 2 ** 31 - 1;
 };
-const numbers = (count: number, dtype: DType): number[] =>
-  Array.from({ length: count }, () => roundTo(dtype, random()));
+const numbers = (count: number, dtype: DType): Float64Array =>
+  Float64Array.from({ length: count }, () => roundTo(dtype, random()));
 
 let machine: Machine;
 beforeAll(async () => {
@@ -42,26 +42,27 @@ function operand(batch: number[], rows: number, columns: number, layout: Layout,
   return { dtype, numbers: all, dims, strides: [...outer, ...inner] };
 }
 
-const at = (x: TestInput, index: number[]): number =>
-  x.numbers[index.reduce((sum, i, axis) => sum + i * x.strides![axis]!, x.offset ?? 0)]!;
-
 function naive(a: TestInput, b: TestInput): Float64Array {
   const rank = a.dims.length;
   const [M, K, N] = [a.dims[rank - 2]!, a.dims[rank - 1]!, b.dims[rank - 1]!];
   const batch = a.dims.slice(0, -2);
   const count = batch.reduce((x, y) => x * y, 1);
+  const [rowA, stepA] = a.strides!.slice(-2) as [number, number];
+  const [stepB, columnB] = b.strides!.slice(-2) as [number, number];
   const out = new Float64Array(count * M * N);
   for (let n = 0; n < count; n++) {
-    const where: number[] = [];
-    let rest = n;
+    let [fromA, fromB, rest] = [a.offset ?? 0, b.offset ?? 0, n];
     for (let axis = batch.length - 1; axis >= 0; axis--) {
-      where.unshift(rest % batch[axis]!);
+      fromA += (rest % batch[axis]!) * a.strides![axis]!;
+      fromB += (rest % batch[axis]!) * b.strides![axis]!;
       rest = Math.floor(rest / batch[axis]!);
     }
     for (let i = 0; i < M; i++)
       for (let j = 0; j < N; j++) {
         let sum = 0;
-        for (let k = 0; k < K; k++) sum += at(a, [...where, i, k]) * at(b, [...where, k, j]);
+        for (let k = 0; k < K; k++) {
+          sum += a.numbers[fromA + i * rowA + k * stepA]! * b.numbers[fromB + k * stepB + j * columnB]!;
+        }
         out[(n * M + i) * N + j] = sum;
       }
   }

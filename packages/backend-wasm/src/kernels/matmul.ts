@@ -16,6 +16,10 @@ const DIRECT = 2;
 const DEPTH = 256;
 /** Widest product whose left operand is not packed: packing would cost as much as multiplying. */
 const DIRECT_COLUMNS = 32;
+/** The same where k is not the contiguous axis of the left operand. */
+const DIRECT_STRIDED_COLUMNS = 8;
+/** Up to so many rows a product is done row by row with dot products. */
+const THIN_ROWS = 3;
 /** Multiply-adds worth waking a thread for, some 40 µs. */
 const CHUNK_WORK = 1 << 20;
 /** Most bytes of the right operand packed at once. */
@@ -166,24 +170,25 @@ function emitSimple(p: Product, bytes: number, ctx: EmitContext): void {
 
 function emitF32(given: Product, ctx: EmitContext): void {
   let p = foldBatch(given);
-  if (p.M === 1 || p.N === 1) {
-    emitThin(p.M === 1 ? p : transposed(p), ctx);
+  if (Math.min(p.M, p.N) <= THIN_ROWS) {
+    emitThin(p.M <= p.N ? p : transposed(p), ctx);
     return;
   }
   // The narrow side goes to the right, where it is packed; the long side is then read once, in place if it is f32.
   if (p.M < p.N && p.M <= DIRECT_COLUMNS) p = transposed(p);
-  if (p.N <= DIRECT_COLUMNS && p.dtypeA === "f32") emitNarrow(p, ctx);
+  if (p.N <= (p.stepA === 1 ? DIRECT_COLUMNS : DIRECT_STRIDED_COLUMNS) && p.dtypeA === "f32") emitNarrow(p, ctx);
   else emitBlocked(p, ctx);
 }
 
-function emitThin(p: Product, ctx: EmitContext): void {
-  // Half a cache's worth of B for a chunk; whole vectors, except in the last.
-  const columns = Math.min(p.N, ceilTo(Math.max(64, (CHUNK_WORK / 8) / p.K), 32));
+function emitThin(given: Product, ctx: EmitContext): void {
+  const rows = { size: given.M, a: given.rowA, b: 0, c: given.rowC };
+  const p = given.M === 1 ? given : { ...given, M: 1, batch: [...given.batch, rows] };
+  // A quarter MiB of B: the rows that share it find it in the second cache. Whole vectors, except in the last block.
+  const columns = Math.min(p.N, ceilTo(Math.max(32, (1 << 16) / p.K), 32));
   const units = matrices(p) * Math.ceil(p.N / columns);
   ctx.scratch(p.K * 4);
-  const work = matrices(p) * p.N * p.K;
-  const chunks = Math.min(units, chunksOf(work, CHUNK_WORK / 8));
-  ctx.command(MATMUL_THIN, words(p, { rows: 1, columns, depth: p.K, flags: 0 }), chunks);
+  const chunks = chunksOf(matrices(p) * p.N * p.K, CHUNK_WORK / 8);
+  ctx.command(MATMUL_THIN, words(p, { rows: 1, columns, depth: p.K, flags: 0 }), Math.min(units, chunks));
 }
 
 /** A block of k: whole if it is not much over the usual depth, else even parts of it. */
