@@ -28,16 +28,59 @@ function* writtenBy(step: Step): Generator<Value> {
   else yield* step.group.outputs;
 }
 
-/** Gives roots and parameters their memory, plans the arena, and freezes the groups. */
-export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: readonly Def[]): Schedule {
-  const readers = new Map<Value, number[]>();
+/**
+ * Moves a loop into the one loop that reads its results, where that lengthens no lifetime: the values that it is the last
+ * to read are no more than those it would have stored.
+ */
+function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void {
+  const roots = new Set(rootDefs.map((d) => d.value));
+  const readers = readersOf(draft.steps);
+  const dead = new Set<Step>();
   for (const step of draft.steps) {
+    if (!(step instanceof LoopBuilder) || step.hasReductions || !step.movable) continue;
+    const outputs = [...step.storedValues()];
+    const into = new Set(outputs.flatMap((v) => readers.get(v) ?? []));
+    if (into.size !== 1 || outputs.some((v) => roots.has(v))) continue;
+    const at = [...into][0]!;
+    const reader = draft.steps[at]!;
+    if (!(reader instanceof LoopBuilder) || !reader.movable || reader.size !== step.size || step.size === 0) continue;
+    if (reader.instructions + step.instructions > target.maxInstructions) continue;
+    if (reader.bindings() + step.bindings() > target.maxBindings) continue;
+    const space = reader.fits(step.space);
+    if (!space || !outputs.every((v) => reader.readsByIndex(v))) continue;
+    const inputs = new Set(step.loadedValues());
+    const ending = [...inputs].filter((v) => {
+      const last = Math.max(...readers.get(v)!);
+      return v.home.kind === "temp" && last === step.at && v.size * 4 >= step.size;
+    });
+    if (ending.length > outputs.length) continue;
+    reader.absorb(step, space);
+    dead.add(step);
+    for (const v of inputs) readers.set(v, [...readers.get(v)!.filter((r) => r !== step.at), at]);
+  }
+  if (dead.size === 0) return;
+  const kept = draft.steps.filter((s) => !dead.has(s));
+  draft.steps.splice(0, draft.steps.length, ...kept);
+}
+
+function readersOf(steps: readonly Step[]): Map<Value, number[]> {
+  const readers = new Map<Value, number[]>();
+  for (const [at, step] of steps.entries()) {
     for (const value of readBy(step)) {
       const list = readers.get(value);
-      if (list) list.push(step.at);
-      else readers.set(value, [step.at]);
+      if (!list) readers.set(value, [at]);
+      else if (list[list.length - 1] !== at) list.push(at);
     }
   }
+  return readers;
+}
+
+/** Gives roots and parameters their memory, plans the arena, and freezes the groups. */
+export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: readonly Def[]): Schedule {
+  sinkLoops(draft, target, rootDefs);
+  const readers = readersOf(draft.steps);
+  const makers = new Map<Value, number>();
+  for (const [at, step] of draft.steps.entries()) for (const value of writtenBy(step)) makers.set(value, at);
   const cellValues = new Map<number, Value>();
   for (const value of draft.values) if (value.home.kind === "leaf") cellValues.set(value.home.slot, value);
 
@@ -64,7 +107,7 @@ export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: rea
     const def = rootDefs[graph.roots.indexOf(root)]!;
     const value = def.value!;
     const old = cellValues.get(root.cellSlot);
-    if (value.home.kind === "temp" && mayOverwrite(draft, target, readers, def, old)) {
+    if (value.home.kind === "temp" && mayOverwrite(draft, target, readers, makers.get(value), value, old)) {
       value.home = { kind: "leaf", slot: root.cellSlot };
     } else {
       const to = draft.value(root.node, value.dtype, value.dims);
@@ -98,16 +141,17 @@ function mayOverwrite(
   draft: Draft,
   target: Target,
   readers: ReadonlyMap<Value, number[]>,
-  def: Def,
+  maker: number | undefined,
+  value: Value,
   old: Value | undefined,
 ): boolean {
+  if (maker === undefined) return false;
   if (!old) return true;
-  const value = def.value!;
   if (value.dtype !== old.dtype || value.size !== old.size) return false;
-  const step = draft.steps[def.at]!;
+  const step = draft.steps[maker]!;
   for (const at of readers.get(old) ?? []) {
-    if (at < def.at) continue;
-    if (at > def.at) return false;
+    if (at < maker) continue;
+    if (at > maker) return false;
     if (step instanceof LoopBuilder) {
       const stores = [...step.storedValues()].includes(value);
       if (!stores || !step.readsOnlyInPlace(old)) return false;

@@ -35,6 +35,8 @@ export class LoopBuilder {
   /** Axes of the loop, without those of size 1; split further as nodes of finer shape join. */
   space: number[];
   reduced: boolean[] | null = null;
+  /** Whether other nodes and loops may join. */
+  readonly movable: boolean = true;
   private readonly loads: PendingLoad[] = [];
   private readonly code: PendingInstr[] = [];
   private readonly stores: { register: Register; value: Value }[] = [];
@@ -155,6 +157,38 @@ export class LoopBuilder {
   name(): string {
     const names = this.names.length ? this.names : ["copy"];
     return names.length > 6 ? `${names.slice(0, 5).join("+")}+${names.length - 5} more` : names.join("+");
+  }
+
+  /**
+   * Takes in a loop over the same elements whose results only this loop reads, index by index: its code runs first, and
+   * its results stay in registers.
+   */
+  absorb(other: LoopBuilder, space: number[]): void {
+    this.refine(space);
+    const own = { loads: this.loads.splice(0), code: this.code.splice(0) };
+    for (const load of other.loads) this.loads.push(load);
+    for (const c of other.code) this.code.push(c);
+    const made = new Map<Value, Register>(other.stores.map((s) => [s.value, s.register]));
+    const loadAt = own.loads.map((load): Register => {
+      if (load.kind === "def" && load.def.value) {
+        const register = made.get(load.def.value);
+        if (register !== undefined) return register;
+      }
+      return this.load(load);
+    });
+    const shift = this.code.length;
+    const moved = (r: Register): Register => (r >= 0 ? loadAt[r]! : r - shift);
+    for (const c of own.code) this.code.push({ ...c, sources: c.sources.map(moved) });
+    for (const s of this.stores) s.register = moved(s.register);
+    for (const r of this.reductions) r.register = moved(r.register);
+    this.names.unshift(...other.names);
+  }
+
+  /** Whether every read of `value` is index by index over the whole of it. */
+  readsByIndex(value: Value): boolean {
+    return this.loads.every(
+      (l) => l.kind !== "def" || l.def.value !== value || (isIdentity(l.view) && sizeOf(l.view.dims) === value.size),
+    );
   }
 
   /** The finished loop, with axes merged where every load allows. */

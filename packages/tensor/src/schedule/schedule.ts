@@ -14,6 +14,8 @@ import { identityView, isIdentity, type View } from "./view.js";
 
 /** Operations of a formula that each reader computes for itself rather than load it. */
 const MAX_FORMULA = 4;
+/** Leaves that such a formula reads; more is worth storing. */
+const MAX_FORMULA_LOADS = 2;
 /** How many of the latest loops a node may join as a sibling. */
 const SIBLING_WINDOW = 6;
 /** Ops too dear to be computed more than once. */
@@ -193,14 +195,17 @@ class Scheduler {
     return { kind: "def", dtype, dims, def, view: identityView(dims) };
   }
 
-  /** A node cheap enough for every reader to compute: few simple ops on scalars and indices, or a cast of a leaf. */
+  /** A node cheap enough for every reader to compute: few simple ops on scalars, indices and at most two leaves. */
   private formula(node: Node, sources: readonly Expr[]): Expr | null {
     if (DEAR.has(node.op.name)) return null;
     const { op, arg, dtype } = node;
     const dims = node.shape.dims;
-    const castOfLeaf =
-      op.name === "cast" && sources[0]!.kind === "def" && sources[0]!.def.at === -1 && node.dtype !== "bool";
-    if (!castOfLeaf) for (const s of sources) for (const _ of defsOf(s)) return null;
+    let loads = 0;
+    for (const s of sources) {
+      for (const { def } of defsOf(s)) {
+        if (def.at !== -1 || ++loads > MAX_FORMULA_LOADS) return null;
+      }
+    }
     const cost = sources.reduce((sum, s) => sum + (s.kind === "formula" ? s.cost : 0), 1);
     return cost <= MAX_FORMULA ? { kind: "formula", dtype, dims, op, arg, sources, cost } : null;
   }
@@ -378,7 +383,7 @@ class Scheduler {
       if (step instanceof LoopBuilder && reads.some(({ def }) => step.reads(def))) candidates.push(step);
     }
     for (const loop of candidates) {
-      if (loop instanceof PermutedLoop || loop.phase !== node.phase) continue;
+      if (!loop.movable || loop.phase !== node.phase) continue;
       if (loop.instructions >= this.target.maxInstructions) continue;
       const space = loop.fits(dims);
       if (!space) continue;
@@ -415,6 +420,8 @@ class Scheduler {
 
 /** A loop whose axes are those of its source in another order; nothing else joins it. */
 class PermutedLoop extends LoopBuilder {
+  override readonly movable: boolean = false;
+
   constructor(
     at: number,
     phase: number,
