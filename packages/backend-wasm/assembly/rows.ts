@@ -16,6 +16,13 @@ export function begin(n: i32, chunk: i32, chunks: i32): i32 {
   return <i32>((<i64>n * chunk) / chunks);
 }
 
+// Constants are read from memory: engines build a vector constant anew at each use, which costs more than a load.
+// prettier-ignore
+const EXP: usize = memory.data<f32>([
+  12582912.0, 1.44269504, 0.693359375, -2.12194440e-4, 0.008290306310233494, 0.041897976560784686, 0.16667636587469106,
+  0.4999914918406107, 0.9999997070104983, 1.0, -87.3,
+]);
+
 /**
  * exp(x) per lane for x <= 88, 1e-7 relative: 2^n · p(r) with x = n ln 2 + r and p of degree 5. Below -87.3 it gives 0,
  * so that a masked score weighs exactly nothing; NaN stays NaN.
@@ -23,18 +30,18 @@ export function begin(n: i32, chunk: i32, chunks: i32): i32 {
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  const magic = f32x4.splat(12582912.0); // 1.5 · 2^23: adding it rounds to an integer in the low bits
-  const shifted = madd(x, f32x4.splat(1.44269504), magic);
+  const magic = v128.load32_splat(EXP); // 1.5 · 2^23: adding it rounds to an integer in the low bits
+  const shifted = madd(x, v128.load32_splat(EXP, 4), magic);
   const n = f32x4.sub(shifted, magic);
-  let r = nmadd(n, f32x4.splat(0.693359375), x);
-  r = nmadd(n, f32x4.splat(-2.12194440e-4), r);
-  let p = madd(r, f32x4.splat(0.008290306310233494), f32x4.splat(0.041897976560784686));
-  p = madd(p, r, f32x4.splat(0.16667636587469106));
-  p = madd(p, r, f32x4.splat(0.4999914918406107));
-  p = madd(p, r, f32x4.splat(0.9999997070104983));
-  p = madd(p, r, f32x4.splat(1.0));
+  let r = nmadd(n, v128.load32_splat(EXP, 8), x);
+  r = nmadd(n, v128.load32_splat(EXP, 12), r);
+  let p = madd(r, v128.load32_splat(EXP, 16), v128.load32_splat(EXP, 20));
+  p = madd(p, r, v128.load32_splat(EXP, 24));
+  p = madd(p, r, v128.load32_splat(EXP, 28));
+  p = madd(p, r, v128.load32_splat(EXP, 32));
+  p = madd(p, r, v128.load32_splat(EXP, 36));
   const scaled = i32x4.add(p, i32x4.shl(shifted, 23));
-  return v128.andnot(scaled, f32x4.lt(x, f32x4.splat(-87.3)));
+  return v128.andnot(scaled, f32x4.lt(x, v128.load32_splat(EXP, 40)));
 }
 
 // @ts-ignore: decorator
