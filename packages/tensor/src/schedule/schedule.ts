@@ -15,7 +15,7 @@ import { identityView, isIdentity, type View } from "./view.js";
 /** Operations of a formula that each reader computes for itself rather than load it. */
 const MAX_FORMULA = 4;
 /** Leaves that such a formula reads; more is worth storing. */
-const MAX_FORMULA_LOADS = 2;
+const MAX_FORMULA_LOADS = 1;
 /** How many of the latest loops a node may join as a sibling. */
 const SIBLING_WINDOW = 6;
 /** Ops too dear to be computed more than once. */
@@ -195,7 +195,7 @@ class Scheduler {
     return { kind: "def", dtype, dims, def, view: identityView(dims) };
   }
 
-  /** A node cheap enough for every reader to compute: few simple ops on scalars, indices and at most two leaves. */
+  /** A node cheap enough for every reader to compute: few simple ops on scalars, indices and at most one leaf. */
   private formula(node: Node, sources: readonly Expr[]): Expr | null {
     if (DEAR.has(node.op.name)) return null;
     const { op, arg, dtype } = node;

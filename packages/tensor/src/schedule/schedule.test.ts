@@ -1,0 +1,107 @@
+import { expect, test } from "vitest";
+import type { Backend } from "../device.js";
+import { gradients } from "../autograd.js";
+import { setDefaultBackend } from "../default-backend.js";
+import { evaluate, type Root } from "../evaluate.js";
+import { scalar, tensor, zeros } from "../ops/create.js";
+import { erf, sigmoid } from "../ops/math.js";
+import { matmul } from "../ops/matmul.js";
+import { layerNorm } from "../ops/norm.js";
+import { softmax } from "../ops/softmax.js";
+import { parameter } from "../parameter.js";
+import { checkpoint } from "../transform.js";
+import { explainSchedule } from "./explain.js";
+import type { Target } from "./ir.js";
+import { schedule } from "./schedule.js";
+
+const target: Target = {
+  supports: () => false,
+  layout: (op) => (op.name === "matmul" ? "matrix" : "contiguous"),
+  widens: (op) => op.name === "matmul",
+  inPlace: (op) => (op.name === "updateSlice" ? 0 : -1),
+  maxBindings: 64,
+  maxInstructions: 64,
+};
+
+/** The last plan that evaluating `roots` makes, as text; nothing is computed. */
+async function planOf(...roots: Root[]): Promise<string[]> {
+  let text = "";
+  const backend: Backend = {
+    name: "null",
+    allocate: (bytes) => ({ bytes }),
+    free() {},
+    write() {},
+    read: (_, bytes) => Promise.resolve(new ArrayBuffer(bytes)),
+    prepare(graph) {
+      text = explainSchedule(schedule(graph, target));
+      return { peakBytes: 0, run() {}, explain: () => text, dispose() {} };
+    },
+    memory: () => ({ ownedBytes: 0, arenaBytes: 0, peakBytes: 0 }),
+    resetPeak() {},
+    dispose() {},
+  };
+  setDefaultBackend(backend);
+  await evaluate(...roots);
+  return text.split("\n").map((line) => line.trim());
+}
+
+const x = () => tensor(new Float32Array(32), { shape: [4, 8] });
+
+test("an element-wise chain is one loop, with broadcasts as strides", async () => {
+  expect(await planOf(x().mul(2).add(tensor(new Float32Array(8))).exp())).toEqual([
+    "0 loop mul+add+exp [4,8] (v0:f32[4,8]leaf0, scalar, v1:f32[8]leaf1) -> v2:f32[4,8]root0",
+    "arena 0 bytes, alive at once 0",
+  ]);
+});
+
+test("softmax is three passes and never computes an exponential twice", async () => {
+  expect(await planOf(softmax(x(), -1))).toMatchSnapshot();
+});
+
+test("layer norm", async () => {
+  expect(await planOf(layerNorm(x(), zeros([8]), zeros([8]), { eps: 1e-5 }))).toMatchSnapshot();
+});
+
+test("matmul reads both transposes in place, and its neighbours are loops of their own", async () => {
+  const w = tensor(new Float32Array(48), { shape: [6, 8] });
+  const y = sigmoid(matmul(x().add(1), w.T));
+  expect(await planOf(y, ...gradients(y.sum(), [w]))).toMatchSnapshot();
+});
+
+test("a weight in half precision reaches the kernel without being widened first", async () => {
+  const w = parameter(tensor(new Uint16Array(48), { shape: [6, 8], dtype: "f16" }));
+  expect((await planOf(matmul(x(), w.astype("f32").T)))[0]).toMatch(/^0 matmul \(v\d:f32\[4,8\]leaf0, v\d:f16\[6,8\]leaf1\)/);
+});
+
+test("an Adam step is one loop that writes into the parameter and its moments", async () => {
+  const [p, m, v] = [0, 1, 2].map(() => parameter(tensor(new Float32Array(32), { shape: [4, 8] })));
+  const g = x();
+  const m2 = m!.mul(0.9).add(g.mul(0.1));
+  const v2 = v!.mul(0.99).add(g.square().mul(0.01));
+  const p2 = p!.sub(m2.div(v2.sqrt().add(1e-8)).mul(0.001));
+  const plan = await planOf(p!.assign(p2), m!.assign(m2), v!.assign(v2));
+  expect(plan).toHaveLength(2);
+  expect(plan).toMatchSnapshot();
+});
+
+test("a value read at another index is stored first, and its memory is used again", async () => {
+  const a = erf(x());
+  expect(await planOf(a.add(a.slice([[null, null, -1]])).mul(2))).toMatchSnapshot();
+});
+
+test("a checkpoint keeps the backward pass from reading what the forward pass made", async () => {
+  const w = tensor(new Float32Array(64), { shape: [8, 8] });
+  const f = checkpoint((t) => sigmoid(matmul(sigmoid(matmul(t, w)), w)));
+  const input = x();
+  expect(await planOf(...gradients(f(f(input)).sum(), [w]))).toMatchSnapshot();
+});
+
+test("old values are saved where an assignment would overwrite them", async () => {
+  const a = parameter(x());
+  const b = parameter(x());
+  expect(await planOf(a.assign(b), b.assign(a))).toMatchSnapshot();
+});
+
+test("zero-sized results need no group", async () => {
+  expect(await planOf(zeros([0, 3]).add(scalar(1)))).toEqual(["arena 0 bytes, alive at once 0"]);
+});
