@@ -1,1 +1,11 @@
-export {};
+export { defineAdapter, kindsOf, peftTypeOf } from "./adapter.js";
+export { activate, attach, Attached, attachedTo } from "./attach.js";
+export { lora } from "./lora.js";
+export { loadPeft, peftFiles, savePeft } from "./peft.js";
+export { selectLayers } from "./targets.js";
+
+export type { Adapter, AdapterFormat, AdapterPass, Target } from "./adapter.js";
+export type { AdapterReport, AttachOptions } from "./attach.js";
+export type { LoraConfig, LoraParams } from "./lora.js";
+export type { LoadPeftOptions, PeftSaveOptions, SavePeftOptions } from "./peft.js";
+export type { SelectedLayer, TargetSelection } from "./targets.js";

@@ -2,6 +2,7 @@ import {
   type Assignment,
   ConfigError,
   type DType,
+  dtypeBytes,
   type Parameter,
   parameter,
   scalar,
@@ -46,7 +47,7 @@ export class KVCache {
   private readonly layers: readonly { k: Parameter; v: Parameter }[];
   private assignments: Assignment[] = [];
   private filled = 0;
-  private start: Tensor = scalar(0, "i32");
+  private start: Tensor = scalar(0, { dtype: "i32" });
 
   constructor({ layers, batch = 1, capacity, heads, headDim, valueDim = headDim, dtype = "f32" }: KVCacheOptions) {
     for (const [name, n] of Object.entries({ layers, batch, capacity, heads, headDim })) {
@@ -73,8 +74,7 @@ export class KVCache {
 
   /** Bytes of all keys and values. */
   get sizeBytes(): number {
-    const each = { f64: 8, f32: 4 } as Partial<Record<DType, number>>;
-    return this.layers.reduce((sum, { k, v }) => sum + (k.size + v.size) * (each[k.dtype] ?? 2), 0);
+    return this.layers.reduce((sum, { k, v }) => sum + (k.size + v.size) * dtypeBytes(k.dtype), 0);
   }
 
   /**
@@ -116,7 +116,7 @@ export class KVCache {
       throw new ConfigError({ where: "KVCache", expected: `a position from 0 to ${this.capacity}`, got: String(position) });
     }
     this.filled = position;
-    this.start = scalar(position, "i32");
+    this.start = scalar(position, { dtype: "i32" });
     this.assignments = [];
   }
 }

@@ -1,0 +1,99 @@
+import type { LayerKind } from "@lowrank/nn";
+import type { DType, Key, Tensor } from "@lowrank/tensor";
+
+/** The layer that an adapter sits on. */
+export interface Target {
+  /** Path of the layer in its model. */
+  readonly path: string;
+  readonly kind: LayerKind;
+  /** Width of the input; the number of entries for an embedding. */
+  readonly inFeatures: number;
+  /** Width of the result. */
+  readonly outFeatures: number;
+  /** Shape of the weight: [out, in], for an embedding [in, out]. */
+  readonly weightShape: readonly number[];
+  /** The dtype that trained parameters have. */
+  readonly dtype: DType;
+}
+
+/** What a forward pass tells an adapter. */
+export interface AdapterPass {
+  readonly target: Target;
+  /** Whether the layer is in training mode. */
+  readonly training: boolean;
+  /** The frozen weight below this adapter, widened to the target's dtype. */
+  weight(): Tensor;
+  /** Dropout in training mode, else the identity; the key comes from the pass, the layer's path and the adapter's name. */
+  dropout(x: Tensor, p: number): Tensor;
+  /** Facts for the layers of this pass, from `withContext`. */
+  readonly extras: ReadonlyMap<string, unknown>;
+}
+
+/** How an adapter's configuration and tensors stand in a folder of PEFT's form. */
+export interface AdapterFormat<C> {
+  /** `peft_type`. */
+  readonly peftType: string;
+  /** File name of each parameter, per kind of layer: `{ linear: { A: "lora_A.weight" } }`. */
+  readonly tensors: Partial<Record<LayerKind, Readonly<Record<string, string>>>>;
+  /** The fields of `adapter_config.json` that belong to the method. */
+  toJson(config: C): Record<string, unknown>;
+  /** The configuration in such fields. Throws ConfigError for one that is not supported. */
+  fromJson(json: Readonly<Record<string, unknown>>): C;
+}
+
+/**
+ * A way to adapt a layer: everything that is the method's own. Freezing the base, several adapters at once, merging and
+ * undoing it, saving, loading and counting are the same for all and not written here.
+ */
+export interface Adapter<C extends object = object, P extends object = object> {
+  readonly name: string;
+  /** Kinds of layers that it can sit on. Default: linear. */
+  readonly kinds?: readonly LayerKind[];
+  /** Refuses a configuration for a layer: called once per layer before anything is made. */
+  check?(config: C, target: Target): void;
+  /** Values that the adapter's parameters start with. */
+  init(target: Target, config: C, key: Key): P;
+  /** Names of parameters that are not trained. */
+  readonly frozen?: readonly string[];
+  /** The definition: the effective weight, of the shape of the frozen one. */
+  merge(weight: Tensor, params: P, config: C, target: Target): Tensor;
+  /**
+   * A cheaper way to the result of the layer with the effective weight. `base` gives the result without this adapter.
+   * Default: the layer with `merge(weight, ...)`.
+   */
+  forward?(x: Tensor, base: (x: Tensor) => Tensor, params: P, config: C, pass: AdapterPass): Tensor;
+  /** A term for the loss. */
+  penalty?(params: P, config: C, target: Target): Tensor;
+  /** Why a fresh adapter changes the layer, where it does. Left out, a fresh adapter is the identity. */
+  readonly startsElsewhere?: string;
+  /** Default: `peft_type` is the name in capitals, tensors are `name_parameter`, the configuration is stored as it is. */
+  readonly format?: AdapterFormat<C>;
+}
+
+/**
+ * Defines an adapter. The definition is the value: nothing is registered.
+ *
+ * @example
+ * ```ts
+ * // y = (1 + g) ∘ W x: one trained factor per output
+ * const gain = defineAdapter<object, { g: Tensor }>({
+ *   name: "gain",
+ *   init: ({ outFeatures, dtype }) => ({ g: zeros([outFeatures, 1], { dtype }) }),
+ *   merge: (W, { g }) => W.mul(g.add(1)),
+ * });
+ * ```
+ * @category Contract
+ */
+export function defineAdapter<C extends object, P extends object>(definition: Adapter<C, P>): Adapter<C, P> {
+  return definition;
+}
+
+/** The kinds of layers that an adapter can sit on. */
+export const kindsOf = (adapter: Adapter): readonly LayerKind[] => adapter.kinds ?? ["linear"];
+
+/** File name of a parameter, from the layer's path on. */
+export const tensorName = (adapter: Adapter, kind: LayerKind, parameter: string): string =>
+  adapter.format?.tensors[kind]?.[parameter] ?? `${adapter.name}_${parameter}`;
+
+/** `peft_type` of an adapter. */
+export const peftTypeOf = (adapter: Adapter): string => adapter.format?.peftType ?? adapter.name.toUpperCase();

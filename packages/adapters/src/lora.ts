@@ -1,0 +1,147 @@
+import { ConfigError, matmul, normal, take, type Tensor, uniform, zeros } from "@lowrank/tensor";
+import { type AdapterFormat, defineAdapter } from "./adapter.js";
+import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+
+export interface LoraConfig {
+  /** Rank of the update, from 1 to min(in, out). */
+  rank: number;
+  /** The update is scaled by alpha / rank. Default: rank, a scale of 1. */
+  alpha?: number;
+  /** Probability that an input of the update is left out while training. Default 0. */
+  dropout?: number;
+  /** Scales by alpha / √rank, so that the size of the update does not shrink as the rank grows. Default false. */
+  useRslora?: boolean;
+  /** How A starts: "kaiming" within ±1/√in, or "gaussian" with N(0, 1/rank²). Default "kaiming". */
+  init?: "kaiming" | "gaussian";
+}
+
+export interface LoraParams {
+  /** Down projection, [rank, in]. */
+  A: Tensor;
+  /** Up projection, [out, rank]. */
+  B: Tensor;
+}
+
+// s = alpha / r; Kalajdzievski 2023, arXiv:2312.03732: alpha / √r
+const scale = ({ rank, alpha = rank, useRslora = false }: LoraConfig): number =>
+  alpha / (useRslora ? Math.sqrt(rank) : rank);
+
+/** Options of PEFT that change what is computed and that we do not have. */
+const UNSUPPORTED = [
+  "use_dora",
+  "fan_in_fan_out",
+  "lora_bias",
+  "layer_replication",
+  "use_qalora",
+  "use_bdlora",
+  "alora_invocation_tokens",
+  "arrow_config",
+  "kasa_config",
+  "monteclora_config",
+];
+
+/** Starts that take the first update out of the frozen weight. */
+const RESIDUAL = /^(pissa|olora|corda|loftq)/;
+
+const format: AdapterFormat<LoraConfig> = {
+  peftType: "LORA",
+  tensors: {
+    linear: { A: "lora_A.weight", B: "lora_B.weight" },
+    embedding: { A: "lora_embedding_A", B: "lora_embedding_B" },
+  },
+  toJson: ({ rank, alpha = rank, dropout = 0, useRslora = false, init = "kaiming" }) => ({
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: dropout,
+    use_rslora: useRslora,
+    use_dora: false,
+    fan_in_fan_out: false,
+    bias: "none",
+    init_lora_weights: init === "kaiming" ? true : "gaussian",
+  }),
+  fromJson(json) {
+    const refuse = (field: string, expected: string): never => {
+      throw new ConfigError({ where: "adapter_config.json", expected, got: JSON.stringify(json[field]) });
+    };
+    for (const field of UNSUPPORTED) if (json[field]) refuse(field, `no ${field}`);
+    if (RESIDUAL.test(String(json["init_lora_weights"]))) {
+      refuse("init_lora_weights", "an adapter for the base as it is; this start also changes the base, which is not read yet");
+    }
+    const bias = json["bias"] ?? "none";
+    if (bias !== "none") refuse("bias", 'bias "none"');
+    const rank = json["r"] ?? 8;
+    return {
+      rank: rank as number, // checked per layer, with the others
+      alpha: (json["lora_alpha"] ?? 8) as number,
+      dropout: (json["lora_dropout"] ?? 0) as number,
+      useRslora: json["use_rslora"] === true,
+      init: json["init_lora_weights"] === "gaussian" ? "gaussian" : "kaiming",
+    };
+  },
+};
+
+/**
+ * LoRA: adds a low-rank update to a frozen linear map.
+ *
+ *     W' = W + s · B A,   s = alpha / rank   (rsLoRA: alpha / √rank)
+ *
+ * W is [out, in]. A and B are trained, rank · (in + out) numbers in all. B starts at zero, so W' = W before the first
+ * step; A starts uniform within ±1/√in (what PEFT calls Kaiming with a = √5) or Gaussian. For an embedding W is [in, out],
+ * so the update is s · (B A)ᵀ; there A starts at zero and B as N(0, 1), as in PEFT.
+ *
+ * Source: Hu et al. 2021, arXiv:2106.09685, section 4.1, eq. (3). The paper asks only for a Gaussian A; both starts here
+ * are PEFT's. rsLoRA: Kalajdzievski 2023, arXiv:2312.03732, theorem 3.2.
+ *
+ * @example
+ * ```ts
+ * const adapted = attach(model, lora, { rank: 8, alpha: 16 }, { targets: ["q_proj", "v_proj"] });
+ * ```
+ * @category Additive adapters
+ */
+export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
+  name: "lora",
+  kinds: ["linear", "embedding"],
+  format,
+
+  check({ rank, alpha, dropout, init }, { inFeatures, outFeatures, path }) {
+    expectInteger("lora", "rank", rank, {
+      min: 1,
+      max: Math.min(inFeatures, outFeatures),
+      layer: `"${path}", ${inFeatures} in, ${outFeatures} out`,
+    });
+    if (alpha !== undefined) expectNumber("lora", "alpha", alpha);
+    if (dropout !== undefined) expectNumber("lora", "dropout", dropout, { min: 0, below: 1 });
+    if (init !== undefined) expectOneOf("lora", "init", init, ["kaiming", "gaussian"]);
+  },
+
+  init({ kind, inFeatures, outFeatures, dtype }, { rank, init = "kaiming" }, key) {
+    if (kind === "embedding") {
+      return { A: zeros([rank, inFeatures], { dtype }), B: normal([outFeatures, rank], { key, dtype }) };
+    }
+    const bound = inFeatures ** -0.5;
+    return {
+      A:
+        init === "gaussian"
+          ? normal([rank, inFeatures], { key, std: 1 / rank, dtype })
+          : uniform([rank, inFeatures], { key, min: -bound, max: bound, dtype }),
+      B: zeros([outFeatures, rank], { dtype }),
+    };
+  },
+
+  // y = W x + B (s A x): two thin products, the [out, in] update is never formed.
+  forward(x, base, { A, B }, config, { target, dropout }) {
+    const s = scale(config);
+    if (target.kind === "embedding") {
+      const rows = take(A.T, x, 0); // [..., rank]: the columns of A that the ids pick
+      return base(x).add(matmul(rows.mul(s), B.T));
+    }
+    const low = matmul(dropout(x, config.dropout ?? 0), A.T); // [..., rank]
+    return base(x).add(matmul(low.mul(s), B.T)); // [..., out]
+  },
+
+  // W' = W + s · B A
+  merge(W, { A, B }, config, { kind }) {
+    const update = matmul(B, A).mul(scale(config)); // [out, in]
+    return W.add(kind === "embedding" ? update.T : update);
+  },
+});

@@ -1,0 +1,125 @@
+import { type Adaptable, dropWith, forwardContext, type Overlay } from "@lowrank/nn";
+import { ConfigError, type DType, evaluate, type Parameter, parameter, type Tensor } from "@lowrank/tensor";
+import { type Adapter, type AdapterPass, type Target, tensorName } from "./adapter.js";
+
+/** One adapter on one layer. */
+export interface Entry {
+  /** Name of the adapter in the model. */
+  readonly name: string;
+  readonly adapter: Adapter;
+  readonly target: Target;
+  readonly config: object;
+  readonly params: Readonly<Record<string, Parameter>>;
+  enabled: boolean;
+}
+
+/**
+ * The adapters on one layer, each on top of those before: the second sees the layer as the first has made it. Merging
+ * keeps the effective weight beside the frozen one, which is never written, so that undoing it is exact.
+ */
+export class AdapterStack implements Overlay {
+  readonly entries: Entry[] = [];
+  private folded: Parameter | null = null;
+
+  constructor(readonly layer: Adaptable) {}
+
+  get merged(): boolean {
+    return this.folded !== null;
+  }
+
+  *parameters(): Generator<[string, Parameter]> {
+    for (const { name, adapter, target, params } of this.entries) {
+      for (const [key, p] of Object.entries(params)) {
+        yield [withAdapterName(tensorName(adapter, target.kind, key), name), p];
+      }
+    }
+  }
+
+  forward(input: Tensor, layer: Adaptable): Tensor {
+    if (this.folded !== null) return layer.withWeight(input, this.folded);
+    let below = (x: Tensor): Tensor => layer.withWeight(x, layer.weight);
+    let weight: () => Tensor = () => layer.weight;
+    for (const entry of this.entries) {
+      if (!entry.enabled) continue;
+      const [base, frozen] = [below, weight];
+      const { adapter, params, config, target } = entry;
+      const wide = (): Tensor => widened(frozen(), target.dtype);
+      weight = () => adapter.merge(wide(), params, config, target);
+      const pass = passOf(entry, layer.training, wide);
+      const effective = weight;
+      below = (x) =>
+        adapter.forward === undefined
+          ? layer.withWeight(x, effective())
+          : adapter.forward(x, base, params, config, pass);
+    }
+    return below(input);
+  }
+
+  /** The weight with all enabled adapters in it. */
+  effectiveWeight(): Tensor {
+    let weight: Tensor = this.layer.weight;
+    for (const { enabled, adapter, params, config, target } of this.entries) {
+      if (enabled) weight = adapter.merge(widened(weight, target.dtype), params, config, target);
+    }
+    return weight;
+  }
+
+  /** Takes a computed effective weight for the forward pass. */
+  fold(weight: Parameter): void {
+    this.folded = weight;
+  }
+
+  /** Goes back to frozen weight and adapters. */
+  unfold(): void {
+    this.folded?.dispose();
+    this.folded = null;
+  }
+
+  /** The folded weight, handed over: the stack forgets it. */
+  takeFolded(): Parameter | null {
+    const weight = this.folded;
+    this.folded = null;
+    return weight;
+  }
+}
+
+function passOf({ name, target }: Entry, training: boolean, weight: () => Tensor): AdapterPass {
+  const { key, extras } = forwardContext();
+  return {
+    target,
+    training,
+    weight,
+    extras,
+    dropout: (x, p) =>
+      training && p > 0
+        ? dropWith(`adapter ${name} on ${target.path}`, x, p, key?.foldName(`${target.path}/${name}`) ?? null)
+        : x,
+  };
+}
+
+/** A weight in another dtype: adapters see 16-bit storage widened to the dtype they work in. */
+const widened = (weight: Tensor, dtype: DType): Tensor => (weight.dtype === dtype ? weight : weight.astype(dtype));
+
+/** `lora_A.weight` of adapter `default` is the parameter `lora_A.default.weight`. */
+function withAdapterName(tensor: string, name: string): string {
+  const dot = tensor.indexOf(".");
+  return dot < 0 ? `${tensor}.${name}` : `${tensor.slice(0, dot)}.${name}${tensor.slice(dot)}`;
+}
+
+/** Computes the effective weights of several layers, all in one plan, and takes them. */
+export async function foldAll(stacks: readonly AdapterStack[], dtype: DType | undefined): Promise<void> {
+  const open = stacks.filter((s) => !s.merged);
+  const weights = open.map((s) => {
+    const weight = s.effectiveWeight();
+    return parameter(dtype === undefined ? weight : widened(weight, dtype), { trainable: false });
+  });
+  await evaluate(...weights);
+  for (const [i, stack] of open.entries()) stack.fold(weights[i]!);
+}
+
+/** The stack on a layer, made if there is none. */
+export function stackOn(path: string, layer: Adaptable): AdapterStack {
+  if (layer._overlay === null) layer._overlay = new AdapterStack(layer);
+  if (layer._overlay instanceof AdapterStack) return layer._overlay;
+  throw new ConfigError({ where: "attach", expected: `${path} to be free or to carry adapters`, got: "another overlay" });
+}

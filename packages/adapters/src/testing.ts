@@ -1,0 +1,203 @@
+import { Embedding, type LayerKind, Linear, Module } from "@lowrank/nn";
+import { type DType, evaluate, gradients, type Key, key as makeKey, normal, randint, type Tensor, tensor } from "@lowrank/tensor";
+import { type Adapter, kindsOf, type Target } from "./adapter.js";
+import { attach, type Attached } from "./attach.js";
+import { loadPeft, peftFiles } from "./peft.js";
+
+/** One property that every adapter has to have. Give `run` to a test runner; it throws if the property does not hold. */
+export interface ContractCheck {
+  /** A sentence that is true if `run` does not throw. */
+  readonly name: string;
+  run(): Promise<void>;
+}
+
+export interface ContractOptions<C> {
+  /** Numbers that are trained on a layer, by the method's formula. */
+  count?: (target: Target, config: C) => number;
+  /** Shape of the test layers. Default 24 in, 16 out. */
+  inFeatures?: number;
+  outFeatures?: number;
+  /** Largest relative error between forward and merged. Default 1e-5. */
+  tolerance?: number;
+  key?: Key;
+  /** Precision of the gradient check, which compares with central differences. Default f64. */
+  gradientDtype?: DType;
+}
+
+class OneLayer extends Module {
+  constructor(readonly layer: Linear | Embedding) {
+    super();
+  }
+  forward(x: Tensor): Tensor {
+    return this.layer.forward(x);
+  }
+}
+
+interface Bench {
+  readonly model: OneLayer;
+  readonly attached: Attached<OneLayer>;
+  readonly input: Tensor;
+}
+
+const ROWS = 5;
+
+/**
+ * The contract test: what holds for every adapter, for each kind of layer that it can sit on.
+ *
+ * @example
+ * ```ts
+ * for (const check of contractChecks(lora, { rank: 4 })) test(check.name, check.run);
+ * ```
+ * @category Contract
+ */
+export function contractChecks<C extends object, P extends object>(
+  adapter: Adapter<C, P>,
+  config: C,
+  options: ContractOptions<C> = {},
+): ContractCheck[] {
+  const { inFeatures = 24, outFeatures = 16, tolerance = 1e-5, key = makeKey(7), gradientDtype = "f64" } = options;
+  const erased = adapter as unknown as Adapter;
+  const checks: ContractCheck[] = [];
+
+  function bench(kind: LayerKind, dtype: DType = "f32"): Bench {
+    const [layerKey, inputKey, adapterKey] = key.split(3) as [Key, Key, Key];
+    const model = new OneLayer(
+      kind === "embedding"
+        ? new Embedding(inFeatures, outFeatures, { key: layerKey, dtype, outputDtype: dtype })
+        : new Linear(inFeatures, outFeatures, { key: layerKey, dtype }),
+    ).eval() as OneLayer;
+    const input =
+      kind === "embedding"
+        ? randint([ROWS], { key: inputKey, min: 0, max: inFeatures })
+        : normal([ROWS, inFeatures], { key: inputKey, dtype });
+    return { model, input, attached: attach(model, adapter, config, { targets: ["layer"], key: adapterKey, dtype }) };
+  }
+
+  /** Moves every trained parameter away from its start. */
+  async function disturb({ attached }: Bench): Promise<void> {
+    const assignments = [...attached.parameters()]
+      .filter(([, p]) => p.trainable)
+      .map(([path, p]) => p.assign(p.add(normal(p.shape, { key: key.foldName(path), std: 0.3, dtype: p.dtype }))));
+    await evaluate(...assignments);
+    // As a file stores them: a backend that computes with more digits than the dtype has keeps no more of them here.
+    for (const [, p] of attached.parameters()) p.replace(tensor(await p.rawData(), { dtype: p.dtype, shape: p.shape }));
+  }
+
+  const check = (kind: LayerKind, sentence: string, run: () => Promise<void>): void => {
+    checks.push({ name: `${adapter.name} on ${kind}: ${sentence}`, run });
+  };
+
+  for (const kind of kindsOf(erased)) {
+    if (kind !== "linear" && kind !== "embedding") {
+      throw new Error(`contractChecks: expected layers of kind linear or embedding, got ${kind}`);
+    }
+    if (adapter.startsElsewhere === undefined) {
+      check(kind, "a fresh adapter leaves the layer as it is, bit for bit", async () => {
+        const { model, attached, input } = bench(kind);
+        const fresh = await model.forward(input).data();
+        expectSame("fresh adapter", fresh, await attached.disable().model.forward(input).data());
+      });
+    }
+    check(kind, "forward agrees with the merged weight", async () => {
+      const b = bench(kind);
+      await disturb(b);
+      const base = await read(b.attached.disable().model.forward(b.input));
+      const forward = await read(b.attached.enable().model.forward(b.input));
+      await b.attached.merge();
+      const merged = await read(b.model.forward(b.input));
+      expectClose("forward and merged", forward, merged, tolerance);
+      if (distance(base, forward) === 0) throw new Error(`${adapter.name}: a disturbed adapter does not change the layer`);
+    });
+    check(kind, "unmerge gives the layer back bit for bit", async () => {
+      const b = bench(kind);
+      await disturb(b);
+      const weight = await b.model.layer.weight.data();
+      const before = await b.model.forward(b.input).data();
+      await b.attached.merge();
+      b.attached.unmerge();
+      expectSame("weight", weight, await b.model.layer.weight.data());
+      expectSame("result", before, await b.model.forward(b.input).data());
+    });
+    check(kind, "merging for good gives an ordinary layer with the same result", async () => {
+      const b = bench(kind);
+      await disturb(b);
+      const before = await read(b.model.forward(b.input));
+      const paths = [...(await b.attached.mergeAndUnload()).parameters()].map(([path]) => path);
+      expectClose("merged for good", await read(b.model.forward(b.input)), before, tolerance);
+      if (paths.some((path) => path.includes(adapter.name))) throw new Error(`left behind: ${paths.join(", ")}`);
+    });
+    check(kind, "only the adapter is trained, and its gradients agree with central differences", async () => {
+      const b = bench(kind, gradientDtype);
+      await disturb(b);
+      const trainable = [...b.model.trainableParameters()];
+      const own = new Set([...b.attached.parameters()].map(([, p]) => p));
+      const others = trainable.filter(([, p]) => !own.has(p));
+      if (others.length > 0) throw new Error(`trainable beside the adapter: ${others.map(([path]) => path).join(", ")}`);
+      const loss = (): Tensor => b.model.forward(b.input).square().sum();
+      const grads = gradients(loss(), trainable.map(([, p]) => p));
+      await evaluate(...grads);
+      for (const [i, [path, p]] of trainable.entries()) {
+        // Along one random direction d: Σ g·d = (f(p + εd) − f(p − εd)) / 2ε + O(ε²)
+        const start = await p.data();
+        const direction = normal(p.shape, { key: key.foldName(`direction/${path}`), dtype: p.dtype });
+        await evaluate(direction);
+        const slope = await grads[i]!.mul(direction).sum().item();
+        const at = async (step: number): Promise<number> => {
+          await evaluate(p.assign(p.add(direction.mul(step))));
+          const value = await loss().item();
+          await evaluate(p.assign(p.sub(direction.mul(step))));
+          return value;
+        };
+        const epsilon = gradientDtype === "f64" ? 1e-5 : 1e-2;
+        const difference = ((await at(epsilon)) - (await at(-epsilon))) / (2 * epsilon);
+        const bound = gradientDtype === "f64" ? 1e-6 : 2e-2;
+        if (!(Math.abs(slope - difference) <= bound * Math.max(1, Math.abs(difference)))) {
+          throw new Error(`${path}: expected slope ${difference} by differences, got ${slope}; start ${start[0]}`);
+        }
+      }
+    });
+    check(kind, "saved and loaded, it is the same bit for bit", async () => {
+      const b = bench(kind);
+      await disturb(b);
+      const before = await b.model.forward(b.input).data();
+      const files = await peftFiles(b.attached);
+      b.attached.detach();
+      const loaded = await loadPeft(b.model, files, { adapters: [erased] });
+      expectSame("result", before, await b.model.forward(b.input).data());
+      const again = await peftFiles(loaded);
+      for (const [name, bytes] of files) expectSame(name, bytes, again.get(name)!);
+    });
+    const { count } = options;
+    if (count !== undefined) {
+      check(kind, "it trains as many numbers as its formula says", async () => {
+        const { attached } = bench(kind);
+        const expected = count(attached.places[0]!.entry.target, config);
+        const { trainable } = attached.report();
+        if (trainable !== expected) throw new Error(`expected ${expected} trained numbers, got ${trainable}`);
+      });
+    }
+  }
+  return checks;
+}
+
+const read = async (t: Tensor): Promise<Float64Array> => Float64Array.from(await t.data());
+
+function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i]! - b[i]!));
+  return worst;
+}
+
+function expectSame(what: string, a: ArrayLike<number>, b: ArrayLike<number>): void {
+  if (a.length !== b.length) throw new Error(`${what}: expected ${b.length} numbers, got ${a.length}`);
+  for (let i = 0; i < a.length; i++) {
+    if (!Object.is(a[i], b[i])) throw new Error(`${what}: expected ${b[i]} at place ${i}, got ${a[i]}`);
+  }
+}
+
+/** Largest difference, relative to the largest number. */
+function expectClose(what: string, a: Float64Array, b: Float64Array, tolerance: number): void {
+  const size = b.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+  const error = distance(a, b) / Math.max(size, 1e-30);
+  if (!(error <= tolerance)) throw new Error(`${what}: expected a relative error of at most ${tolerance}, got ${error}`);
+}

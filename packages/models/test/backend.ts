@@ -1,0 +1,5 @@
+import { type Backend, defaultBackend, reference } from "@lowrank/tensor";
+
+/** The backend that tests run on: the embedded one, or the reference if LOWRANK_TEST_BACKEND says so. */
+export const testBackend = async (): Promise<Backend> =>
+  process.env["LOWRANK_TEST_BACKEND"] === "reference" ? reference() : defaultBackend();
