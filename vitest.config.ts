@@ -13,6 +13,8 @@ export default defineConfig({
   },
   test: {
     pool: "forks",
+    // The Wasm kernels are sources too: compiled anew when they are missing or have changed.
+    globalSetup: ["packages/backend-wasm/scripts/vitest-setup.mjs"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     include: [

@@ -56,7 +56,8 @@ export function tileDirect(
   let c30 = c00;
   let c31 = c00;
   let k = depth;
-  if (step == 4) {
+  if (ASC_FEATURE_RELAXED_SIMD && step == 4) {
+    // older engines, which lack relaxed SIMD, are slower unrolled
     for (; k >= 2; k -= 2) {
       let b0 = v128.load(b);
       let b1 = v128.load(b, 16);

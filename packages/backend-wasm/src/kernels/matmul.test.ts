@@ -1,10 +1,10 @@
-import { type DType, roundTo } from "@lowrank/tensor/backend";
+import { type DType, type OpDef, roundTo } from "@lowrank/tensor/backend";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runKernel, type TestInput } from "../../test/run-kernel.js";
 import { Machine } from "../machine.js";
 import { matmulKernel } from "./matmul.js";
 
-const op = { name: "matmul", kind: "kernel", infer: () => ({ dtype: "f32", dims: [] }) } as const;
+const op: OpDef<null> = { name: "matmul", kind: "kernel", infer: () => [] };
 
 let seed = 1;
 const random = (): number => {
