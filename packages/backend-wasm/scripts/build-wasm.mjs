@@ -14,6 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const assembly = join(root, "assembly");
 const target = join(root, "src", "generated", "kernels.ts");
 
+// biome-ignore format: an option with its value per line
 const COMMON = [
   "--runtime", "stub",
   "-O3",
@@ -27,14 +28,21 @@ const COMMON = [
   "--memoryBase", "4096", // STATIC_BASE in assembly/layout.ts
   "--use", "abort=",
   "--enable", "simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals",
-]; // biome-ignore format: one option per line
+];
 
 function hashSources() {
   const hash = createHash("sha256");
   for (const name of readdirSync(assembly).sort()) {
-    if (name.endsWith(".ts")) hash.update(name).update("\0").update(readFileSync(join(assembly, name)));
+    if (name.endsWith(".ts"))
+      hash
+        .update(name)
+        .update("\0")
+        .update(readFileSync(join(assembly, name)));
   }
-  return hash.update(readFileSync(fileURLToPath(import.meta.url))).digest("hex").slice(0, 16);
+  return hash
+    .update(readFileSync(fileURLToPath(import.meta.url)))
+    .digest("hex")
+    .slice(0, 16);
 }
 
 async function compile(extra) {
@@ -59,7 +67,9 @@ async function compile(extra) {
     },
   );
   if (error || !binary) {
-    throw new Error(`build-wasm: expected assembly/index.ts to compile\n${stderr.toString()}${error?.message ?? ""}`);
+    throw new Error(
+      `build-wasm: expected assembly/index.ts to compile\n${stderr.toString()}${error?.message ?? ""}`,
+    );
   }
   return Buffer.from(binary);
 }
@@ -90,6 +100,8 @@ export const relaxedKernels = ${literal(relaxed)};
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const began = Date.now();
   const built = await buildWasm({ force: process.argv.includes("--force") });
-  console.log(`kernels: ${built ? `compiled in ${((Date.now() - began) / 1000).toFixed(1)} s` : "up to date"}`);
+  console.log(
+    `kernels: ${built ? `compiled in ${((Date.now() - began) / 1000).toFixed(1)} s` : "up to date"}`,
+  );
   if (process.argv.includes("--sizes")) console.log(readFileSync(target, "utf8").split("\n")[1]);
 }

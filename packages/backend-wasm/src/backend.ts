@@ -55,7 +55,8 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   if (threads > 1 && !canBlock()) {
     throw new ConfigError({
       where: "wasm",
-      expected: "threads to be 1 where shared memory is missing or the caller must not wait (the main thread of a page)",
+      expected:
+        "threads to be 1 where shared memory is missing or the caller must not wait (the main thread of a page)",
       got: String(threads),
       hint: "run in a worker of a cross-origin isolated page",
     });
@@ -99,7 +100,10 @@ class EmbeddedBackend implements WasmBackend {
   write(buffer: DeviceBuffer, data: HostArray, byteOffset = 0): void {
     const block = this.alive(buffer, "write");
     expectWithin("write", byteOffset, data.byteLength, block.bytes);
-    this.machine.heap.u8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), block.at + byteOffset);
+    this.machine.heap.u8.set(
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+      block.at + byteOffset,
+    );
   }
 
   async read(buffer: DeviceBuffer, bytes: number): Promise<ArrayBuffer> {

@@ -5,7 +5,9 @@ const MEMORY_IMPORT = 2;
 const SHARED_FLAG = 2;
 
 /** The kernels in the fastest form that this engine takes, for shared memory or not. */
-export async function compileKernels(shared: boolean): Promise<{ module: WebAssembly.Module; relaxed: boolean }> {
+export async function compileKernels(
+  shared: boolean,
+): Promise<{ module: WebAssembly.Module; relaxed: boolean }> {
   let bytes = await inflate(relaxedKernels);
   const relaxed = WebAssembly.validate(shared ? bytes : unshare(bytes));
   if (!relaxed) bytes = await inflate(plainKernels);
@@ -40,18 +42,14 @@ export function unshare(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>
       at += size;
       continue;
     }
-    for (let left = number(); left > 0; left--) {
-      for (let name = 0; name < 2; name++) {
-        const length = number(); // of the module's name, then of the field's
-        at += length;
-      }
-      if (out[at++] === MEMORY_IMPORT) {
-        out[at] = out[at]! & ~SHARED_FLAG;
-        return out;
-      }
-      break; // the memory is the only import
+    number(); // the count: the memory is the only import
+    for (let name = 0; name < 2; name++) {
+      const length = number(); // of the module's name, then of the field's
+      at += length;
     }
-    break;
+    if (out[at++] !== MEMORY_IMPORT) break;
+    out[at] = out[at]! & ~SHARED_FLAG;
+    return out;
   }
   throw new Error("lowrank bug: the kernels import no memory");
 }

@@ -66,7 +66,8 @@ export type EmitLoop = (group: LoopGroup, ctx: EmitContext) => void;
 /** The stored operand at `index`; a kernel that takes a scalar there asks for `scalarAt`. */
 export function operandAt(group: KernelGroup, index: number): Operand {
   const input = group.inputs[index];
-  if (!input || !("value" in input)) throw new Error(`lowrank bug: ${group.name} has no stored input ${index}`);
+  if (!input || !("value" in input))
+    throw new Error(`lowrank bug: ${group.name} has no stored input ${index}`);
   return input;
 }
 

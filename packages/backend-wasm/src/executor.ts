@@ -136,4 +136,3 @@ function addressOf(buffer: unknown): number {
     got: buffer instanceof WasmBuffer ? "one that was freed" : `a ${typeof buffer}`,
   });
 }
-

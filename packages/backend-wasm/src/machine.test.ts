@@ -13,8 +13,22 @@ const node = null as unknown as Value["node"];
 
 /** A plan of `commands` probes, each of `chunks` parts, that write to one root. */
 function probePlan(machine: Machine, commands: number, chunks: number, kernel = COPY_PROBE): Plan {
-  const out: Value = { id: 0, dtype: "i32", dims: [chunks], size: chunks, home: { kind: "root", slot: 0 }, node };
-  const group: KernelGroup = { kind: "kernel", name: "probe", op: probeOp, arg: null, inputs: [], outputs: [out] };
+  const out: Value = {
+    id: 0,
+    dtype: "i32",
+    dims: [chunks],
+    size: chunks,
+    home: { kind: "root", slot: 0 },
+    node,
+  };
+  const group: KernelGroup = {
+    kind: "kernel",
+    name: "probe",
+    op: probeOp,
+    arg: null,
+    inputs: [],
+    outputs: [out],
+  };
   const schedule: Schedule = { groups: [group], values: [out], scalars: [], arenaBytes: 0, liveBytes: 0 };
   const emit = (_: unknown, context: Parameters<ConstructorParameters<typeof Plan>[2]>[1]): void => {
     for (let i = 0; i < commands; i++) context.command(kernel, [context.pointer(out)], chunks);
@@ -24,7 +38,8 @@ function probePlan(machine: Machine, commands: number, chunks: number, kernel = 
 
 const rootOf = (machine: Machine, words: number): WasmBuffer =>
   new WasmBuffer(4 * words, machine.heap.allocate(4 * words, "test"));
-const run = (plan: Plan, root: WasmBuffer): void => plan.run({ leaves: [], scalars: new Float64Array(), roots: [root] });
+const run = (plan: Plan, root: WasmBuffer): void =>
+  plan.run({ leaves: [], scalars: new Float64Array(), roots: [root] });
 
 async function arrived(machine: Machine): Promise<void> {
   while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 2));
@@ -110,7 +125,9 @@ describe("the machine", () => {
     const patched = unshare(bytes);
     expect(patched[patched.length - 3]).toBe(1);
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 2 });
-    expect(() => new WebAssembly.Instance(new WebAssembly.Module(patched), { env: { memory } })).not.toThrow();
+    expect(
+      () => new WebAssembly.Instance(new WebAssembly.Module(patched), { env: { memory } }),
+    ).not.toThrow();
     expect(() => unshare(bytes.slice(0, 8))).toThrowError(/import no memory/);
   });
 });

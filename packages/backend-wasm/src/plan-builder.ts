@@ -174,4 +174,3 @@ const packPatches = (list: [number, number][]): Patches => ({
 
 const packSlots = (slots: Map<number, [number, number][]>): Map<number, Patches> =>
   new Map([...slots].map(([slot, list]) => [slot, packPatches(list)]));
-

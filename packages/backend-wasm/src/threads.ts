@@ -50,7 +50,9 @@ const isNode = (): boolean => builtin("node:worker_threads") !== undefined;
 export function defaultThreads(): number {
   if (typeof SharedArrayBuffer === "undefined") return 1;
   if (isNode()) {
-    const asked = Number((globalThis as { process?: { env: Record<string, string | undefined> } }).process?.env.LOWRANK_THREADS);
+    const asked = Number(
+      (globalThis as { process?: { env: Record<string, string | undefined> } }).process?.env.LOWRANK_THREADS,
+    );
     if (Number.isInteger(asked) && asked >= 1) return asked;
     const os = builtin("node:os") as { availableParallelism(): number };
     return Math.min(8, os.availableParallelism());
@@ -62,7 +64,9 @@ export function defaultThreads(): number {
 export const canBlock = (): boolean =>
   typeof SharedArrayBuffer !== "undefined" &&
   (isNode() ||
-    (globalThis.crossOriginIsolated === true && typeof Worker !== "undefined" && typeof document === "undefined"));
+    (globalThis.crossOriginIsolated === true &&
+      typeof Worker !== "undefined" &&
+      typeof document === "undefined"));
 
 /** Starts one thread. It joins jobs as soon as it is up; nobody waits for it, and it keeps no process alive. */
 export function startThread(data: ThreadData): Thread {

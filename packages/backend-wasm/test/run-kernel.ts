@@ -57,11 +57,25 @@ export function runKernel(
       return { scalarSlot: scalars.length - 1, dtype: input.dtype };
     }
     leaves.push(encodeHost(input.dtype, input.numbers));
-    const stored = value(id, input.dtype, input.numbers.length, { kind: "leaf", slot: leaves.length - 1 }, input.dims);
+    const stored = value(
+      id,
+      input.dtype,
+      input.numbers.length,
+      { kind: "leaf", slot: leaves.length - 1 },
+      input.dims,
+    );
     const strides = input.strides ?? contiguousStrides(input.dims);
-    return { value: stored, dtype: input.dtype, dims: input.dims, strides, offset: input.offset ?? 0 } satisfies Operand;
+    return {
+      value: stored,
+      dtype: input.dtype,
+      dims: input.dims,
+      strides,
+      offset: input.offset ?? 0,
+    } satisfies Operand;
   });
-  const values = outputs.map(({ dtype, dims }, slot) => value(100 + slot, dtype, sizeOf(dims), { kind: "root", slot }, dims));
+  const values = outputs.map(({ dtype, dims }, slot) =>
+    value(100 + slot, dtype, sizeOf(dims), { kind: "root", slot }, dims),
+  );
   const group: Group = { kind: "kernel", name: op.name, op, arg, inputs: operands, outputs: values };
   const schedule: Schedule = { groups: [group], values, scalars, arenaBytes: 0, liveBytes: 0 };
   const plan = new Plan(machine, schedule, (g, context) => kernel.emit(g as KernelGroup, context), null);

@@ -25,8 +25,14 @@ type Layout = "rows" | "columns" | "gaps" | "flipped";
 /** A matrix batch in one of the layouts that a view can have. */
 function operand(batch: number[], rows: number, columns: number, layout: Layout, dtype: DType): TestInput {
   const dims = [...batch, rows, columns];
-  const inner = layout === "gaps" ? [2 * columns + 3, 2] : layout === "columns" ? [1, rows + 1] : [columns, 1];
-  const matrix = layout === "gaps" ? rows * (2 * columns + 3) : layout === "columns" ? columns * (rows + 1) : rows * columns;
+  const inner =
+    layout === "gaps" ? [2 * columns + 3, 2] : layout === "columns" ? [1, rows + 1] : [columns, 1];
+  const matrix =
+    layout === "gaps"
+      ? rows * (2 * columns + 3)
+      : layout === "columns"
+        ? columns * (rows + 1)
+        : rows * columns;
   let step = matrix;
   const outer = batch.map(() => 0);
   for (let axis = batch.length - 1; axis >= 0; axis--) {
@@ -89,10 +95,11 @@ function check(a: TestInput, b: TestInput, dtype: DType, what: string): void {
   }
 }
 
+// biome-ignore format: M, K, N
 const SHAPES: [number, number, number][] = [
   [1, 1, 1], [1, 7, 5], [5, 7, 1], [1, 300, 67], [2, 3, 2], [3, 129, 70], [4, 8, 8], [5, 9, 13], [7, 1, 9],
   [31, 64, 33], [40, 40, 40], [33, 600, 8], [8, 600, 200], [200, 5, 190], [129, 257, 65], [150, 700, 43], [257, 64, 300],
-]; // biome-ignore format: M, K, N
+];
 
 describe("matmul on wasm agrees with plain loops", () => {
   const layouts: Layout[] = ["rows", "columns", "gaps", "flipped"];
@@ -105,7 +112,12 @@ describe("matmul on wasm agrees with plain loops", () => {
   }
 
   test("half operands are widened while packing, and half results are rounded", () => {
-    for (const [M, K, N] of [[1, 40, 33], [3, 65, 40], [140, 70, 50], [40, 300, 9]] as const)
+    for (const [M, K, N] of [
+      [1, 40, 33],
+      [3, 65, 40],
+      [140, 70, 50],
+      [40, 300, 9],
+    ] as const)
       for (const layout of ["rows", "columns", "gaps"] as const)
         for (const half of ["f16", "bf16"] as const) {
           check(operand([], M, K, layout, half), operand([], K, N, layout, "f32"), "f32", `${half} by f32`);
@@ -115,15 +127,32 @@ describe("matmul on wasm agrees with plain loops", () => {
   });
 
   test("batches with strides, shared operands and more than one batch axis", () => {
-    for (const [M, K, N] of [[1, 20, 30], [5, 9, 13], [130, 40, 50], [6, 300, 4]] as const)
+    for (const [M, K, N] of [
+      [1, 20, 30],
+      [5, 9, 13],
+      [130, 40, 50],
+      [6, 300, 4],
+    ] as const)
       for (const layout of ["rows", "columns"] as const) {
         const a = operand([3, 2], M, K, layout, "f32");
         const b = operand([3, 2], K, N, layout, "f32");
         const shared = operand([], K, N, layout, "f32");
-        const stretch = (x: TestInput): TestInput => ({ ...x, dims: [3, 2, ...x.dims], strides: [0, 0, ...x.strides!] });
+        const stretch = (x: TestInput): TestInput => ({
+          ...x,
+          dims: [3, 2, ...x.dims],
+          strides: [0, 0, ...x.strides!],
+        });
         const grouped = { ...b, strides: [b.strides![0]!, 0, ...b.strides!.slice(2)] };
-        const swapped = { ...a, dims: [2, 3, M, K], strides: [a.strides![1]!, a.strides![0]!, ...a.strides!.slice(2)] };
-        const swappedB = { ...b, dims: [2, 3, K, N], strides: [b.strides![1]!, b.strides![0]!, ...b.strides!.slice(2)] };
+        const swapped = {
+          ...a,
+          dims: [2, 3, M, K],
+          strides: [a.strides![1]!, a.strides![0]!, ...a.strides!.slice(2)],
+        };
+        const swappedB = {
+          ...b,
+          dims: [2, 3, K, N],
+          strides: [b.strides![1]!, b.strides![0]!, ...b.strides!.slice(2)],
+        };
         check(a, b, "f32", `batch ${layout}`);
         check(a, stretch(shared), "f32", `shared b ${layout}`);
         check(stretch(operand([], M, K, layout, "f32")), b, "f32", `shared a ${layout}`);
@@ -139,7 +168,14 @@ describe("matmul on wasm agrees with plain loops", () => {
 
   test("an inner size of 0 gives zeros, an empty result nothing", () => {
     for (const dtype of ["f32", "f16", "f64"] as const) {
-      const run = runKernel(machine, matmulKernel, op, null, [operand([], 3, 0, "rows", dtype), operand([], 0, 5, "rows", dtype)], [{ dtype, dims: [3, 5] }]);
+      const run = runKernel(
+        machine,
+        matmulKernel,
+        op,
+        null,
+        [operand([], 3, 0, "rows", dtype), operand([], 0, 5, "rows", dtype)],
+        [{ dtype, dims: [3, 5] }],
+      );
       expect(Array.from(run.results[0]!)).toEqual(new Array(15).fill(0));
       run.dispose();
     }
@@ -151,7 +187,11 @@ describe("matmul on wasm agrees with plain loops", () => {
 test("results do not depend on the number of threads", async () => {
   const one = await Machine.create({ threads: 1, maxMemoryBytes: 2 ** 28 });
   while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 5));
-  for (const [M, K, N] of [[300, 300, 300], [700, 500, 8], [1, 900, 3000]] as const) {
+  for (const [M, K, N] of [
+    [300, 300, 300],
+    [700, 500, 8],
+    [1, 900, 3000],
+  ] as const) {
     const a = operand([], M, K, "rows", "f32");
     const b = operand([], K, N, "columns", "f32");
     const outputs = [machine, one].map((m) => {

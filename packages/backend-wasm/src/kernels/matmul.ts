@@ -6,7 +6,15 @@ import {
   MATMUL_THIN,
   MATMUL_TILES,
 } from "../../assembly/ids.js";
-import { type ArgWord, DTYPE_IDS, chunksOf, type EmitContext, type Fixup, type Kernel, operandAt } from "../emit.js";
+import {
+  type ArgWord,
+  DTYPE_IDS,
+  chunksOf,
+  type EmitContext,
+  type Fixup,
+  type Kernel,
+  operandAt,
+} from "../emit.js";
 
 // Flags of assembly/matmul.ts.
 const PREPACKED = 1;
@@ -22,8 +30,8 @@ const DIRECT_STRIDED_COLUMNS = 8;
 const THIN_ROWS = 3;
 /** Multiply-adds worth waking a thread for, some 40 µs. */
 const CHUNK_WORK = 1 << 20;
-/** Most bytes of the right operand packed at once. */
-const PACKED_BYTES = 64 << 20;
+/** Bytes of the right operand packed at once, unless it is very deep: they stay in the last cache. */
+const PACKED_BYTES = 8 << 20;
 /** Bytes that a tile spills at its edges, at the start of the scratch. */
 const SPILL_BYTES = 128;
 
@@ -155,11 +163,12 @@ interface Blocking {
 }
 
 function words(p: Product, { rows, columns, depth, flags }: Blocking): ArgWord[] {
+  // biome-ignore format: in the order of the words
   return [
     p.a, p.b, p.c, p.M, p.N, p.K, p.rowA, p.stepA, p.stepB, p.columnB,
     DTYPE_IDS[p.dtypeA], DTYPE_IDS[p.dtypeB], rows, columns, depth, flags, p.rowC, p.columnC,
     matrices(p), p.batch.length, ...p.batch.flatMap(({ size, a, b, c }) => [size, a, b, c]),
-  ]; // biome-ignore format: in the order of the words
+  ];
 }
 
 function emitSimple(p: Product, bytes: number, ctx: EmitContext): void {
@@ -176,7 +185,8 @@ function emitF32(given: Product, ctx: EmitContext): void {
   }
   // The narrow side goes to the right, where it is packed; the long side is then read once, in place if it is f32.
   if (p.M < p.N && p.M <= DIRECT_COLUMNS) p = transposed(p);
-  if (p.N <= (p.stepA === 1 ? DIRECT_COLUMNS : DIRECT_STRIDED_COLUMNS) && p.dtypeA === "f32") emitNarrow(p, ctx);
+  if (p.N <= (p.stepA === 1 ? DIRECT_COLUMNS : DIRECT_STRIDED_COLUMNS) && p.dtypeA === "f32")
+    emitNarrow(p, ctx);
   else emitBlocked(p, ctx);
 }
 
@@ -231,7 +241,14 @@ function emitBlocked(p: Product, ctx: EmitContext): void {
   emitTiles(p, { rows, columns, depth, flags: 0 }, ctx);
 }
 
-function emitPrepacked(p: Product, column: number, N: number, depth: number, packed: Fixup, ctx: EmitContext): void {
+function emitPrepacked(
+  p: Product,
+  column: number,
+  N: number,
+  depth: number,
+  packed: Fixup,
+  ctx: EmitContext,
+): void {
   const b = ctx.offset(p.b, column * p.columnB * dtypeBytes(p.dtypeB));
   const c = ctx.offset(p.c, column * p.columnC * 4);
   const part = { ...p, N, b, c };
