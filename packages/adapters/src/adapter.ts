@@ -96,4 +96,5 @@ export const tensorName = (adapter: Adapter, kind: LayerKind, parameter: string)
   adapter.format?.tensors[kind]?.[parameter] ?? `${adapter.name}_${parameter}`;
 
 /** `peft_type` of an adapter. */
-export const peftTypeOf = (adapter: Adapter): string => adapter.format?.peftType ?? adapter.name.toUpperCase();
+export const peftTypeOf = (adapter: Adapter): string =>
+  adapter.format?.peftType ?? adapter.name.toUpperCase();

@@ -1,5 +1,13 @@
 import type { Module } from "@lowrank/nn";
-import { ConfigError, type DType, type Key, key as makeKey, type Parameter, parameter, type Tensor } from "@lowrank/tensor";
+import {
+  ConfigError,
+  type DType,
+  type Key,
+  key as makeKey,
+  type Parameter,
+  parameter,
+  type Tensor,
+} from "@lowrank/tensor";
 import type { Adapter } from "./adapter.js";
 import { type AdapterStack, type Entry, foldAll, stackOn } from "./stack.js";
 import { configFor, type SelectedLayer, selectLayers, targetOf, type TargetSelection } from "./targets.js";
@@ -98,7 +106,9 @@ export class Attached<M extends Module = Module> {
   penalty(): Tensor | null {
     let sum: Tensor | null = null;
     for (const { entry } of this.places) {
-      const term = entry.enabled ? entry.adapter.penalty?.(entry.params, entry.config, entry.target) : undefined;
+      const term = entry.enabled
+        ? entry.adapter.penalty?.(entry.params, entry.config, entry.target)
+        : undefined;
       if (term !== undefined) sum = sum === null ? term : sum.add(term);
     }
     return sum;
@@ -206,7 +216,11 @@ export function planAttach(
 ): AttachPlan {
   const { name = "default", key = makeKey(0), dtype = "f32" } = options;
   if (!/^[A-Za-z0-9_-]+$/.test(name)) {
-    throw new ConfigError({ where, expected: "a name of letters, digits, _ and -", got: JSON.stringify(name) });
+    throw new ConfigError({
+      where,
+      expected: "a name of letters, digits, _ and -",
+      got: JSON.stringify(name),
+    });
   }
   if (registries.get(model)?.attached.has(name)) {
     throw new ConfigError({
@@ -299,7 +313,9 @@ export function attach<M extends Module, C extends object, P extends object>(
 }
 
 /** The adapters on a model, in the order in which they came. */
-export const attachedTo = (model: Module): Attached[] => [...(registries.get(model)?.attached.values() ?? [])];
+export const attachedTo = (model: Module): Attached[] => [
+  ...(registries.get(model)?.attached.values() ?? []),
+];
 
 /**
  * Enables the named adapters on a model and disables all others; no name leaves the bare model.

@@ -1,5 +1,14 @@
 import { Embedding, Linear, Module, Sequential, valueAndGrad, withContext } from "@lowrank/nn";
-import { ConfigError, evaluate, key, matmul, normal, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
+import {
+  ConfigError,
+  evaluate,
+  key,
+  matmul,
+  normal,
+  setDefaultBackend,
+  type Tensor,
+  tensor,
+} from "@lowrank/tensor";
 import { AdamW } from "@lowrank/optim";
 import { beforeAll, describe, expect, test } from "vitest";
 import { activate, attach, attachedTo } from "./attach.js";
@@ -22,28 +31,48 @@ const ids = tensor(Int32Array.of(3, 0, 11, 5), { shape: [4] });
 const read = async (t: Tensor): Promise<number[]> => Array.from(await t.data());
 
 /** r (in + out) */
-const count = ({ inFeatures, outFeatures }: Target, { rank }: LoraConfig): number => rank * (inFeatures + outFeatures);
+const count = ({ inFeatures, outFeatures }: Target, { rank }: LoraConfig): number =>
+  rank * (inFeatures + outFeatures);
 
 for (const check of contractChecks(lora, { rank: 4, alpha: 6 }, { count })) test(check.name, check.run);
-for (const check of contractChecks(lora, { rank: 2, alpha: 3, useRslora: true, init: "gaussian" }, { count })) {
+for (const check of contractChecks(
+  lora,
+  { rank: 2, alpha: 3, useRslora: true, init: "gaussian" },
+  { count },
+)) {
   test(`rsLoRA, Gaussian start: ${check.name}`, check.run);
 }
 
 describe("lora", () => {
   test("the update has rank r: every (r + 1)-row minor of B A vanishes", async () => {
     const params = { A: normal([1, 5], { key: key(4) }), B: normal([4, 1], { key: key(5) }) };
-    const target = { path: "x", kind: "linear", inFeatures: 5, outFeatures: 4, weightShape: [4, 5], dtype: "f32" } as const;
+    const target = {
+      path: "x",
+      kind: "linear",
+      inFeatures: 5,
+      outFeatures: 4,
+      weightShape: [4, 5],
+      dtype: "f32",
+    } as const;
     const zero = tensor(new Float32Array(20), { shape: [4, 5] });
     const update = await read(lora.merge(zero, params, { rank: 1 }, target));
     const at = (i: number, j: number): number => update[i * 5 + j]!;
     for (let i = 0; i < 3; i++) {
-      for (let j = 0; j < 4; j++) expect(at(i, j) * at(i + 1, j + 1)).toBeCloseTo(at(i, j + 1) * at(i + 1, j), 5);
+      for (let j = 0; j < 4; j++)
+        expect(at(i, j) * at(i + 1, j + 1)).toBeCloseTo(at(i, j + 1) * at(i + 1, j), 5);
     }
   });
 
   test("rsLoRA with alpha / √r is LoRA with alpha", async () => {
     const params = { A: normal([4, 5], { key: key(4) }), B: normal([6, 4], { key: key(5) }) };
-    const target = { path: "x", kind: "linear", inFeatures: 5, outFeatures: 6, weightShape: [6, 5], dtype: "f32" } as const;
+    const target = {
+      path: "x",
+      kind: "linear",
+      inFeatures: 5,
+      outFeatures: 6,
+      weightShape: [6, 5],
+      dtype: "f32",
+    } as const;
     const W = normal([6, 5], { key: key(6) });
     const plain = await read(lora.merge(W, params, { rank: 4, alpha: 8 }, target));
     const stable = await read(lora.merge(W, params, { rank: 4, alpha: 4, useRslora: true }, target));
@@ -53,13 +82,18 @@ describe("lora", () => {
   test("a 768 to 3072 layer at rank 8 trains 30,720 numbers", () => {
     const model = new Sequential(new Linear(768, 3072));
     const attached = attach(model, lora, { rank: 8 }, { targets: ["0"] });
-    expect(attached.report()).toMatchObject({ trainable: 30_720, layers: [{ path: "0", parameters: 30_720 }] });
+    expect(attached.report()).toMatchObject({
+      trainable: 30_720,
+      layers: [{ path: "0", parameters: 30_720 }],
+    });
     expect(attached.report().total).toBe(768 * 3072 + 3072 + 30_720);
   });
 
   test("training moves the adapter and leaves every base weight bit for bit", async () => {
     const model = new Pair();
-    const before = new Map(await Promise.all([...model.state()].map(async ([p, t]) => [p, await read(t)] as const)));
+    const before = new Map(
+      await Promise.all([...model.state()].map(async ([p, t]) => [p, await read(t)] as const)),
+    );
     const attached = attach(model, lora, { rank: 2 }, { targets: ["embed", "1"], key: key(9) });
     const optimizer = new AdamW(model.trainableParameters(), { lr: 0.05 });
     const step = valueAndGrad(model, () => model.forward(ids).square().mean());
@@ -81,9 +115,14 @@ describe("lora", () => {
   test("dropout acts in training mode only, repeats for a key, and asks for one", async () => {
     const model = new Sequential(new Linear(16, 16, { key: key(1) }));
     const attached = attach(model, lora, { rank: 4, dropout: 0.5 }, { targets: ["0"], key: key(2) });
-    await evaluate(...[...attached.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(3).foldName(path) }))));
+    await evaluate(
+      ...[...attached.parameters()].map(([path, p]) =>
+        p.assign(normal(p.shape, { key: key(3).foldName(path) })),
+      ),
+    );
     const x = normal([3, 16], { key: key(4) });
-    const trained = (seed: number): Promise<number[]> => read(withContext({ key: key(seed) }, () => model.forward(x)));
+    const trained = (seed: number): Promise<number[]> =>
+      read(withContext({ key: key(seed) }, () => model.forward(x)));
     expect(await trained(5)).toEqual(await trained(5));
     expect(await trained(5)).not.toEqual(await trained(6));
     expect(() => model.forward(x)).toThrow(/expected a key/);
@@ -97,7 +136,11 @@ describe("lora", () => {
     const base = await read((model as Sequential).forward(x));
     for (const [i, name] of ["a", "b"].entries()) {
       const one = attach(model, lora, { rank: 2, alpha: 4 }, { targets: ["0"], name, key: key(10 + i) });
-      await evaluate(...[...one.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(20 + i).foldName(path) }))));
+      await evaluate(
+        ...[...one.parameters()].map(([path, p]) =>
+          p.assign(normal(p.shape, { key: key(20 + i).foldName(path) })),
+        ),
+      );
     }
     const result = (): Promise<number[]> => read((model as Sequential).forward(x));
     const both = await result();
@@ -134,7 +177,11 @@ describe("lora", () => {
     const model = new Tied().eval() as Tied;
     expect([...model.parameters()].map(([path]) => path)).toEqual(["embed.weight"]);
     const attached = attach(model, lora, { rank: 2 }, { targets: ["embed"] });
-    await evaluate(...[...attached.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(3).foldName(path) }))));
+    await evaluate(
+      ...[...attached.parameters()].map(([path, p]) =>
+        p.assign(normal(p.shape, { key: key(3).foldName(path) })),
+      ),
+    );
     const before = await read(model.forward(ids));
     await attached.mergeAndUnload();
     const after = await read(model.forward(ids));
@@ -146,14 +193,21 @@ describe("lora", () => {
   test("gradients are dB = s gᵀ (x Aᵀ) and dA = s Bᵀ gᵀ x", async () => {
     const model = new Sequential(new Linear(6, 5, { key: key(1), bias: false }));
     const attached = attach(model, lora, { rank: 2, alpha: 6 }, { targets: ["0"], key: key(2) });
-    await evaluate(...[...attached.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(3).foldName(path) }))));
+    await evaluate(
+      ...[...attached.parameters()].map(([path, p]) =>
+        p.assign(normal(p.shape, { key: key(3).foldName(path) })),
+      ),
+    );
     const x = normal([4, 6], { key: key(4) });
     const g = normal([4, 5], { key: key(5) });
     const { grads } = valueAndGrad(model, () => model.forward(x).mul(g).sum())();
-    const [A, B] = [...attached.parameters()].map(([, p]) => p) as [Tensor, Tensor] & Tensor[];
-    const dB = matmul(g.T, matmul(x, A.T)).mul(3);
-    const dA = matmul(B.T, matmul(g.T, x)).mul(3);
-    for (const [name, want] of [["lora_A", dA], ["lora_B", dB]] as const) {
+    const [A, B] = [...attached.parameters()].map(([, p]) => p);
+    const dB = matmul(g.T, matmul(x, A!.T)).mul(3);
+    const dA = matmul(B!.T, matmul(g.T, x)).mul(3);
+    for (const [name, want] of [
+      ["lora_A", dA],
+      ["lora_B", dB],
+    ] as const) {
       const got = await read(grads.get(`0.${name}.default.weight`)!);
       for (const [i, w] of (await read(want)).entries()) expect(got[i]).toBeCloseTo(w, 3);
     }

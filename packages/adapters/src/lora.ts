@@ -65,7 +65,10 @@ const format: AdapterFormat<LoraConfig> = {
     };
     for (const field of UNSUPPORTED) if (json[field]) refuse(field, `no ${field}`);
     if (RESIDUAL.test(String(json["init_lora_weights"]))) {
-      refuse("init_lora_weights", "an adapter for the base as it is; this start also changes the base, which is not read yet");
+      refuse(
+        "init_lora_weights",
+        "an adapter for the base as it is; this start also changes the base, which is not read yet",
+      );
     }
     const bias = json["bias"] ?? "none";
     if (bias !== "none") refuse("bias", 'bias "none"');

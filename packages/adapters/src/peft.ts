@@ -72,19 +72,26 @@ function fileNames(entries: AttachPlan["layers"][number]["entry"][], adapter: Ad
  * The two files of a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, by name: for a download in a
  * browser, and for {@link savePeft}. The same adapter gives the same bytes.
  */
-export async function peftFiles(attached: Attached, options: PeftSaveOptions = {}): Promise<Map<string, Uint8Array>> {
+export async function peftFiles(
+  attached: Attached,
+  options: PeftSaveOptions = {},
+): Promise<Map<string, Uint8Array>> {
   const { adapter, places, config } = attached;
   // PEFT has no word for "all linear layers" in a file: the layers are written out.
-  const targets = attached.options.targets === "all-linear" ? [...attached.layers].sort() : attached.options.targets;
+  const targets =
+    attached.options.targets === "all-linear" ? [...attached.layers].sort() : attached.options.targets;
   const json: Record<string, unknown> = {
     ...frameFields({ ...attached.options, targets }, options),
     ...plain(adapter).toJson(config),
     peft_type: peftTypeOf(adapter),
   };
   const sorted = Object.fromEntries(Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1)));
-  const tensors = [...fileNames(places.map(({ entry }) => entry), adapter)].map(
-    ([name, p]) => [name, storedTensor(p)] as const,
-  );
+  const tensors = [
+    ...fileNames(
+      places.map(({ entry }) => entry),
+      adapter,
+    ),
+  ].map(([name, p]) => [name, storedTensor(p)] as const);
   return new Map([
     [CONFIG, new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`)],
     [WEIGHTS, await encodeSafetensors(tensors, { metadata: { format: "pt" } })],
@@ -104,7 +111,11 @@ export interface SavePeftOptions extends PeftSaveOptions, FolderWriteOptions {
  * await savePeft(adapted, "out/adapter", { baseModel: "owner/name" });
  * ```
  */
-export async function savePeft(attached: Attached, path: string, options: SavePeftOptions = {}): Promise<void> {
+export async function savePeft(
+  attached: Attached,
+  path: string,
+  options: SavePeftOptions = {},
+): Promise<void> {
   const { baseModel, taskType, files, ...write } = options;
   const own = await peftFiles(attached, { baseModel, taskType });
   await writeFolderAtomic(path, new Map<string, FileContent>([...own, ...(files ?? [])]), write);
@@ -144,10 +155,15 @@ export async function loadPeft<M extends Module>(
   const config = plain(adapter).fromJson(json);
   const options = { ...frameOptions(where, json), name };
   const plan = planAttach(model, adapter, config, options, { where, strict: false });
-  const wanted = fileNames(plan.layers.map(({ entry }) => entry), adapter);
+  const wanted = fileNames(
+    plan.layers.map(({ entry }) => entry),
+    adapter,
+  );
   const archive = await openWeights(folder);
   try {
-    const ignored = new Set(plan.layers.flatMap(({ entry }) => baseCopies(entry.target.path, entry.target.kind)));
+    const ignored = new Set(
+      plan.layers.flatMap(({ entry }) => baseCopies(entry.target.path, entry.target.kind)),
+    );
     const found = new Map([...archive.tensors].filter(([key]) => !ignored.has(key)));
     const difference = showDifference(stateDifference(wanted, found));
     if (difference !== "") {
@@ -183,25 +199,40 @@ async function openWeights(folder: Folder): Promise<SafetensorsFile> {
   throw new ConfigError({
     where: folder.name,
     expected: WEIGHTS,
-    got: pickle === undefined ? "no such file" : "adapter_model.bin, a pickle file that runs code when it is read",
-    hint: pickle === undefined ? "check that this is the folder of an adapter" : "save it again with safe_serialization=True",
+    got:
+      pickle === undefined
+        ? "no such file"
+        : "adapter_model.bin, a pickle file that runs code when it is read",
+    hint:
+      pickle === undefined
+        ? "check that this is the folder of an adapter"
+        : "save it again with safe_serialization=True",
   });
 }
 
 /** The selection of layers in an `adapter_config.json`. */
 function frameOptions(where: string, json: Readonly<Record<string, unknown>>): AttachOptions {
   const fail = (field: string, expected: string): never => {
-    throw new ConfigError({ where, expected: `${field} to be ${expected}`, got: JSON.stringify(json[field])?.slice(0, 120) ?? "nothing" });
+    throw new ConfigError({
+      where,
+      expected: `${field} to be ${expected}`,
+      got: JSON.stringify(json[field])?.slice(0, 120) ?? "nothing",
+    });
   };
   const value = (field: string): unknown => json[field] ?? undefined;
   const names = (field: string): readonly string[] | string | undefined => {
     const v = value(field);
     if (v === undefined || typeof v === "string") return v;
-    return Array.isArray(v) && v.every((n) => typeof n === "string") ? v : fail(field, "a string or a list of strings");
+    return Array.isArray(v) && v.every((n) => typeof n === "string")
+      ? v
+      : fail(field, "a string or a list of strings");
   };
   const numbers = (field: string): Record<string, number> => {
     const v = value(field) ?? {};
-    const ok = typeof v === "object" && !Array.isArray(v) && Object.values(v as object).every((n) => typeof n === "number");
+    const ok =
+      typeof v === "object" &&
+      !Array.isArray(v) &&
+      Object.values(v as object).every((n) => typeof n === "number");
     return ok ? (v as Record<string, number>) : fail(field, "an object of numbers");
   };
   for (const field of ["modules_to_save", "trainable_token_indices", "target_parameters"]) {

@@ -98,7 +98,8 @@ function passOf({ name, target }: Entry, training: boolean, weight: () => Tensor
 }
 
 /** A weight in another dtype: adapters see 16-bit storage widened to the dtype they work in. */
-const widened = (weight: Tensor, dtype: DType): Tensor => (weight.dtype === dtype ? weight : weight.astype(dtype));
+const widened = (weight: Tensor, dtype: DType): Tensor =>
+  weight.dtype === dtype ? weight : weight.astype(dtype);
 
 /** `lora_A.weight` of adapter `default` is the parameter `lora_A.default.weight`. */
 function withAdapterName(tensor: string, name: string): string {
@@ -121,5 +122,9 @@ export async function foldAll(stacks: readonly AdapterStack[], dtype: DType | un
 export function stackOn(path: string, layer: Adaptable): AdapterStack {
   if (layer._overlay === null) layer._overlay = new AdapterStack(layer);
   if (layer._overlay instanceof AdapterStack) return layer._overlay;
-  throw new ConfigError({ where: "attach", expected: `${path} to be free or to carry adapters`, got: "another overlay" });
+  throw new ConfigError({
+    where: "attach",
+    expected: `${path} to be free or to carry adapters`,
+    got: "another overlay",
+  });
 }

@@ -19,7 +19,8 @@ class Model extends Module {
 }
 
 const erased = lora as unknown as Adapter;
-const select = (selection: TargetSelection): string[] => selectLayers(new Model(), erased, selection).map(({ path }) => path);
+const select = (selection: TargetSelection): string[] =>
+  selectLayers(new Model(), erased, selection).map(({ path }) => path);
 const q = (...blocks: number[]): string[] => blocks.map((i) => `layers.${i}.q_proj`);
 
 describe("selectLayers", () => {
@@ -37,16 +38,24 @@ describe("selectLayers", () => {
   });
 
   test("all-linear leaves out the output head and embeddings", () => {
-    expect(select({ targets: "all-linear" })).toEqual([0, 1, 2].flatMap((i) => [`layers.${i}.q_proj`, `layers.${i}.out_proj`]));
+    expect(select({ targets: "all-linear" })).toEqual(
+      [0, 1, 2].flatMap((i) => [`layers.${i}.q_proj`, `layers.${i}.out_proj`]),
+    );
   });
 
   test("exclude and block numbers narrow the choice", () => {
     expect(select({ targets: ["q_proj"], exclude: ["0.q_proj"] })).toEqual(q(1, 2));
     expect(select({ targets: ["q_proj"], exclude: String.raw`.*\.[01]\..*` })).toEqual(q(2));
     expect(select({ targets: ["q_proj"], layersToTransform: 1 })).toEqual(q(1));
-    expect(select({ targets: ["q_proj", "head"], layersToTransform: [0, 2], layersPattern: "layers" })).toEqual(q(0, 2));
-    expect(() => select({ targets: ["q_proj"], layersToTransform: 0, layersPattern: "h" })).toThrow(ConfigError);
-    expect(() => select({ targets: "all-linear", layersToTransform: 0 })).toThrow(/targets as a list beside layersToTransform/);
+    expect(
+      select({ targets: ["q_proj", "head"], layersToTransform: [0, 2], layersPattern: "layers" }),
+    ).toEqual(q(0, 2));
+    expect(() => select({ targets: ["q_proj"], layersToTransform: 0, layersPattern: "h" })).toThrow(
+      ConfigError,
+    );
+    expect(() => select({ targets: "all-linear", layersToTransform: 0 })).toThrow(
+      /targets as a list beside layersToTransform/,
+    );
   });
 
   test("what matches nothing is told with the nearest names", () => {

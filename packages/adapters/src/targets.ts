@@ -37,7 +37,8 @@ function matcher(where: string, wanted: readonly string[] | string): (path: stri
 /** Whether the last block number in a path is one of those wanted. */
 function inBlocks({ layersToTransform, layersPattern = [] }: TargetSelection, path: string): boolean {
   if (layersToTransform === undefined) return true;
-  const numbers: readonly number[] = typeof layersToTransform === "number" ? [layersToTransform] : layersToTransform;
+  const numbers: readonly number[] =
+    typeof layersToTransform === "number" ? [layersToTransform] : layersToTransform;
   const names: readonly string[] = typeof layersPattern === "string" ? [layersPattern] : layersPattern;
   const parts = path.split(".");
   for (let i = parts.length - 2; i > 0; i--) {

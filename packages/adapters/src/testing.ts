@@ -1,5 +1,15 @@
 import { Embedding, type LayerKind, Linear, Module } from "@lowrank/nn";
-import { type DType, evaluate, gradients, type Key, key as makeKey, normal, randint, type Tensor, tensor } from "@lowrank/tensor";
+import {
+  type DType,
+  evaluate,
+  gradients,
+  type Key,
+  key as makeKey,
+  normal,
+  randint,
+  type Tensor,
+  tensor,
+} from "@lowrank/tensor";
 import { type Adapter, kindsOf, type Target } from "./adapter.js";
 import { attach, type Attached } from "./attach.js";
 import { loadPeft, peftFiles } from "./peft.js";
@@ -55,7 +65,13 @@ export function contractChecks<C extends object, P extends object>(
   config: C,
   options: ContractOptions<C> = {},
 ): ContractCheck[] {
-  const { inFeatures = 24, outFeatures = 16, tolerance = 1e-5, key = makeKey(7), gradientDtype = "f64" } = options;
+  const {
+    inFeatures = 24,
+    outFeatures = 16,
+    tolerance = 1e-5,
+    key = makeKey(7),
+    gradientDtype = "f64",
+  } = options;
   const erased = adapter as unknown as Adapter;
   const checks: ContractCheck[] = [];
 
@@ -70,17 +86,24 @@ export function contractChecks<C extends object, P extends object>(
       kind === "embedding"
         ? randint([ROWS], { key: inputKey, min: 0, max: inFeatures })
         : normal([ROWS, inFeatures], { key: inputKey, dtype });
-    return { model, input, attached: attach(model, adapter, config, { targets: ["layer"], key: adapterKey, dtype }) };
+    return {
+      model,
+      input,
+      attached: attach(model, adapter, config, { targets: ["layer"], key: adapterKey, dtype }),
+    };
   }
 
   /** Moves every trained parameter away from its start. */
   async function disturb({ attached }: Bench): Promise<void> {
     const assignments = [...attached.parameters()]
       .filter(([, p]) => p.trainable)
-      .map(([path, p]) => p.assign(p.add(normal(p.shape, { key: key.foldName(path), std: 0.3, dtype: p.dtype }))));
+      .map(([path, p]) =>
+        p.assign(p.add(normal(p.shape, { key: key.foldName(path), std: 0.3, dtype: p.dtype }))),
+      );
     await evaluate(...assignments);
     // As a file stores them: a backend that computes with more digits than the dtype has keeps no more of them here.
-    for (const [, p] of attached.parameters()) p.replace(tensor(await p.rawData(), { dtype: p.dtype, shape: p.shape }));
+    for (const [, p] of attached.parameters())
+      p.replace(tensor(await p.rawData(), { dtype: p.dtype, shape: p.shape }));
   }
 
   const check = (kind: LayerKind, sentence: string, run: () => Promise<void>): void => {
@@ -106,7 +129,8 @@ export function contractChecks<C extends object, P extends object>(
       await b.attached.merge();
       const merged = await read(b.model.forward(b.input));
       expectClose("forward and merged", forward, merged, tolerance);
-      if (distance(base, forward) === 0) throw new Error(`${adapter.name}: a disturbed adapter does not change the layer`);
+      if (distance(base, forward) === 0)
+        throw new Error(`${adapter.name}: a disturbed adapter does not change the layer`);
     });
     check(kind, "unmerge gives the layer back bit for bit", async () => {
       const b = bench(kind);
@@ -124,7 +148,8 @@ export function contractChecks<C extends object, P extends object>(
       const before = await read(b.model.forward(b.input));
       const paths = [...(await b.attached.mergeAndUnload()).parameters()].map(([path]) => path);
       expectClose("merged for good", await read(b.model.forward(b.input)), before, tolerance);
-      if (paths.some((path) => path.includes(adapter.name))) throw new Error(`left behind: ${paths.join(", ")}`);
+      if (paths.some((path) => path.includes(adapter.name)))
+        throw new Error(`left behind: ${paths.join(", ")}`);
     });
     check(kind, "only the adapter is trained, and its gradients agree with central differences", async () => {
       const b = bench(kind, gradientDtype);
@@ -132,9 +157,13 @@ export function contractChecks<C extends object, P extends object>(
       const trainable = [...b.model.trainableParameters()];
       const own = new Set([...b.attached.parameters()].map(([, p]) => p));
       const others = trainable.filter(([, p]) => !own.has(p));
-      if (others.length > 0) throw new Error(`trainable beside the adapter: ${others.map(([path]) => path).join(", ")}`);
+      if (others.length > 0)
+        throw new Error(`trainable beside the adapter: ${others.map(([path]) => path).join(", ")}`);
       const loss = (): Tensor => b.model.forward(b.input).square().sum();
-      const grads = gradients(loss(), trainable.map(([, p]) => p));
+      const grads = gradients(
+        loss(),
+        trainable.map(([, p]) => p),
+      );
       await evaluate(...grads);
       for (const [i, [path, p]] of trainable.entries()) {
         // Along one random direction d: Σ g·d = (f(p + εd) − f(p − εd)) / 2ε + O(ε²)
@@ -152,7 +181,9 @@ export function contractChecks<C extends object, P extends object>(
         const difference = ((await at(epsilon)) - (await at(-epsilon))) / (2 * epsilon);
         const bound = gradientDtype === "f64" ? 1e-6 : 2e-2;
         if (!(Math.abs(slope - difference) <= bound * Math.max(1, Math.abs(difference)))) {
-          throw new Error(`${path}: expected slope ${difference} by differences, got ${slope}; start ${start[0]}`);
+          throw new Error(
+            `${path}: expected slope ${difference} by differences, got ${slope}; start ${start[0]}`,
+          );
         }
       }
     });
@@ -199,5 +230,6 @@ function expectSame(what: string, a: ArrayLike<number>, b: ArrayLike<number>): v
 function expectClose(what: string, a: Float64Array, b: Float64Array, tolerance: number): void {
   const size = b.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
   const error = distance(a, b) / Math.max(size, 1e-30);
-  if (!(error <= tolerance)) throw new Error(`${what}: expected a relative error of at most ${tolerance}, got ${error}`);
+  if (!(error <= tolerance))
+    throw new Error(`${what}: expected a relative error of at most ${tolerance}, got ${error}`);
 }

@@ -35,7 +35,11 @@ describe("an adapter of a user's own", () => {
       attach(model, gain, {}, { targets: ["0"], name: "up" }),
     ];
     for (const part of parts) {
-      await evaluate(...[...part.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(2).foldName(path) }))));
+      await evaluate(
+        ...[...part.parameters()].map(([path, p]) =>
+          p.assign(normal(p.shape, { key: key(2).foldName(path) })),
+        ),
+      );
     }
     const x = normal([3, 6], { key: key(3) });
     const apart = await model.forward(x).data();
@@ -74,6 +78,8 @@ describe("the contract test finds", () => {
 test("two adapters of one name, and a name that is no word, are refused", () => {
   const model = new Sequential(new Linear(2, 3));
   attach(model, gain, {}, { targets: ["0"] });
-  expect(() => attach(model, gain, {}, { targets: ["0"] })).toThrow(/a name that no adapter on the model has, got "default"/);
+  expect(() => attach(model, gain, {}, { targets: ["0"] })).toThrow(
+    /a name that no adapter on the model has, got "default"/,
+  );
   expect(() => attach(model, gain, {}, { targets: ["0"], name: "a.b" })).toThrow(ConfigError);
 });

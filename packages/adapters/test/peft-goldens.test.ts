@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { attach, loadPeft, lora, peftFiles } from "@lowrank/adapters";
 import { type CausalLM, fromPretrained } from "@lowrank/models";
@@ -28,13 +29,22 @@ describe.each(["lora", "rslora"])("%s, against PyTorch and PEFT", (name) => {
   async function expectLogits(model: CausalLM, ids: Tensor, want: number[], what: string): Promise<void> {
     const logits = model.forward(ids);
     await expectNear(logits.slice([0, null, null]), want.slice(0, 12 * 64), 1e-4, `${what}, first row`);
-    await expectNear(logits.slice([1, [0, 9], null]), want.slice(12 * 64, 21 * 64), 1e-4, `${what}, second row`);
+    await expectNear(
+      logits.slice([1, [0, 9], null]),
+      want.slice(12 * 64, 21 * 64),
+      1e-4,
+      `${what}, second row`,
+    );
   }
 
   /** PEFT's file name of a parameter. */
   const key = (path: string): string => `base_model.model.${path.replace(".default.", ".")}`;
 
-  async function expectParameters(adapted: Iterable<[string, Tensor]>, want: Goldens, prefix: string): Promise<void> {
+  async function expectParameters(
+    adapted: Iterable<[string, Tensor]>,
+    want: Goldens,
+    prefix: string,
+  ): Promise<void> {
     let count = 0;
     for (const [path, p] of adapted) {
       await expectNear(p, want.numbers(`${prefix}.${key(path)}`), 1e-4, `${prefix} ${path}`);
@@ -81,7 +91,7 @@ describe.each(["lora", "rslora"])("%s, against PyTorch and PEFT", (name) => {
     const { model, adapted, ids } = await load();
     const before = await model.forward(ids).data();
     const files = await peftFiles(adapted, { baseModel: "llama-untied" });
-    const theirs = JSON.parse(await import("node:fs/promises").then((fs) => fs.readFile(own(`${name}/adapter_config.json`), "utf8")));
+    const theirs = JSON.parse(await readFile(own(`${name}/adapter_config.json`), "utf8"));
     const ours = JSON.parse(new TextDecoder().decode(files.get("adapter_config.json")));
     for (const [field, value] of Object.entries(ours)) expect([field, value]).toEqual([field, theirs[field]]);
     expect(Object.keys(ours)).toEqual(Object.keys(ours).sort());
@@ -91,17 +101,35 @@ describe.each(["lora", "rslora"])("%s, against PyTorch and PEFT", (name) => {
   });
 });
 
+test("an adapter that we saved gives in PEFT the logits that it gives here, and is saved again byte by byte", async () => {
+  const batch = await readGoldens(`${BASE}/expected.safetensors`);
+  const want = (await readGoldens(own("ours/peft_logits.safetensors"))).numbers("logits");
+  const model = await fromPretrained(BASE);
+  const adapted = await loadPeft(model, own("ours"));
+  const logits = model.forward(batch.tensor("input_ids"));
+  await expectNear(logits.slice([0, null, null]), want.slice(0, 12 * 64), 1e-4, "first row");
+  for (const [file, bytes] of await peftFiles(adapted, { baseModel: "llama-untied" })) {
+    expect(Buffer.from(bytes).equals(await readFile(own(`ours/${file}`))), file).toBe(true);
+  }
+});
+
 test("an adapter for another base is refused with the names of its tensors, and the model stays bare", async () => {
   const model = await fromPretrained(BASE);
   const narrow = attach(model, lora, { rank: 3 }, { targets: ["q_proj", "v_proj", "down_proj"] });
   const files = await peftFiles(narrow);
   narrow.detach();
   const config = JSON.parse(new TextDecoder().decode(files.get("adapter_config.json")));
-  files.set("adapter_config.json", new TextEncoder().encode(JSON.stringify({ ...config, r: 4, base_model_name_or_path: "x/y" })));
+  files.set(
+    "adapter_config.json",
+    new TextEncoder().encode(JSON.stringify({ ...config, r: 4, base_model_name_or_path: "x/y" })),
+  );
   await expect(loadPeft(model, files)).rejects.toThrow(
     /12 of another shape \(base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight \[3, 32\] instead of \[4, 32\].*another base: "x\/y"/,
   );
-  files.set("adapter_config.json", new TextEncoder().encode(JSON.stringify({ ...config, target_modules: ["q_proj"] })));
+  files.set(
+    "adapter_config.json",
+    new TextEncoder().encode(JSON.stringify({ ...config, target_modules: ["q_proj"] })),
+  );
   await expect(loadPeft(model, files)).rejects.toThrow(/8 unexpected/);
   expect([...model.parameters()].every(([path, p]) => p.trainable && !path.includes("lora"))).toBe(true);
 });

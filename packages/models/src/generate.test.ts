@@ -56,12 +56,17 @@ describe("generate", () => {
   test("ends at a stop token without giving it out, and where stopWhen says so", async () => {
     const { ids } = await made([4], { greedy: true, maxNewTokens: 8, stopIds: [] });
     const stop = ids.findIndex((id, i) => i > 0 && !ids.slice(0, i).includes(id));
-    const cut = stop < 0 ? 0 : stop;
+    const cut = Math.max(stop, 0);
     expect(await made([4], { greedy: true, maxNewTokens: 8, stopIds: [ids[cut]!] })).toEqual({
       ids: ids.slice(0, cut),
       reason: "stop",
     });
-    const two = await made([4], { greedy: true, maxNewTokens: 8, stopIds: [], stopWhen: (fresh) => fresh.length === 2 });
+    const two = await made([4], {
+      greedy: true,
+      maxNewTokens: 8,
+      stopIds: [],
+      stopWhen: (fresh) => fresh.length === 2,
+    });
     expect(two).toEqual({ ids: ids.slice(0, 2), reason: "stop" });
   });
 
@@ -75,8 +80,12 @@ describe("generate", () => {
 
   test("stops at the model's last position", async () => {
     const prompt = new Array<number>(597).fill(1);
-    expect(await made(prompt, { greedy: true, maxNewTokens: 50, stopIds: [] })).toMatchObject({ reason: "length" });
-    await expect(made(new Array<number>(600).fill(1), {})).rejects.toThrow(/shorter than the model's 600 positions/);
+    expect(await made(prompt, { greedy: true, maxNewTokens: 50, stopIds: [] })).toMatchObject({
+      reason: "length",
+    });
+    await expect(made(new Array<number>(600).fill(1), {})).rejects.toThrow(
+      /shorter than the model's 600 positions/,
+    );
   });
 
   test.each([

@@ -1,5 +1,11 @@
 export { ARCHITECTURES, architectureOf } from "./architecture.js";
-export { recoverFolder, verifyFolder, WriteError, writeFileAtomic, writeFolderAtomic } from "./atomic-write.js";
+export {
+  recoverFolder,
+  verifyFolder,
+  WriteError,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from "./atomic-write.js";
 export { CausalLM, IGNORED_LABEL } from "./causal-lm.js";
 export { compileChatTemplate } from "./chat-template.js";
 export { readConfigJson } from "./config.js";

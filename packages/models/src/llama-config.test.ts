@@ -70,7 +70,11 @@ describe("parseLlamaConfig", () => {
     });
     const json = JSON.parse(JSON.stringify(llamaConfigJson(config, "float16")));
     expect(parseLlamaConfig(json)).toEqual(config);
-    expect(json).toMatchObject({ architectures: ["LlamaForCausalLM"], torch_dtype: "float16", eos_token_id: [1, 2] });
+    expect(json).toMatchObject({
+      architectures: ["LlamaForCausalLM"],
+      torch_dtype: "float16",
+      eos_token_id: [1, 2],
+    });
   });
 
   test.each([
@@ -80,7 +84,10 @@ describe("parseLlamaConfig", () => {
     [{ num_attention_heads: 3 }, /head_dim to be given/],
     [{ num_key_value_heads: 3 }, /num_key_value_heads to be a divisor of num_attention_heads \(4\)/],
     [{ hidden_act: "gelu" }, /hidden_act to be "silu", got "gelu"/],
-    [{ rope_scaling: { rope_type: "yarn", factor: 2 } }, /rope_type to be "default", "linear" or "llama3", got "yarn"/],
+    [
+      { rope_scaling: { rope_type: "yarn", factor: 2 } },
+      /rope_type to be "default", "linear" or "llama3", got "yarn"/,
+    ],
     [{ rope_scaling: [] }, /rope_scaling to be an object, got a list/],
     [{ eos_token_id: "x" }, /eos_token_id to be a token id or a list of them/],
     [{ rms_norm_eps: 0 }, /rms_norm_eps to be a positive number/],

@@ -1,4 +1,12 @@
-import { ConfigError, evaluate, key, setDefaultBackend, ShapeError, tensor, type Tensor } from "@lowrank/tensor";
+import {
+  ConfigError,
+  evaluate,
+  key,
+  setDefaultBackend,
+  ShapeError,
+  tensor,
+  type Tensor,
+} from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { LlamaForCausalLM } from "./llama.js";
@@ -48,7 +56,8 @@ describe("LlamaForCausalLM", () => {
       [5, 39, 1, 0, 2, 11],
     ];
     const [flat, segments] = [texts.flat(), texts.flatMap((text, i) => text.map(() => i))];
-    const padded = (row: number[], by: number): Tensor => tensor(Int32Array.from([...row, by, by]), { shape: [1, 16] });
+    const padded = (row: number[], by: number): Tensor =>
+      tensor(Int32Array.from([...row, by, by]), { shape: [1, 16] });
     // Two places of padding, a segment of their own.
     const packed = model.lossParts(padded(flat, 0), padded(flat, -100), { segments: padded(segments, 7) });
     await evaluate(packed.sum, packed.count);
@@ -74,7 +83,11 @@ describe("LlamaForCausalLM", () => {
     const ids = [3, 1, 4, 1, 5, 9, 2, 6];
     const whole = await read(model.forward(model.ids([ids])));
     const cache = model.newCache({ capacity: 12 });
-    for (const [from, to] of [[0, 5], [5, 6], [6, 8]] as const) {
+    for (const [from, to] of [
+      [0, 5],
+      [5, 6],
+      [6, 8],
+    ] as const) {
       const part = model.forward(model.ids([ids.slice(from, to)]), { cache });
       await evaluate(part, ...cache.pending());
       cache.advance(to - from);
@@ -91,8 +104,14 @@ describe("LlamaForCausalLM", () => {
 
   test("perplexity weighs every token alike and leaves the mode as it was", async () => {
     model.train();
-    const rows = [[1, 2, 3, 4, 5, 6], [7, 8, 9]].map((row) => model.ids([row]));
-    const result = await perplexity(model, rows.map((ids) => ({ ids, labels: ids })));
+    const rows = [
+      [1, 2, 3, 4, 5, 6],
+      [7, 8, 9],
+    ].map((row) => model.ids([row]));
+    const result = await perplexity(
+      model,
+      rows.map((ids) => ({ ids, labels: ids })),
+    );
     const parts = rows.map((ids) => model.lossParts(ids, ids).sum);
     const sum = (await parts[0]!.item()) + (await parts[1]!.item());
     expect(result.count).toBe(7);

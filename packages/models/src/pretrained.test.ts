@@ -63,7 +63,10 @@ describe("fromPretrained and savePretrained", () => {
       "model.embed_tokens.weight": { dtype: "F32", shape: [20, 4], data: new Float32Array(80) },
       "model.extra": { dtype: "F32", shape: [1], data: new Float32Array(1) },
     });
-    const files = { "config.json": new TextEncoder().encode(JSON.stringify(json)), "model.safetensors": weights };
+    const files = {
+      "config.json": new TextEncoder().encode(JSON.stringify(json)),
+      "model.safetensors": weights,
+    };
     const error: unknown = await fromPretrained(files).catch((e: unknown) => e);
     expect(isFormatError(error)).toBe(true);
     expect(String(error)).toMatch(
@@ -74,6 +77,8 @@ describe("fromPretrained and savePretrained", () => {
   test("a missing config and an unknown architecture are told apart", async () => {
     await expect(fromPretrained({})).rejects.toThrow(/expected config.json, got no such file/);
     const config = new TextEncoder().encode('{"architectures": ["BertModel"]}');
-    await expect(fromPretrained({ "config.json": config })).rejects.toThrow(/LlamaForCausalLM, got "BertModel"/);
+    await expect(fromPretrained({ "config.json": config })).rejects.toThrow(
+      /LlamaForCausalLM, got "BertModel"/,
+    );
   });
 });

@@ -23,7 +23,10 @@ describe("sampleToken", () => {
   test("greedy takes the likeliest", () => expect(shares({ greedy: true })).toEqual([0, 1, 0, 0]));
   test("temperature ½ squares the odds", () => {
     const total = P.reduce((sum, p) => sum + p * p, 0);
-    near(shares({ temperature: 0.5 }), P.map((p) => (p * p) / total));
+    near(
+      shares({ temperature: 0.5 }),
+      P.map((p) => (p * p) / total),
+    );
   });
   test("top-k keeps the k likeliest", () => near(shares({ topK: 2 }), [0, 2 / 3, 0, 1 / 3]));
   test("top-p keeps the fewest whose sum reaches p", () => {
@@ -40,7 +43,8 @@ describe("sampleToken", () => {
     expect(sampleToken([-1, -1.2], { greedy: true, repetitionPenalty: 1.4 }, Math.random, [0, 0])).toBe(1);
     expect(sampleToken([2, 1.5], { greedy: true, repetitionPenalty: 1.2 }, Math.random, [0])).toBe(0);
   });
-  test("equal logits fall to the smaller id", () => expect(sampleToken([1, 1, 1], { topK: 1 }, () => 0.99)).toBe(0));
+  test("equal logits fall to the smaller id", () =>
+    expect(sampleToken([1, 1, 1], { topK: 1 }, () => 0.99)).toBe(0));
 
   test.each([
     [{ temperature: 0 }, /temperature to be a number above 0 \(for the most likely token: greedy\), got 0/],

@@ -30,11 +30,20 @@ export async function readGoldens(path: string): Promise<Goldens> {
     );
   }
   await file.close();
-  return { names: [...tensors.keys()], tensor: (name) => tensors.get(name)!, numbers: (name) => numbers.get(name)! };
+  return {
+    names: [...tensors.keys()],
+    tensor: (name) => tensors.get(name)!,
+    numbers: (name) => numbers.get(name)!,
+  };
 }
 
 /** Largest difference, relative to the largest number wanted, below a bound. */
-export async function expectNear(got: Tensor, want: readonly number[], bound: number, what: string): Promise<void> {
+export async function expectNear(
+  got: Tensor,
+  want: readonly number[],
+  bound: number,
+  what: string,
+): Promise<void> {
   const data = await got.data();
   expect(data.length, what).toBe(want.length);
   const size = Math.max(...want.map(Math.abs), 1e-8);

@@ -26,21 +26,25 @@ describe.each(["llama-untied", "llama-tied"])("%s, against PyTorch", (name) => {
     await expectNear(logits.slice([1, [0, 9], null]), rows(12, 21), 1e-4, "second row");
   });
 
-  test.each([{}, { checkpoint: true }, { lossRows: 5 }])("loss and every gradient agree to 1e-4 with %o", async (options) => {
-    const { model, want, ids, labels, names } = await load();
-    const { value, grads } = valueAndGrad(model, () => model.loss(ids, labels, options))();
-    await evaluate(value, ...grads.values());
-    await expectNear(value, want("loss"), 1e-5, "loss");
-    const expected = names.filter((n) => n.startsWith("grad.")).map((n) => n.slice(5));
-    expect([...grads.keys()].sort()).toEqual(expected.sort());
-    for (const [path, g] of grads) await expectNear(g, want(`grad.${path}`), 1e-4, path);
-  });
+  test.each([{}, { checkpoint: true }, { lossRows: 5 }])(
+    "loss and every gradient agree to 1e-4 with %o",
+    async (options) => {
+      const { model, want, ids, labels, names } = await load();
+      const { value, grads } = valueAndGrad(model, () => model.loss(ids, labels, options))();
+      await evaluate(value, ...grads.values());
+      await expectNear(value, want("loss"), 1e-5, "loss");
+      const expected = names.filter((n) => n.startsWith("grad.")).map((n) => n.slice(5));
+      expect([...grads.keys()].sort()).toEqual(expected.sort());
+      for (const [path, g] of grads) await expectNear(g, want(`grad.${path}`), 1e-4, path);
+    },
+  );
 
   test("greedy generation over the cache gives the same tokens", async () => {
     const { model, want, ids } = await load();
     const prompt = Array.from(await ids.slice([0, null]).data());
     const made: number[] = [];
-    for await (const id of generate(model, prompt, { greedy: true, maxNewTokens: 16, stopIds: [] })) made.push(id);
+    for await (const id of generate(model, prompt, { greedy: true, maxNewTokens: 16, stopIds: [] }))
+      made.push(id);
     expect(made).toEqual(want("greedy"));
   });
 });

@@ -27,4 +27,5 @@ export interface Adaptable {
 }
 
 /** Whether a module can carry an overlay. */
-export const isAdaptable = (module: object): module is Adaptable => "withWeight" in module && "_overlay" in module;
+export const isAdaptable = (module: object): module is Adaptable =>
+  "withWeight" in module && "_overlay" in module;

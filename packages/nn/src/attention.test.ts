@@ -1,4 +1,12 @@
-import { arange, evaluate, inverseFrequencies, key, normal, setDefaultBackend, type Tensor } from "@lowrank/tensor";
+import {
+  arange,
+  evaluate,
+  inverseFrequencies,
+  key,
+  normal,
+  setDefaultBackend,
+  type Tensor,
+} from "@lowrank/tensor";
 import { beforeAll, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { Attention } from "./attention.js";
@@ -8,13 +16,17 @@ beforeAll(async () => setDefaultBackend(await testBackend()));
 
 const read = async (t: Tensor): Promise<number[]> => Array.from(await t.data());
 const frequencies = inverseFrequencies(4);
-const places = (from: number, count: number): Tensor => arange(from, from + count, 1, { dtype: "i32" }).reshape([1, count]);
+const places = (from: number, count: number): Tensor =>
+  arange(from, from + count, 1, { dtype: "i32" }).reshape([1, count]);
 
 test("grouped queries equal full attention whose key-value heads are repeated", async () => {
   const grouped = new Attention({ width: 16, heads: 4, kvHeads: 2, key: key(1) });
   const full = new Attention({ width: 16, heads: 4 });
   const repeat = (w: Tensor): Tensor =>
-    w.reshape([2, 1, 4, 16]).add(normal([2, 2, 4, 16], { key: key(0) }).mul(0)).reshape([16, 16]);
+    w
+      .reshape([2, 1, 4, 16])
+      .add(normal([2, 2, 4, 16], { key: key(0) }).mul(0))
+      .reshape([16, 16]);
   full.loadState(
     new Map([
       ["q_proj.weight", grouped.q_proj.weight],
@@ -34,7 +46,11 @@ test("token by token over a cache equals the whole sequence at once", async () =
   const x = normal([2, 6, 16], { key: key(2) });
   const whole = await read(layer.forward(x, { positions: places(0, 6), inverseFrequencies: frequencies }));
   const cache = new KVCache({ layers: 1, batch: 2, capacity: 8, heads: 2, headDim: 4 });
-  for (const [from, count] of [[0, 3], [3, 1], [4, 2]] as const) {
+  for (const [from, count] of [
+    [0, 3],
+    [3, 1],
+    [4, 2],
+  ] as const) {
     const part = layer.forward(x.slice([null, [from, from + count], null]), {
       positions: places(from, count),
       inverseFrequencies: frequencies,

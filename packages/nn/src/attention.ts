@@ -84,7 +84,11 @@ export class Attention extends Module {
     let v = heads(this.v_proj.forward(x), this.kvHeads);
     if (positions !== undefined) {
       if (inverseFrequencies === undefined) {
-        throw new ConfigError({ where: "Attention", expected: "inverseFrequencies beside positions", got: "none" });
+        throw new ConfigError({
+          where: "Attention",
+          expected: "inverseFrequencies beside positions",
+          got: "none",
+        });
       }
       q = rope(q, positions, inverseFrequencies);
       k = rope(k, positions, inverseFrequencies);

@@ -13,7 +13,7 @@ interface Scope extends ForwardContext {
   draws: number;
 }
 
-let current: Scope = { key: null, extras: new Map(), draws: 0 };
+let current: Scope = { key: null, extras: /* @__PURE__ */ new Map(), draws: 0 };
 
 /** The context of the forward pass that is being built. */
 export const forwardContext = (): ForwardContext => current;

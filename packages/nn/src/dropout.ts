@@ -4,7 +4,8 @@ import { Module } from "./module.js";
 
 /** Refuses a probability outside [0, 1). */
 export function expectProbability(where: string, p: number): void {
-  if (!(p >= 0 && p < 1)) throw new ConfigError({ where, expected: "a probability from 0 to below 1", got: String(p) });
+  if (!(p >= 0 && p < 1))
+    throw new ConfigError({ where, expected: "a probability from 0 to below 1", got: String(p) });
 }
 
 /**

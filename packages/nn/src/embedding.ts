@@ -1,4 +1,13 @@
-import { type DType, type Key, normal, type Parameter, parameter, take, type Tensor, zeros } from "@lowrank/tensor";
+import {
+  type DType,
+  type Key,
+  normal,
+  type Parameter,
+  parameter,
+  take,
+  type Tensor,
+  zeros,
+} from "@lowrank/tensor";
 import type { Adaptable, Overlay } from "./adaptable.js";
 import { Module } from "./module.js";
 

@@ -16,8 +16,11 @@ function fans(where: string, dims: readonly number[]): { fanIn: number; fanOut: 
 }
 
 /** Uniform within ±bound. */
-export const uniformWithin = (dims: readonly number[], bound: number, { key, dtype = "f32" }: InitOptions): Tensor =>
-  uniform(dims, { key, min: -bound, max: bound, dtype });
+export const uniformWithin = (
+  dims: readonly number[],
+  bound: number,
+  { key, dtype = "f32" }: InitOptions,
+): Tensor => uniform(dims, { key, min: -bound, max: bound, dtype });
 
 /**
  * Uniform within ±√(6 / ((1 + a²) · fanIn)), which keeps the variance through a leaky ReLU of slope `a` (default 0, a
@@ -25,7 +28,10 @@ export const uniformWithin = (dims: readonly number[], bound: number, { key, dty
  *
  * Source: He et al. 2015, arXiv:1502.01852, section 2.2.
  */
-export function kaimingUniform(dims: readonly number[], { a = 0, ...options }: InitOptions & { a?: number }): Tensor {
+export function kaimingUniform(
+  dims: readonly number[],
+  { a = 0, ...options }: InitOptions & { a?: number },
+): Tensor {
   const { fanIn } = fans("kaimingUniform", dims);
   return uniformWithin(dims, Math.sqrt(6 / ((1 + a * a) * fanIn)), options);
 }

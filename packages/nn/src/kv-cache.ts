@@ -49,10 +49,22 @@ export class KVCache {
   private filled = 0;
   private start: Tensor = scalar(0, { dtype: "i32" });
 
-  constructor({ layers, batch = 1, capacity, heads, headDim, valueDim = headDim, dtype = "f32" }: KVCacheOptions) {
+  constructor({
+    layers,
+    batch = 1,
+    capacity,
+    heads,
+    headDim,
+    valueDim = headDim,
+    dtype = "f32",
+  }: KVCacheOptions) {
     for (const [name, n] of Object.entries({ layers, batch, capacity, heads, headDim })) {
       if (!Number.isInteger(n) || n < 1) {
-        throw new ConfigError({ where: "KVCache", expected: `${name} to be a positive integer`, got: String(n) });
+        throw new ConfigError({
+          where: "KVCache",
+          expected: `${name} to be a positive integer`,
+          got: String(n),
+        });
       }
     }
     this.capacity = capacity;
@@ -113,7 +125,11 @@ export class KVCache {
   /** Goes back (or on) to a position, as for another prompt with the same beginning. */
   moveTo(position: number): void {
     if (!Number.isInteger(position) || position < 0 || position > this.capacity) {
-      throw new ConfigError({ where: "KVCache", expected: `a position from 0 to ${this.capacity}`, got: String(position) });
+      throw new ConfigError({
+        where: "KVCache",
+        expected: `a position from 0 to ${this.capacity}`,
+        got: String(position),
+      });
     }
     this.filled = position;
     this.start = scalar(position, { dtype: "i32" });

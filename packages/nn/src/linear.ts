@@ -1,4 +1,13 @@
-import { type DType, type Key, matmul, type Parameter, parameter, ShapeError, type Tensor, zeros } from "@lowrank/tensor";
+import {
+  type DType,
+  type Key,
+  matmul,
+  type Parameter,
+  parameter,
+  ShapeError,
+  type Tensor,
+  zeros,
+} from "@lowrank/tensor";
 import type { Adaptable, Overlay } from "./adaptable.js";
 import { kaimingUniform, uniformWithin } from "./init.js";
 import { Module } from "./module.js";
@@ -63,4 +72,5 @@ export class Linear extends Module implements Adaptable {
 }
 
 /** `t` in the dtype of `other`: a view in the graph, widened where it is read. */
-export const like = (t: Tensor, other: Tensor): Tensor => (t.dtype === other.dtype ? t : t.astype(other.dtype));
+export const like = (t: Tensor, other: Tensor): Tensor =>
+  t.dtype === other.dtype ? t : t.astype(other.dtype);

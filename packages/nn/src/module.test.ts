@@ -60,7 +60,10 @@ describe("Module", () => {
     expect(net.countParameters()).toEqual({ total, trainable: total, share: 1 });
     net.freeze().unfreeze((path) => path.endsWith("norm.bias"));
     expect(net.countParameters()).toEqual({ total, trainable: 8, share: 8 / total });
-    expect([...net.trainableParameters()].map(([path]) => path)).toEqual(["layers.0.norm.bias", "layers.1.norm.bias"]);
+    expect([...net.trainableParameters()].map(([path]) => path)).toEqual([
+      "layers.0.norm.bias",
+      "layers.1.norm.bias",
+    ]);
   });
 
   test("loadState lists what is missing, unexpected and of another shape, and changes nothing then", async () => {
@@ -74,12 +77,25 @@ describe("Module", () => {
       /1 missing \(bias\); 1 unexpected \(wieght\); 1 of another shape \(weight \[1, 3\] instead of \[2, 2\]\)/,
     );
     expect(await read(layer.weight)).toEqual(before);
-    layer.loadState(new Map([["weight", tensor([[1, 2], [3, 4]])]]), { strict: false });
+    layer.loadState(
+      new Map([
+        [
+          "weight",
+          tensor([
+            [1, 2],
+            [3, 4],
+          ]),
+        ],
+      ]),
+      { strict: false },
+    );
     expect(await read(layer.weight)).toEqual([1, 2, 3, 4]);
   });
 
   test("loadState casts to the parameter's dtype, or exchanges the parameter, at both ends of a tie", async () => {
-    const value = new Map([["embed.weight", tensor(new Array(28).fill(1.5), { dtype: "f16", shape: [7, 4] })]]);
+    const value = new Map([
+      ["embed.weight", tensor(new Array(28).fill(1.5), { dtype: "f16", shape: [7, 4] })],
+    ]);
     const cast = new Net();
     cast.loadState(value, { strict: false });
     expect(cast.embed.weight.dtype).toBe("f32");
@@ -94,8 +110,29 @@ describe("Module", () => {
 describe("Linear", () => {
   test("computes x Wᵀ + b", async () => {
     const layer = new Linear(2, 3);
-    layer.loadState(new Map([["weight", tensor([[1, 2], [3, 4], [5, 6]])], ["bias", tensor([10, 20, 30])]]));
-    expect(await read(layer.forward(tensor([[1, -1], [2, 0.5]])))).toEqual([9, 19, 29, 13, 28, 43]);
+    layer.loadState(
+      new Map([
+        [
+          "weight",
+          tensor([
+            [1, 2],
+            [3, 4],
+            [5, 6],
+          ]),
+        ],
+        ["bias", tensor([10, 20, 30])],
+      ]),
+    );
+    expect(
+      await read(
+        layer.forward(
+          tensor([
+            [1, -1],
+            [2, 0.5],
+          ]),
+        ),
+      ),
+    ).toEqual([9, 19, 29, 13, 28, 43]);
   });
 
   test("a weight in half precision gives what its widened copy gives", async () => {
@@ -108,7 +145,9 @@ describe("Linear", () => {
   });
 
   test("refuses an input of another width in the caller's words", () => {
-    expect(() => new Linear(4, 2).forward(tensor([[1, 2, 3]]))).toThrow(/Linear: expected an input of shape \[\.\.\., 4\], got \[1, 3\]/);
+    expect(() => new Linear(4, 2).forward(tensor([[1, 2, 3]]))).toThrow(
+      /Linear: expected an input of shape \[\.\.\., 4\], got \[1, 3\]/,
+    );
   });
 
   test("starts within ±1/√in", async () => {
@@ -123,7 +162,8 @@ describe("Dropout", () => {
   test("keeps the mean, repeats for a key, differs between calls of one pass, and rests in evaluation mode", async () => {
     const layer = new Dropout(0.25);
     const x = tensor(new Float32Array(4000).fill(1));
-    const run = (seed: number): Tensor[] => withContext({ key: key(seed) }, () => [layer.forward(x), layer.forward(x)]);
+    const run = (seed: number): Tensor[] =>
+      withContext({ key: key(seed) }, () => [layer.forward(x), layer.forward(x)]);
     const [first, second] = await Promise.all(run(1).map(read));
     expect(await read(run(1)[0]!)).toEqual(first);
     expect(second).not.toEqual(first);
@@ -137,9 +177,20 @@ describe("Dropout", () => {
 describe("valueAndGrad", () => {
   test("differentiates with respect to what is trainable now", async () => {
     const layer = new Linear(2, 1);
-    layer.loadState(new Map([["weight", tensor([[1, 2]])], ["bias", tensor([0.5])]]));
+    layer.loadState(
+      new Map([
+        ["weight", tensor([[1, 2]])],
+        ["bias", tensor([0.5])],
+      ]),
+    );
     const step = valueAndGrad(layer, (x: Tensor, y: Tensor) => mse(layer.forward(x), y));
-    const [x, y] = [tensor([[1, 1], [2, 0]]), tensor([[3], [3]])];
+    const [x, y] = [
+      tensor([
+        [1, 1],
+        [2, 0],
+      ]),
+      tensor([[3], [3]]),
+    ];
     const all = step(x, y);
     await evaluate(all.value, ...all.grads.values());
     // errors 0.5 and -0.5: dW = (2/2) Σ e x, db = Σ e
@@ -154,6 +205,8 @@ describe("valueAndGrad", () => {
 
   test("refuses a loss of several numbers", () => {
     const layer = new Linear(2, 2, { key: key(1) });
-    expect(() => valueAndGrad(layer, () => layer.forward(tensor([[1, 2]])))()).toThrow(/a loss of one number/);
+    expect(() => valueAndGrad(layer, () => layer.forward(tensor([[1, 2]])))()).toThrow(
+      /a loss of one number/,
+    );
   });
 });

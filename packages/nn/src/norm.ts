@@ -1,4 +1,13 @@
-import { type DType, layerNorm, ones, type Parameter, parameter, rmsNorm, type Tensor, zeros } from "@lowrank/tensor";
+import {
+  type DType,
+  layerNorm,
+  ones,
+  type Parameter,
+  parameter,
+  rmsNorm,
+  type Tensor,
+  zeros,
+} from "@lowrank/tensor";
 import { like } from "./linear.js";
 import { Module } from "./module.js";
 

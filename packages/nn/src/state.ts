@@ -30,11 +30,15 @@ export function stateDifference(
 const SHOWN = 8;
 
 const list = (names: readonly string[]): string =>
-  names.length <= SHOWN ? names.join(", ") : `${names.slice(0, SHOWN).join(", ")} and ${names.length - SHOWN} more`;
+  names.length <= SHOWN
+    ? names.join(", ")
+    : `${names.slice(0, SHOWN).join(", ")} and ${names.length - SHOWN} more`;
 
 /** The difference in words. */
 export function showDifference({ missing, unexpected, misshapen }: StateDifference): string {
-  const shapes = misshapen.map(([name, wanted, came]) => `${name} [${came.join(", ")}] instead of [${wanted.join(", ")}]`);
+  const shapes = misshapen.map(
+    ([name, wanted, came]) => `${name} [${came.join(", ")}] instead of [${wanted.join(", ")}]`,
+  );
   return [
     missing.length > 0 ? `${missing.length} missing (${list(missing)})` : "",
     unexpected.length > 0 ? `${unexpected.length} unexpected (${list(unexpected)})` : "",

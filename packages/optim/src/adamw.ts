@@ -28,7 +28,7 @@ export class AdamW extends Optimizer {
   private readonly eps: number;
 
   constructor(parameters: Iterable<readonly [string, Parameter]>, options: AdamWOptions) {
-    super(parameters, { weightDecay: 0.01, ...options });
+    super("AdamW", parameters, { weightDecay: 0.01, ...options });
     const { betas = [0.9, 0.999], eps = 1e-8 } = options;
     if (!betas.every((b) => b >= 0 && b < 1) || !(eps >= 0)) {
       throw new ConfigError({
@@ -45,7 +45,10 @@ export class AdamW extends Optimizer {
     const [b1, b2] = this.betas;
     const m = state["exp_avg"]!.mul(b1).add(grad.mul(1 - b1));
     const v = state["exp_avg_sq"]!.mul(b2).add(grad.square().mul(1 - b2));
-    const root = v.sqrt().mul(1 / Math.sqrt(1 - b2 ** step)).add(this.eps);
+    const root = v
+      .sqrt()
+      .mul(1 / Math.sqrt(1 - b2 ** step))
+      .add(this.eps);
     const moved = parameter.mul(1 - lr * weightDecay).sub(m.div(root).mul(lr / (1 - b1 ** step)));
     return { parameter: moved, state: { exp_avg: m, exp_avg_sq: v } };
   }

@@ -3,7 +3,8 @@ import { ConfigError, minimum, type Tensor } from "@lowrank/tensor";
 /** √(Σ g²) over all numbers of all gradients, in f32. Lazy. */
 export function globalNorm(grads: ReadonlyMap<string, Tensor>): Tensor {
   const squares = [...grads.values()].map((g) => (g.dtype === "f64" ? g : g.astype("f32")).square().sum());
-  if (squares.length === 0) throw new ConfigError({ where: "globalNorm", expected: "gradients", got: "none" });
+  if (squares.length === 0)
+    throw new ConfigError({ where: "globalNorm", expected: "gradients", got: "none" });
   return squares.reduce((a, b) => a.add(b)).sqrt();
 }
 
@@ -22,7 +23,8 @@ export function clipByGlobalNorm(
   grads: ReadonlyMap<string, Tensor>,
   max: number,
 ): { grads: Map<string, Tensor>; norm: Tensor } {
-  if (!(max > 0)) throw new ConfigError({ where: "clipByGlobalNorm", expected: "a positive norm", got: String(max) });
+  if (!(max > 0))
+    throw new ConfigError({ where: "clipByGlobalNorm", expected: "a positive norm", got: String(max) });
   const norm = globalNorm(grads);
   const scale = minimum(norm.add(1e-6).pow(-1).mul(max), 1);
   const scaled = [...grads].map(([path, g]): [string, Tensor] => [

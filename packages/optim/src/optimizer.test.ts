@@ -1,4 +1,15 @@
-import { ConfigError, defaultBackend, evaluate, key, normal, type Parameter, parameter, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
+import {
+  ConfigError,
+  defaultBackend,
+  evaluate,
+  key,
+  normal,
+  type Parameter,
+  parameter,
+  setDefaultBackend,
+  type Tensor,
+  tensor,
+} from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { AdamW } from "./adamw.js";
@@ -30,7 +41,10 @@ describe("AdamW", () => {
   test("moves as the formula of the paper, computed by hand in float64", async () => {
     const start = [1, -2, 0.5];
     const p = parameter(tensor(start));
-    const moved = await run(new AdamW([["p", p]], { lr: 0.01, betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1 }), p);
+    const moved = await run(
+      new AdamW([["p", p]], { lr: 0.01, betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1 }),
+      p,
+    );
     const expected = start.map((x0, i) => {
       let [x, m, v] = [x0, 0, 0];
       for (const [t, g] of GRADIENTS.entries()) {
@@ -74,12 +88,23 @@ describe("AdamW", () => {
 
   test("groups take parameters out of the decay and scale the rate", async () => {
     const [w, b] = [parameter(tensor([[1]])), parameter(tensor([1]))];
-    const optimizer = new AdamW([["w", w], ["b", b]], {
-      lr: 0.1,
-      weightDecay: 0.5,
-      groups: [{ match: noDecay, weightDecay: 0, lrScale: 2 }],
-    });
-    await optimizer.step(new Map([["w", tensor([[0]])], ["b", tensor([3])]]));
+    const optimizer = new AdamW(
+      [
+        ["w", w],
+        ["b", b],
+      ],
+      {
+        lr: 0.1,
+        weightDecay: 0.5,
+        groups: [{ match: noDecay, weightDecay: 0, lrScale: 2 }],
+      },
+    );
+    await optimizer.step(
+      new Map([
+        ["w", tensor([[0]])],
+        ["b", tensor([3])],
+      ]),
+    );
     close(await read(w), [0.95]);
     close(await read(b), [0.8]);
   });
@@ -116,17 +141,26 @@ describe("SGD", () => {
   test.each([
     [{ lr: 0.1 }, (g: number[]) => 1 - 0.1 * (g[0]! + g[1]! + g[2]!)],
     [{ lr: 0.1, momentum: 0.5 }, (g: number[]) => 1 - 0.1 * (1.75 * g[0]! + 1.5 * g[1]! + g[2]!)],
-    [{ lr: 0.1, momentum: 0.5, nesterov: true }, (g: number[]) => 1 - 0.1 * (1.875 * g[0]! + 1.75 * g[1]! + 1.5 * g[2]!)],
+    [
+      { lr: 0.1, momentum: 0.5, nesterov: true },
+      (g: number[]) => 1 - 0.1 * (1.875 * g[0]! + 1.75 * g[1]! + 1.5 * g[2]!),
+    ],
   ])("with %o sums its gradients as written out", async (options, expected) => {
     const p = parameter(tensor([1, 1, 1]));
     const moved = await run(new SGD([["p", p]], options), p);
-    close(moved, [0, 1, 2].map((i) => expected(GRADIENTS.map((g) => g[i]!))));
+    close(
+      moved,
+      [0, 1, 2].map((i) => expected(GRADIENTS.map((g) => g[i]!))),
+    );
   });
 });
 
 describe("clipByGlobalNorm", () => {
   test("scales all gradients by one factor, and only when they are too long", async () => {
-    const grads = new Map([["a", tensor([3, 0])], ["b", tensor([[4]])]]);
+    const grads = new Map([
+      ["a", tensor([3, 0])],
+      ["b", tensor([[4]])],
+    ]);
     const { grads: clipped, norm } = clipByGlobalNorm(grads, 1);
     await evaluate(norm, ...clipped.values());
     expect(await norm.item()).toBe(5);
@@ -156,7 +190,17 @@ test("training a line by AdamW finds it", async () => {
   const optimizer = new AdamW([["w", w]], { lr: 0.1, weightDecay: 0 });
   for (let i = 0; i < 150; i++) {
     const error = x.mul(w).sum(-1).sub(y);
-    await optimizer.step(new Map([["w", x.mul(error.reshape([64, 1])).mean(0).mul(2)]]));
+    await optimizer.step(
+      new Map([
+        [
+          "w",
+          x
+            .mul(error.reshape([64, 1]))
+            .mean(0)
+            .mul(2),
+        ],
+      ]),
+    );
   }
   close(await read(w), [2, -3], 2);
 });

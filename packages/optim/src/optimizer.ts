@@ -1,4 +1,12 @@
-import { type Assignment, ConfigError, evaluate, type Parameter, parameter, type Tensor, zeros } from "@lowrank/tensor";
+import {
+  type Assignment,
+  ConfigError,
+  evaluate,
+  type Parameter,
+  parameter,
+  type Tensor,
+  zeros,
+} from "@lowrank/tensor";
 import { checkState } from "@lowrank/nn";
 import type { Schedule } from "./schedule.js";
 
@@ -76,12 +84,14 @@ export abstract class Optimizer {
   protected abstract update(input: UpdateInput): UpdateOutput;
 
   constructor(
+    /** For messages. */
+    private readonly name: string,
     parameters: Iterable<readonly [path: string, parameter: Parameter]>,
-    private readonly options: OptimizerOptions,
+    options: OptimizerOptions,
   ) {
     const { lr, weightDecay = 0, groups = [] } = options;
     if (typeof lr === "number" && !(lr >= 0)) {
-      throw new ConfigError({ where: this.constructor.name, expected: "a learning rate of at least 0", got: String(lr) });
+      throw new ConfigError({ where: name, expected: "a learning rate of at least 0", got: String(lr) });
     }
     this.schedule = typeof lr === "function" ? lr : () => lr;
     for (const [path, p] of parameters) {
@@ -95,7 +105,7 @@ export abstract class Optimizer {
     }
     if (this.slots.size === 0) {
       throw new ConfigError({
-        where: this.constructor.name,
+        where: name,
         expected: "parameters to train",
         got: "none",
         hint: "attach an adapter, or unfreeze parameters",
@@ -131,7 +141,7 @@ export abstract class Optimizer {
       const slot = this.slots.get(path);
       if (slot === undefined) {
         throw new ConfigError({
-          where: `${this.constructor.name}.step`,
+          where: `${this.name}.step`,
           expected: `gradients of the ${this.slots.size} parameters it was made with`,
           got: `one for ${JSON.stringify(path)}`,
           hint: "make the optimizer after attaching adapters",
@@ -187,7 +197,7 @@ export abstract class Optimizer {
    * @throws ConfigError that lists missing, unexpected and misshapen tensors; nothing is changed then.
    */
   loadState({ step, tensors }: { step: number; tensors: ReadonlyMap<string, Tensor> }): void {
-    const where = `${this.constructor.name}.loadState`;
+    const where = `${this.name}.loadState`;
     if (!Number.isInteger(step) || step < 0) {
       throw new ConfigError({ where, expected: "a step count of at least 0", got: String(step) });
     }

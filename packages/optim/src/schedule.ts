@@ -21,7 +21,8 @@ export const constantSchedule =
     lr;
 
 /** Warm-up, then a straight line from `peak` to `final`. */
-export const linearSchedule = (options: DecayOptions): Schedule => decay("linearSchedule", options, (t) => 1 - t);
+export const linearSchedule = (options: DecayOptions): Schedule =>
+  decay("linearSchedule", options, (t) => 1 - t);
 
 /**
  * Warm-up, then half a cosine from `peak` to `final`.

@@ -24,7 +24,7 @@ export class SGD extends Optimizer {
   private readonly nesterov: boolean;
 
   constructor(parameters: Iterable<readonly [string, Parameter]>, options: SGDOptions) {
-    super(parameters, options);
+    super("SGD", parameters, options);
     const { momentum = 0, nesterov = false } = options;
     if (!(momentum >= 0 && momentum < 1) || (nesterov && momentum === 0)) {
       throw new ConfigError({
