@@ -6,18 +6,20 @@ import {
   hostArray,
   type HostArray,
   hostView,
+  isFloat,
   roundTo,
 } from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
-import { scalarFunction } from "../reference/scalar.js";
+import type { OpDef } from "../op.js";
+import { scalarFunction, wrapInteger } from "../reference/scalar.js";
 import { explainSchedule } from "../schedule/explain.js";
 import type {
-  Instr,
   KernelGroup,
   Load,
   LoopGroup,
   Operand,
+  Reduction,
   Schedule,
   Target,
   Value,
@@ -118,10 +120,14 @@ class Run {
     // Values are read per element and written at once, as a fused loop does.
     const sources = group.loads.map((l) => (l.kind === "value" ? this.memory(l.value) : null));
     const targets = group.stores.map((s) => this.memory(s.value));
+    const code = group.code.map(({ op, dtype, sourceDtypes, sources }) => ({
+      f: formula(op, dtype, sourceDtypes),
+      sources,
+    }));
     for (let i = 0; i < size; i++) {
       const index = strides.map((s, d) => Math.floor(i / s) % group.space[d]!);
       const registers = group.loads.map((l, k) => this.read(l, sources[k]!, index));
-      for (const instr of group.code) registers.push(compute(instr, registers));
+      for (const instr of code) registers.push(instr.f(...instr.sources.map((r) => registers[r]!)));
       for (const [k, s] of group.stores.entries())
         write(targets[k]!, s.value.dtype, i, registers[s.register]!);
       const at = kept.length
@@ -131,7 +137,7 @@ class Run {
           )
         : 0;
       for (const [k, r] of group.reductions.entries()) {
-        totals[k]![at] = COMBINE[r.op](totals[k]![at]!, registers[r.register]!);
+        totals[k]![at] = combine(r, totals[k]![at]!, registers[r.register]!);
       }
     }
     for (const [k, r] of group.reductions.entries()) {
@@ -193,9 +199,15 @@ const COMBINE = {
   min: Math.min,
 };
 
-function compute({ op, dtype, sourceDtypes, sources }: Instr, registers: readonly number[]): number {
+/** Integers wrap at every step, as registers do. */
+function combine({ op, dtype }: Reduction, a: number, b: number): number {
+  if (isFloat(dtype)) return COMBINE[op](a, b);
+  return wrapInteger(dtype, op === "prod" ? Math.imul(a, b) : COMBINE[op](a, b));
+}
+
+function formula(op: OpDef, dtype: DType, sourceDtypes: readonly DType[]): (...x: number[]) => number {
   if (!op.scalar) bug(`element-wise ${op.name} has no scalar definition`);
-  return scalarFunction(op, dtype, sourceDtypes, true)(...sources.map((r) => registers[r]!));
+  return scalarFunction(op, dtype, sourceDtypes, true);
 }
 
 function flatten(index: readonly number[], dims: Dims): number {
