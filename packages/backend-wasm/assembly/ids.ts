@@ -4,8 +4,9 @@
 export const MATMUL_PACK_B = 1;
 export const MATMUL_TILES = 2;
 export const MATMUL_THIN = 3;
-export const MATMUL_SIMPLE = 4;
+export const MATMUL_F64 = 4;
 export const MATMUL_NARROW = 5;
+export const MATMUL_ZERO = 6;
 export const COPY_PROBE = 31;
 
 export const FIRST_LOOP = 32;

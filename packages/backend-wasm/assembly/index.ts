@@ -6,7 +6,8 @@ import * as ids from "./ids";
 import { runKernel } from "./kernel-table";
 import { runLoop } from "./loop-table";
 import { matmulNarrow, matmulPackB, matmulTiles } from "./matmul";
-import { matmulSimple, matmulThin } from "./matmul-thin";
+import { matmulF64, matmulZero } from "./matmul-f64";
+import { matmulThin } from "./matmul-thin";
 
 /** Polls before sleeping: some 30 microseconds. */
 const SPINS = 20000;
@@ -21,8 +22,10 @@ function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: us
       return matmulTiles(args, chunk, chunks, scratch);
     case ids.MATMUL_THIN:
       return matmulThin(args, chunk, chunks, scratch);
-    case ids.MATMUL_SIMPLE:
-      return matmulSimple(args, chunk, chunks, scratch);
+    case ids.MATMUL_F64:
+      return matmulF64(args, chunk, chunks, scratch);
+    case ids.MATMUL_ZERO:
+      return matmulZero(args, chunk, chunks, scratch);
     case ids.MATMUL_NARROW:
       return matmulNarrow(args, chunk, chunks, scratch);
     case ids.COPY_PROBE:

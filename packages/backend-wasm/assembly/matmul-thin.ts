@@ -1,4 +1,4 @@
-// Products with one row, and products of f64. Argument words: see matmul.ts.
+// Products with one row. Argument words: see matmul.ts.
 import { loadF16x4 } from "./half";
 import { cut, locateBatch, offsetA, offsetB, offsetC, word } from "./matmul";
 import { load1, load4, packedSize } from "./matmul-pack";
@@ -175,35 +175,6 @@ function sumRows<T>(x: usize, b: usize, step: usize, c: usize, columns: i32, K: 
     for (let j = 0; j < columns; j += 4) {
       const to = c + (<usize>j << 2);
       v128.store(to, madd(x0, load4<T>(b + <usize>j * sizeof<T>()), v128.load(to)));
-    }
-  }
-}
-
-/** Products of f64, and zeros where K is 0: a chunk does some of the rows of all matrices. Word 14: bytes per element. */
-export function matmulSimple(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
-  const M = word(args, 3);
-  const N = word(args, 4);
-  const K = word(args, 5);
-  const size = <usize>word(args, 14);
-  const rowA = <usize>word(args, 6) * size;
-  const stepA = <usize>word(args, 7) * size;
-  const stepB = <usize>word(args, 8) * size;
-  const columnB = <usize>word(args, 9) * size;
-  const rows = word(args, 18) * M;
-  const last = cut(rows, chunk + 1, chunks);
-  for (let row = cut(rows, chunk, chunks); row < last; row++) {
-    locateBatch(args, row / M, size, size, size);
-    const c = load<usize>(args, 8) + offsetC() + <usize>(row % M) * <usize>N * size;
-    memory.fill(c, 0, <usize>N * size);
-    let a = load<usize>(args) + offsetA() + <usize>(row % M) * rowA;
-    let b = load<usize>(args, 4) + offsetB();
-    for (let k = 0; k < K; k++, a += stepA, b += stepB) {
-      const x = load<f64>(a);
-      let at = b;
-      for (let j = 0; j < N; j++, at += columnB) {
-        const to = c + (<usize>j << 3);
-        store<f64>(to, load<f64>(to) + x * load<f64>(at));
-      }
     }
   }
 }

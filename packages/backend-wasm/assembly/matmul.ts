@@ -1,12 +1,13 @@
 // Products of matrices. Argument words are written by src/kernels/matmul.ts; strides count elements, sizes are ints.
 //
 //   MATMUL_PACK_B   0 b  1 dst  2 K  3 N  4 stride of k  5 stride of n  6 dtype  7 depth of a block
-//   MATMUL_TILES, MATMUL_THIN, MATMUL_SIMPLE
+//   MATMUL_TILES, MATMUL_THIN, MATMUL_F64
 //      0 a  1 b  2 c  3 M  4 N  5 K  6 row stride of a  7 k stride of a  8 k stride of b  9 column stride of b
 //     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
 //     15 flags  16 row stride of c  17 column stride of c  18 matrices  19 batch axes
 //     20.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c
 //   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
+//   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
 import { packColumns, packedSize, packRows } from "./matmul-pack";
 import { tileDirect, tilePacked } from "./matmul-tile";

@@ -163,6 +163,7 @@ describe("matmul on wasm agrees with plain loops", () => {
 
   test("f64", () => {
     check(operand([], 9, 33, "columns", "f64"), operand([], 33, 17, "gaps", "f64"), "f64", "f64");
+    check(operand([], 130, 300, "rows", "f64"), operand([], 300, 71, "columns", "f64"), "f64", "f64 blocks");
     check(operand([2], 9, 33, "rows", "f64"), operand([2], 33, 17, "flipped", "f64"), "f64", "f64 batch");
   });
 

@@ -1,10 +1,11 @@
 import { type DType, dtypeBytes, type KernelGroup, type Operand } from "@lowrank/tensor/backend";
 import {
+  MATMUL_F64,
   MATMUL_NARROW,
   MATMUL_PACK_B,
-  MATMUL_SIMPLE,
   MATMUL_THIN,
   MATMUL_TILES,
+  MATMUL_ZERO,
 } from "../../assembly/ids.js";
 import {
   type ArgWord,
@@ -72,11 +73,14 @@ export const matmulKernel: Kernel = {
     const out = group.outputs[0]!;
     if (out.size === 0) return;
     const half = out.dtype === "f16" || out.dtype === "bf16";
-    const size = dtypeBytes(out.dtype);
     const inF32 = half ? ctx.workspace(out.size * 4) : ctx.pointer(out);
     const product = describe(group, ctx, inF32);
-    if (product.K === 0 || out.dtype === "f64") {
-      emitSimple({ ...product, c: ctx.pointer(out) }, size, ctx);
+    if (product.K === 0) {
+      ctx.command(MATMUL_ZERO, [out.size * dtypeBytes(out.dtype), ctx.pointer(out)], 1);
+      return;
+    }
+    if (out.dtype === "f64") {
+      emitF64(product, ctx);
       return;
     }
     emitF32(product, ctx);
@@ -171,10 +175,12 @@ function words(p: Product, { rows, columns, depth, flags }: Blocking): ArgWord[]
   ];
 }
 
-function emitSimple(p: Product, bytes: number, ctx: EmitContext): void {
-  const rows = matrices(p) * p.M;
-  const chunks = chunksOf(rows * p.N * Math.max(1, p.K), CHUNK_WORK / 4, Math.min(64, rows));
-  ctx.command(MATMUL_SIMPLE, words(p, { rows: 0, columns: 0, depth: bytes, flags: 0 }), chunks);
+function emitF64(p: Product, ctx: EmitContext): void {
+  const blocking = { rows: 64, columns: 64, depth: Math.min(p.K, DEPTH), flags: 0 };
+  const units = matrices(p) * Math.ceil(p.M / blocking.rows) * Math.ceil(p.N / blocking.columns);
+  ctx.scratch(SPILL_BYTES + (blocking.rows + blocking.columns) * blocking.depth * 8);
+  const work = matrices(p) * p.M * p.N * p.K;
+  ctx.command(MATMUL_F64, words(p, blocking), Math.min(units, chunksOf(work, CHUNK_WORK / 2, 256)));
 }
 
 function emitF32(given: Product, ctx: EmitContext): void {
