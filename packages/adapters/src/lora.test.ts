@@ -157,8 +157,10 @@ describe("lora", () => {
     const merged = await result();
     for (let i = 0; i < base.length; i++) expect(merged[i]).toBeCloseTo(both[i]!, 4);
     expect(() => activate(model, ["a"])).toThrow(/merged/);
+    expect([...model.trainableParameters()]).toEqual([]);
     first!.unmerge();
     expect(await result()).toEqual(both);
+    expect([...model.trainableParameters()].length).toBe(4);
     expect(() => activate(model, ["c"])).toThrow(ConfigError);
   });
 

@@ -20,6 +20,8 @@ export interface Entry {
 export class AdapterStack implements Overlay {
   readonly entries: Entry[] = [];
   private folded: Parameter | null = null;
+  /** Parameters that were trainable before the layer was merged. */
+  private readonly resting = new Set<Parameter>();
 
   constructor(readonly layer: Adaptable) {}
 
@@ -64,15 +66,23 @@ export class AdapterStack implements Overlay {
     return weight;
   }
 
-  /** Takes a computed effective weight for the forward pass. */
+  /** Takes a computed effective weight for the forward pass; the adapters' parameters rest meanwhile. */
   fold(weight: Parameter): void {
     this.folded = weight;
+    for (const { params } of this.entries) {
+      for (const p of Object.values(params)) {
+        if (p.trainable) this.resting.add(p);
+        p.trainable = false;
+      }
+    }
   }
 
   /** Goes back to frozen weight and adapters. */
   unfold(): void {
     this.folded?.dispose();
     this.folded = null;
+    for (const p of this.resting) p.trainable = true;
+    this.resting.clear();
   }
 
   /** The folded weight, handed over: the stack forgets it. */

@@ -54,28 +54,47 @@ export function sampleToken(
       scores[id] = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
     }
   }
-  if (greedy) return argmax(scores);
-  // The likeliest first; equal ones by id, so that the choice does not depend on the sort.
-  const order = Array.from(scores.keys()).sort((a, b) => scores[b]! - scores[a]! || a - b);
-  const kept = order.slice(0, topK ?? order.length);
-  const top = scores[kept[0]!]!;
-  const weights = kept.map((id) => Math.exp((scores[id]! - top) / temperature)); // relative to the likeliest
-  let total = weights.reduce((a, b) => a + b, 0);
-  let count = kept.length;
-  if (topP < 1) {
-    let sum = 0;
-    count = 0;
-    while (count < kept.length && sum < topP * total) sum += weights[count++]!;
-    total = sum;
+  const best = argmax(scores);
+  if (greedy) return best;
+  const weights = scores.map((score) => Math.exp((score - scores[best]!) / temperature)); // relative to the likeliest
+  let kept = Array.from(weights.keys());
+  if (topK !== undefined && topK < kept.length) kept = likeliest(kept, scores, topK);
+  if (topP < 1) kept = nucleus(kept, weights, topP);
+  if (minP > 0) kept = kept.filter((id) => weights[id]! >= minP);
+  let draw = random() * kept.reduce((sum, id) => sum + weights[id]!, 0);
+  for (const id of kept) {
+    draw -= weights[id]!;
+    if (draw < 0) return id;
   }
-  while (count > 1 && weights[count - 1]! < minP) total -= weights[--count]!;
-  let draw = random() * total;
-  for (let i = 0; i < count; i++) {
-    draw -= weights[i]!;
-    if (draw < 0) return kept[i]!;
-  }
-  return kept[count - 1]!; // rounding left a rest
+  return best; // rounding left a rest
 }
+
+/** The k ids of highest score, the smaller id first among equals. */
+function likeliest(ids: readonly number[], scores: Float64Array, k: number): number[] {
+  const least = scores.slice().sort()[scores.length - k]!;
+  return byScore(
+    ids.filter((id) => scores[id]! >= least),
+    scores,
+  ).slice(0, k);
+}
+
+/** The fewest ids whose weights reach a share p of the sum. */
+function nucleus(ids: readonly number[], weights: Float64Array, p: number): number[] {
+  const total = ids.reduce((sum, id) => sum + weights[id]!, 0);
+  // All ids below this weight together have less than the share that is left out, so they need not be sorted.
+  const floor = ((1 - p) * total) / ids.length;
+  const order = byScore(
+    ids.filter((id) => weights[id]! >= floor),
+    weights,
+  );
+  let [sum, count] = [0, 0];
+  while (count < order.length && sum < p * total) sum += weights[order[count++]!]!;
+  return order.slice(0, count);
+}
+
+/** The likeliest first; equal ones by id, so that the choice does not depend on the sort. */
+const byScore = (ids: number[], scores: Float64Array): number[] =>
+  ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
 
 function argmax(scores: Float64Array): number {
   let best = 0;
