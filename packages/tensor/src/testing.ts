@@ -14,3 +14,11 @@ export { groupInterpreter, type InterpreterOptions } from "./testing/group-inter
 export { Rng } from "./testing/rng.js";
 export { runOn, type Wanted } from "./testing/run.js";
 export { reference, type ReferenceOptions } from "./reference/backend.js";
+export { checkGraph, randomGraph } from "./testing/fuzz/check-graph.js";
+export {
+  buildGraph,
+  describeProgram,
+  type Program,
+  type ProgramRoot,
+  type Step,
+} from "./testing/fuzz/program.js";

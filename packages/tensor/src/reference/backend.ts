@@ -13,7 +13,7 @@ import type { Graph } from "../graph.js";
 import type { Node } from "../node.js";
 import type { RefArray } from "../op.js";
 import { showDims } from "../shape.js";
-import { buildProgram } from "./program.js";
+import { buildProgram, type Rounding } from "./program.js";
 
 /** Numbers in float64, or bytes that nobody has looked at yet. */
 class ReferenceBuffer implements DeviceBuffer {
@@ -43,8 +43,8 @@ class ReferenceBuffer implements DeviceBuffer {
 }
 
 export interface ReferenceOptions {
-  /** Round f32 results at every node too: how far that is from the default tells how far rounding can lead. */
-  round?: boolean;
+  /** Applied to every f32 number that a node computes: what a rounding does to the result tells how far rounding leads. */
+  round?: Rounding;
 }
 
 /**
@@ -52,7 +52,7 @@ export interface ReferenceOptions {
  * shares nothing. f32 results keep their float64 digits, so that it can judge the others; halves and integers are
  * rounded at every node as storage does.
  */
-export function reference({ round = false }: ReferenceOptions = {}): Backend {
+export function reference({ round }: ReferenceOptions = {}): Backend {
   let owned = 0;
   let peak = 0;
   const own = (buffer: DeviceBuffer): ReferenceBuffer =>
@@ -77,7 +77,7 @@ export function reference({ round = false }: ReferenceOptions = {}): Backend {
     async read(buffer, bytes) {
       return own(buffer).encoded().slice(0, bytes).buffer;
     },
-    prepare: (graph) => prepare(graph, round),
+    prepare: (graph) => prepare(graph, round ?? null),
     memory: (): BackendMemory => ({ ownedBytes: owned, arenaBytes: 0, peakBytes: peak }),
     resetPeak() {
       peak = owned;
@@ -86,7 +86,7 @@ export function reference({ round = false }: ReferenceOptions = {}): Backend {
   };
 }
 
-function prepare(graph: Graph, round: boolean): Executable {
+function prepare(graph: Graph, round: Rounding | null): Executable {
   const { nodes, leaves, scalars, roots } = graph;
   const leafSlot = new Map<Node, number>(leaves.map((node, slot) => [node, slot]));
   const scalarSlot = new Map<Node, number>(scalars.map((node, slot) => [node, slot]));

@@ -7,6 +7,9 @@ import { Tensor } from "../tensor.js";
 import { dataOp } from "../ops/create.js";
 import { scalarFunction } from "./scalar.js";
 
+/** What becomes of a number that an f32 node computed. */
+export type Rounding = (value: number, op: string) => number;
+
 /** The results of one node: several for a multi-output op. */
 type Results = readonly RefArray[];
 
@@ -29,13 +32,13 @@ export interface Program {
 
 /**
  * Turns nodes, sources before results, into steps. Nodes in `fed` get their values from outside at each run. With
- * `round`, f32 results are rounded at every node; without, they keep their float64 digits.
+ * `round`, it is applied to every f32 number computed; without, these keep their float64 digits.
  */
 export function buildProgram(
   nodes: readonly Node[],
   fed: ReadonlySet<Node>,
   kept: ReadonlySet<Node>,
-  round: boolean,
+  round: Rounding | null,
 ): Program {
   const place = new Map<Node, number>();
   const lastUse = new Map<number, number>();
@@ -73,7 +76,7 @@ const avalsOf = (node: Node): Aval[] =>
     ? node.outputs.map((o) => ({ dtype: o.dtype, dims: o.shape.dims }))
     : [{ dtype: node.dtype, dims: node.shape.dims }];
 
-function stepOf(node: Node, round: boolean): Step["run"] {
+function stepOf(node: Node, round: Rounding | null): Step["run"] {
   const { op, arg } = node;
   const out = avalsOf(node);
   if (op.name === "pick") return ([source]) => [source![arg as number]!];
@@ -106,20 +109,26 @@ function stepOf(node: Node, round: boolean): Step["run"] {
 }
 
 /** Checks the size of a result and rounds it as storage of its dtype does. */
-function stored({ dtype, dims }: Aval, data: Float64Array, name: string, round: boolean): Float64Array {
+function stored(
+  { dtype, dims }: Aval,
+  data: Float64Array,
+  name: string,
+  round: Rounding | null,
+): Float64Array {
   if (data.length !== sizeOf(dims)) bug(`${name} gave ${data.length} numbers for ${sizeOf(dims)}`);
-  if (dtype !== "f64" && (round || dtype !== "f32"))
-    for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
+  if (dtype === "f32") {
+    if (round) for (let i = 0; i < data.length; i++) data[i] = round(data[i]!, name);
+  } else if (dtype !== "f64") for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
   return data;
 }
 
-function elementwise(node: Node, round: boolean): Step["run"] {
+function elementwise(node: Node, round: Rounding | null): Step["run"] {
   const out = avalsOf(node)[0]!;
   const f = scalarFunction(
     node.op,
     node.dtype,
     node.sources.map((s) => s.dtype),
-    round,
+    false,
   );
   return (inputs) => {
     const data = new Float64Array(node.shape.size);
@@ -130,12 +139,13 @@ function elementwise(node: Node, round: boolean): Step["run"] {
       for (let k = 0; k < x.length; k++) x[k] = arrays[k]![i * strides[k]!]!;
       data[i] = f(...x);
     }
+    if (round && out.dtype === "f32") stored(out, data, node.op.name, round);
     return [{ ...out, data }];
   };
 }
 
 /** A composite runs as its meaning, built once on placeholders for its inputs. */
-function meaningOf(node: Node, out: readonly Aval[], round: boolean): Step["run"] {
+function meaningOf(node: Node, out: readonly Aval[], round: Rounding | null): Step["run"] {
   const inputs = node.sources.map((s) => new Tensor(new Node(dataOp, s.dtype, s.shape, null, [])));
   const answer = node.op.meaning!(inputs, node.arg);
   const outputs = (Array.isArray(answer) ? (answer as readonly Tensor[]) : [answer as Tensor]).map(
