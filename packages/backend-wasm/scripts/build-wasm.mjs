@@ -5,7 +5,7 @@
 // Does nothing when the generated module carries the hash of the sources as they are.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -73,6 +73,9 @@ async function compile(extra) {
   }
   return Buffer.from(binary);
 }
+
+/** Whether there is a generated module, up to date or not. */
+export const isBuilt = () => existsSync(target);
 
 /** Brings src/generated/kernels.ts up to date; true if it had to be compiled. */
 export async function buildWasm({ force = false } = {}) {
