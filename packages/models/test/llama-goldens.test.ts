@@ -8,8 +8,8 @@ import { expectNear, golden, readGoldens } from "./golden-files.js";
 
 beforeAll(async () => setDefaultBackend(await testBackend()));
 
-// llama-tied has another rotary base besides.
-describe.each(["llama-untied", "llama-tied"])("%s, against PyTorch", (name) => {
+// llama-tied has another rotary base besides; llama-scaled biases, wider heads and the rotary scaling of Llama 3.1.
+describe.each(["llama-untied", "llama-tied", "llama-scaled"])("%s, against PyTorch", (name) => {
   const load = async () => {
     const { names, numbers: want, tensor } = await readGoldens(golden(`${name}/expected.safetensors`));
     const model = await fromPretrained(golden(name));

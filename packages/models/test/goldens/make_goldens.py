@@ -4,7 +4,7 @@
     venv/bin/python make_goldens.py
 
 Everything runs on the CPU in float32, attention by plain matrix products ("eager").
-Each of llama-untied and llama-tied holds
+Each of llama-untied, llama-tied and llama-scaled (biases, wider heads, Llama 3.1's rotary scaling) holds
     config.json, model.safetensors   as save_pretrained writes them
     expected.safetensors             input_ids [2, 12], attention_mask [2, 12], labels [2, 12] (int64), logits [2, 12, 64],
                                      loss [], and grad.<parameter> for every parameter
@@ -64,6 +64,8 @@ def llama(name: str, tied: bool, seed: int, **extra) -> None:
         for key, p in model.named_parameters():
             if key.endswith("norm.weight") or "layernorm" in key:
                 p.copy_(1 + 0.3 * torch.randn_like(p))
+            elif key.endswith("bias"):
+                p.copy_(0.3 * torch.randn_like(p))
     folder = HERE / name
     model.save_pretrained(folder)
     for file in folder.iterdir():
@@ -91,5 +93,7 @@ if __name__ == "__main__":
     python_file()
     llama("llama-untied", tied=False, seed=1)
     llama("llama-tied", tied=True, seed=2, rope_theta=5000.0)
+    scaling = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    llama("llama-scaled", tied=False, seed=5, head_dim=12, attention_bias=True, mlp_bias=True, rope_parameters=scaling)
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "transformers": transformers.__version__}
     (HERE / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
