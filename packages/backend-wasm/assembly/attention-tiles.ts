@@ -3,13 +3,16 @@
 import { madd } from "./simd";
 
 /**
- * c[m, n] = a[m, k] · b[k, n]. m is a multiple of 4, n of 8. a has rows `aRow` apart; b has panels of 8 columns, `bPanel`
- * apart, whose rows are `bRow` apart.
+ * c[m, n] = a[m, k] · b[k, n] for n a multiple of 8. a has rows `aRow` apart; b has panels of 8 columns, `bPanel` apart,
+ * whose rows are `bRow` apart. Rows come in groups of 4. Where `visible` (a list of i32, or 0) is given, of panel j only the
+ * first visible[j] rows are computed; where `starts` is given, row group i sums from place starts[i] on.
  */
 export function product(
   m: i32,
   n: i32,
   k: i32,
+  visible: usize,
+  starts: usize,
   a: usize,
   aRow: usize,
   b: usize,
@@ -18,10 +21,13 @@ export function product(
   c: usize,
   cRow: usize,
 ): void {
+  const end = <usize>k << 2;
   for (let j = 0; j < n; j += 8, b += bPanel, c += 32) {
     let a0 = a;
     let to = c;
-    for (let i = 0; i < m; i += 4) {
+    const rows = visible != 0 ? load<i32>(visible + (<usize>j >> 1)) : m;
+    for (let i = 0; i < rows; i += 4) {
+      const start = starts != 0 ? load<i32>(starts + <usize>i) : 0;
       const a1 = a0 + aRow;
       const a2 = a1 + aRow;
       const a3 = a2 + aRow;
@@ -33,43 +39,8 @@ export function product(
       let c21 = c00;
       let c30 = c00;
       let c31 = c00;
-      let from = b;
-      const end = <usize>k << 2;
-      const even = end & ~7;
-      let p: usize = 0;
-      for (; p < even; p += 8) {
-        let b0 = v128.load(from);
-        let b1 = v128.load(from, 16);
-        let x = v128.load32_splat(a0 + p);
-        c00 = madd(x, b0, c00);
-        c01 = madd(x, b1, c01);
-        x = v128.load32_splat(a1 + p);
-        c10 = madd(x, b0, c10);
-        c11 = madd(x, b1, c11);
-        x = v128.load32_splat(a2 + p);
-        c20 = madd(x, b0, c20);
-        c21 = madd(x, b1, c21);
-        x = v128.load32_splat(a3 + p);
-        c30 = madd(x, b0, c30);
-        c31 = madd(x, b1, c31);
-        from += bRow;
-        b0 = v128.load(from);
-        b1 = v128.load(from, 16);
-        x = v128.load32_splat(a0 + p, 4);
-        c00 = madd(x, b0, c00);
-        c01 = madd(x, b1, c01);
-        x = v128.load32_splat(a1 + p, 4);
-        c10 = madd(x, b0, c10);
-        c11 = madd(x, b1, c11);
-        x = v128.load32_splat(a2 + p, 4);
-        c20 = madd(x, b0, c20);
-        c21 = madd(x, b1, c21);
-        x = v128.load32_splat(a3 + p, 4);
-        c30 = madd(x, b0, c30);
-        c31 = madd(x, b1, c31);
-        from += bRow;
-      }
-      if (p < end) {
+      let from = b + <usize>start * bRow;
+      for (let p = <usize>start << 2; p < end; p += 4, from += bRow) {
         const b0 = v128.load(from);
         const b1 = v128.load(from, 16);
         let x = v128.load32_splat(a0 + p);
@@ -102,11 +73,14 @@ export function product(
   }
 }
 
-/** c[m, n] (+)= aᵀ · b with a[k, m] of rows `aRow` apart; the rest as in `product`. */
+/**
+ * c[m, n] (+)= aᵀ · b with a[k, m] of rows `aRow` apart; m a multiple of 4, n of 8. For the columns of a in panel i
+ * (8 of them) the sum goes up to place visible[i].
+ */
 export function productT(
   m: i32,
   n: i32,
-  k: i32,
+  visible: usize,
   a: usize,
   aRow: usize,
   b: usize,
@@ -142,7 +116,8 @@ export function productT(
       }
       let from = b;
       let column = a + (<usize>i << 2);
-      for (let p = 0; p < k; p++) {
+      const last = load<i32>(visible + (<usize>(i >> 3) << 2));
+      for (let p = 0; p < last; p++) {
         const b0 = v128.load(from);
         const b1 = v128.load(from, 16);
         let x = v128.load32_splat(column);

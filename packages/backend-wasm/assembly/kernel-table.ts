@@ -1,5 +1,6 @@
 // The kernels of composites and primitives beside matmul, ids from 64 up.
-import { attentionBackward, attentionForward } from "./attention";
+import { attentionForward } from "./attention";
+import { attentionBackward } from "./attention-backward";
 import { copyStrided, fillZero } from "./copy";
 import { crossEntropyBackwardRows, crossEntropyRows } from "./cross-entropy";
 import { scatterAdd, scatterAddAlongAxis, take, takeAlongAxis } from "./gather";
