@@ -164,6 +164,25 @@ describe("lora", () => {
     expect(() => activate(model, ["c"])).toThrow(ConfigError);
   });
 
+  test("over a base in half precision, merging keeps the digits of the update unless f16 is asked for", async () => {
+    const model = new Sequential(new Linear(32, 16, { key: key(1), dtype: "f16" })).eval() as Sequential;
+    const attached = attach(model, lora, { rank: 2 }, { targets: ["0"] });
+    await evaluate(
+      ...[...attached.parameters()].map(([path, p]) =>
+        p.assign(normal(p.shape, { key: key(3).foldName(path) })),
+      ),
+    );
+    const x = normal([4, 32], { key: key(4) });
+    const apart = await read(model.forward(x));
+    const worst = async (): Promise<number> =>
+      Math.max(...(await read(model.forward(x))).map((y, i) => Math.abs(y - apart[i]!)));
+    await attached.merge();
+    expect(await worst()).toBeLessThan(1e-4);
+    await attached.unmerge().merge({ dtype: "f16" });
+    expect(await worst()).toBeGreaterThan(1e-4);
+    expect(attached.unmerge().model.state().get("0.weight")!.dtype).toBe("f16");
+  });
+
   test("merging an embedding for good parts a tied head and leaves the head as it was", async () => {
     class Tied extends Module {
       embed = new Embedding(9, 5, { key: key(1) });
