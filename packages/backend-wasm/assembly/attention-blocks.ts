@@ -4,7 +4,7 @@
 // dk and dv of grouped heads are sums inside one product, in a fixed order. Scores are kept transposed, [keys, rows]:
 // the keys are then read row by row as they are, and maxima and sums over keys run down the lanes.
 import { product } from "./attention-tiles";
-import { copyBytes, toF32, widthOf } from "./rows";
+import { F32, fromF32, toF32, widthOf } from "./rows";
 
 /** Rows and keys of a block, and the row length of a block of scores. */
 export const BLOCK: i32 = 64;
@@ -235,4 +235,44 @@ export function scoreBlock(
 export function rowBlocks(args: usize): i32 {
   const rows = word(args, QUERIES) * (word(args, HEADS) / word(args, KEY_HEADS));
   return (rows + BLOCK - 1) / BLOCK;
+}
+
+/** y[i] = x[i] · factor for n numbers. */
+function scaleInto(x: usize, y: usize, n: i32, factor: f32): void {
+  const f = f32x4.splat(factor);
+  let i = 0;
+  for (; i + 4 <= n; i += 4, x += 16, y += 16) v128.store(y, f32x4.mul(v128.load(x), f));
+  for (; i < n; i++, x += 4, y += 4) store<f32>(y, load<f32>(x) * factor);
+}
+
+/**
+ * Divides row r of weighted values by its sum of weights and stores it, with lse = log sum + most; a row that saw nothing
+ * gives 0 and -inf.
+ */
+export function writeOutput(
+  args: usize,
+  b: i32,
+  keyHead: i32,
+  group: i32,
+  r: i32,
+  row: usize,
+  most: f32,
+  sum: f32,
+): void {
+  const t = r / group;
+  const h = keyHead * group + (r - t * group);
+  const heads = word(args, HEADS);
+  const queries = word(args, QUERIES);
+  const n = word(args, VALUE_WIDTH);
+  const dtype = word(args, O_DTYPE);
+  const o = load<usize>(args + O) + <usize>(((b * queries + t) * heads + h) * n * widthOf(dtype));
+  const lse = load<usize>(args + LSE) + (<usize>((b * heads + h) * queries + t) << 2);
+  store<f32>(lse, sum == 0 ? -Infinity : most + <f32>Math.log(sum));
+  const factor: f32 = sum == 0 ? 0 : <f32>1.0 / sum;
+  if (dtype == F32) {
+    scaleInto(row, o, n, factor);
+  } else {
+    scaleInto(row, row, n, factor);
+    fromF32(dtype, row, n, o);
+  }
 }

@@ -1,9 +1,10 @@
 // Attention without the matrix of scores: o = softmax(scale · q kᵀ + mask) v, block by block with a running maximum and
 // sum (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691).
 import * as at from "./attention-blocks";
-import { packedRow, packQueries, packRows, roundUp, rowAt, rowBlocks, ROWS, BLOCK, SCORE_ROW, SCORES, scoreBlock, word, writeLimits, writeVisible } from "./attention-blocks";
+import { packedRow, packQueries, packRows, roundUp, rowAt, rowBlocks, ROWS, BLOCK, SCORE_ROW, SCORES, scoreBlock, word, writeLimits, writeOutput, writeVisible } from "./attention-blocks";
+import { decodeHead, FEW } from "./attention-decode";
 import { productT, transposePanels } from "./attention-tiles";
-import { begin, exp4, F32, fromF32, widthOf } from "./rows";
+import { begin, exp4, widthOf } from "./rows";
 import { madd } from "./simd";
 
 /**
@@ -54,36 +55,20 @@ function scaleRow(x: usize, bytes: usize, factor: f32): void {
   for (let at: usize = 0; at < bytes; at += 16) v128.store(x + at, f32x4.mul(v128.load(x + at), f));
 }
 
-/** y[i] = x[i] · factor for n numbers. */
-function scaleInto(x: usize, y: usize, n: i32, factor: f32): void {
-  const f = f32x4.splat(factor);
-  let i = 0;
-  for (; i + 4 <= n; i += 4, x += 16, y += 16) v128.store(y, f32x4.mul(v128.load(x), f));
-  for (; i < n; i++, x += 4, y += 4) store<f32>(y, load<f32>(x) * factor);
-}
-
-/** Divides a row of weighted values by its sum of weights; a row that saw nothing gives 0 and lse -inf. */
-function writeOutput(row: usize, o: usize, n: i32, dtype: i32, most: f32, sum: f32, lse: usize): void {
-  store<f32>(lse, sum == 0 ? -Infinity : most + <f32>Math.log(sum));
-  const factor: f32 = sum == 0 ? 0 : <f32>1.0 / sum;
-  if (dtype == F32) {
-    scaleInto(row, o, n, factor);
-  } else {
-    scaleInto(row, row, n, factor);
-    fromF32(dtype, row, n, o);
-  }
-}
-
-/** Forward. A unit of work is a block of rows of one key head; the last blocks, the longest if causal, come first. */
+/** A unit of work is a block of rows of one key head. */
 export function attentionForward(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
-  const heads = word(args, at.BATCH) * word(args, at.KEY_HEADS);
+  const keyHeads = word(args, at.KEY_HEADS);
+  const heads = word(args, at.BATCH) * keyHeads;
+  const few = word(args, at.QUERIES) * (word(args, at.HEADS) / keyHeads) <= FEW;
   const blocks = rowBlocks(args);
   const units = heads * blocks;
   const last = begin(units, chunk + 1, chunks);
   for (let unit = begin(units, chunk, chunks); unit < last; unit++) {
     const head = unit / blocks;
-    const b = head / word(args, at.KEY_HEADS);
-    forwardBlock(args, b, head - b * word(args, at.KEY_HEADS), (unit - head * blocks) * BLOCK, scratch);
+    const b = head / keyHeads;
+    const keyHead = head - b * keyHeads;
+    if (few) decodeHead(args, b, keyHead, scratch);
+    else forwardBlock(args, b, keyHead, (unit - head * blocks) * BLOCK, scratch);
   }
 }
 
@@ -137,15 +122,9 @@ function forwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usize
     productT(roundUp(count, 4), columns, visible, scores, SCORE_ROW, valueRows, 32, vRow, sums, vRow, first != 0);
   }
   for (let i = 0; i < count; i++) {
-    const r = r0 + i;
-    const t = r / group;
-    const h = keyHead * group + (r - t * group);
-    const sum = load<f32>(total + (<usize>i << 2));
-    const heads = word(args, at.HEADS);
-    const place = (b * word(args, at.QUERIES) + t) * heads + h;
-    const dtype = word(args, at.O_DTYPE);
-    const o = load<usize>(args + at.O) + <usize>(place * valueWidth * widthOf(dtype));
-    const lse = load<usize>(args + at.LSE) + (<usize>((b * heads + h) * word(args, at.QUERIES) + t) << 2);
-    writeOutput(sums + <usize>i * vRow, o, valueWidth, dtype, load<f32>(most + (<usize>i << 2)), sum, lse);
+    const known = <usize>i << 2;
+    writeOutput(
+      args, b, keyHead, group, r0 + i, sums + <usize>i * vRow, load<f32>(most + known), load<f32>(total + known),
+    );
   }
 }
