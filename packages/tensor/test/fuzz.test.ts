@@ -24,6 +24,20 @@ describe("random graphs", () => {
     expect(buildGraph(programs[0]!).length).toBeGreaterThan(0);
   });
 
+  test("a wrong kernel is found, cut down to a few values and printed", async () => {
+    const wrong = reference({ round: (x, op) => (op === "cumsum" ? x + 0.01 : x) });
+    let message = "";
+    for (let seed = 1; seed <= 300 && !message; seed++) {
+      await checkGraph(wrong, seed).catch((error: Error) => {
+        message = error.message;
+      });
+    }
+    expect(message).toMatch(
+      /v\d = cumsum\(v\d.*\n {2}asked for: v\d\n {2}v\d \(exact\): at \[.*expected .*, got /,
+    );
+    expect(message.split("\n").length).toBeLessThan(7);
+  });
+
   test("a backend that gives what the reference gives passes", async () => {
     for (const seed of seeds.slice(0, 40)) await checkGraph(reference(), seed);
   });

@@ -1,6 +1,7 @@
 import type { Backend } from "../../device.js";
 import { reference } from "../../reference/backend.js";
 import { difference, type Result } from "../compare.js";
+import type { Tensor } from "../../tensor.js";
 import { Rng } from "../rng.js";
 import { runOn } from "../run.js";
 import { Generator, isExact, type Known } from "./generator.js";
@@ -38,48 +39,70 @@ const isCell = (g: Generator, v: Known): boolean => g.steps[v.step]!.text.starts
 const value = (v: Known): ProgramRoot => ({ kind: "value", step: v.step, exact: isExact(v) });
 
 function drawRoots(g: Generator): ProgramRoot[] {
-  const { rng, known } = g;
-  const last = known[known.length - 1]!;
-  const roots: ProgramRoot[] = [value(last)];
-  const some = rng.int(0, 4);
-  for (let i = 0; i < some; i++) roots.push(value(rng.pick(known)));
+  const { rng } = g;
+  const loss = rng.chance(0.65) ? lossOf(g) : null;
+  const { known } = g;
+  const roots: ProgramRoot[] = [];
+  const some = rng.int(1, 4);
+  for (let i = 0; i < some; i++) roots.push(value(g.deepest(known, 4)));
   const cells = known.filter((v) => isCell(g, v));
   let stepped: Known | null = null;
-  if (rng.chance(0.6)) {
-    const scalar = lossOf(g);
-    const wrt = known.filter((v) => g.steps[v.step]!.inputs.length === 0 && v.tensor.dtype === "f32");
-    // With respect to values on the way as well.
-    const between = known.filter((v) => v.tensor.dtype === "f32" && g.steps[v.step]!.inputs.length > 0);
-    if (scalar && wrt.length) {
-      const chosen = wrt.slice(0, 4);
-      if (between.length && rng.chance(0.3)) chosen.push(rng.pick(between));
-      roots.push({ kind: "gradient", loss: scalar.step, wrt: chosen.map((v) => v.step) });
-      stepped = cells.length && rng.chance(0.6) ? rng.pick(cells) : null;
-      if (stepped) roots.push({ kind: "descend", loss: scalar.step, parameter: stepped.step });
+  if (loss) {
+    const reached = known.filter((v) => v.tensor.dtype === "f32" && loss.ancestors.has(v.step));
+    const leaves = reached.filter((v) => g.steps[v.step]!.inputs.length === 0);
+    const chosen = leaves.slice(0, 5);
+    // With respect to values on the way as well, and to one that may not matter.
+    if (rng.chance(0.4)) chosen.push(rng.pick(reached));
+    if (rng.chance(0.1)) chosen.push(rng.pick(known.filter((v) => v.tensor.dtype === "f32")));
+    roots.push({ kind: "gradient", loss: loss.step, wrt: [...new Set(chosen.map((v) => v.step))] });
+    const trained = cells.filter((v) => loss.ancestors.has(v.step));
+    if (trained.length && rng.chance(0.7)) {
+      stepped = rng.pick(trained);
+      roots.push({ kind: "descend", loss: loss.step, parameter: stepped.step });
     }
   }
   for (const cell of cells) {
     if (cell === stepped || rng.chance(0.5)) continue;
     const fits = (v: Known): boolean =>
       v.tensor.dtype === "f32" && v.tensor.node.shape === cell.tensor.node.shape;
-    const source = rng.pick(known.filter(fits));
+    const source = g.deepest(known.filter(fits), 3);
     roots.push({ kind: "assign", parameter: cell.step, value: source.step, exact: isExact(source) });
   }
   return roots;
 }
 
-/** A scalar of a value through which gradients can be compared. */
+/** A scalar made of up to three values through which gradients can be compared. */
 function lossOf(g: Generator): Known | null {
-  const v = g.find(
-    (k) => k.tensor.dtype === "f32" && !k.kinked && !k.narrow && k.bound < 1e4 && k.tensor.size > 0,
-  );
-  if (!v) return null;
-  const bound = v.bound * v.tensor.size;
+  const fits = (k: Known): boolean =>
+    k.tensor.dtype === "f32" &&
+    !k.kinked &&
+    !k.narrow &&
+    k.bound < 1e4 &&
+    k.tensor.size > 0 &&
+    k.ancestors.size > 1;
+  const fitting = g.known.filter(fits);
+  if (!fitting.length) return null;
+  const parts = Array.from({ length: g.rng.int(1, 3) }, () => g.deepest(fitting, 4));
+  const terms = parts.flatMap((v) => squareSum(g, v) ?? []);
+  const first = terms[0] ?? null;
+  return terms.slice(1).reduce((total, term) => {
+    const build = ([a, b]: readonly Tensor[]) => a!.add(b!);
+    const inputs = [total!, term];
+    return (
+      g.add({ text: "add($0, $1)", inputs, build, bound: total!.bound + term.bound, grain: "any" }) ?? total
+    );
+  }, first);
+}
+
+/** Σ v / 8, or Σ v² / 8 so that the gradient depends on the value. */
+function squareSum(g: Generator, v: Known): Known | null {
+  const bound = (v.bound * v.tensor.size) / 8;
+  const squared = g.rng.chance(0.5) && v.bound < 30;
   return g.add({
-    text: "sum($0) / 8",
+    text: squared ? "sum($0²) / 8" : "sum($0) / 8",
     inputs: [v],
-    build: ([x]) => x!.sum().mul(0.125),
-    bound: bound / 8,
+    build: ([x]) => (squared ? x!.mul(x!) : x!).sum().mul(0.125),
+    bound: squared ? bound * v.bound : bound,
     grain: "any",
   });
 }

@@ -19,6 +19,8 @@ export interface Facts {
 
 export interface Known extends Facts {
   readonly step: number;
+  /** Values that it was made from, itself included. */
+  readonly ancestors: ReadonlySet<number>;
   readonly tensor: Tensor;
 }
 
@@ -49,7 +51,7 @@ const BITS: Record<DType, number> = {
 export const isExact = (v: Facts): boolean => v.grain >= 0;
 const isHalf = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
 
-const DIMS = [0, 1, 1, 2, 2, 3, 3, 5, 8, 33];
+const DIMS = [0, 1, 2, 2, 3, 3, 5, 8, 33];
 const MOST_ELEMENTS = 1500;
 
 /** Grows a program value by value. */
@@ -62,7 +64,7 @@ export class Generator {
     this.rng = new Rng(seed);
   }
 
-  dims(minRank = 0, maxRank = 4): number[] {
+  dims(minRank = this.rng.chance(0.9) ? 1 : 0, maxRank = 4): number[] {
     const dims = Array.from({ length: this.rng.int(minRank, maxRank) }, () => this.rng.pick(DIMS));
     if (this.rng.chance(0.8)) for (let d = 0; d < dims.length; d++) if (dims[d] === 0) dims[d] = 2;
     while (sizeOf(dims) > MOST_ELEMENTS) dims[this.rng.int(0, dims.length - 1)] = this.rng.int(1, 2);
@@ -86,13 +88,23 @@ export class Generator {
     return this.rng.chance(0.65) ? "f32" : this.rng.pick(other);
   }
 
-  /** A value that fulfils a condition; recent ones are likelier. */
+  /** A value that fulfils a condition; recent ones and those made of many others are likelier. */
   find(condition: (v: Known) => boolean): Known | null {
     const fitting = this.known.filter(condition);
     if (!fitting.length) return null;
-    if (this.rng.chance(0.5))
+    if (this.rng.chance(0.4))
       return fitting[fitting.length - 1 - this.rng.int(0, Math.min(3, fitting.length - 1))]!;
-    return this.rng.pick(fitting);
+    return this.deepest(fitting, 3);
+  }
+
+  /** Of a few drawn values the one with the most ancestors. */
+  deepest(list: readonly Known[], draws: number): Known {
+    let best = this.rng.pick(list);
+    for (let i = 1; i < draws; i++) {
+      const other = this.rng.pick(list);
+      if (other.ancestors.size > best.ancestors.size) best = other;
+    }
+    return best;
   }
 
   /** Adds a candidate if its result can be followed: small enough, in range, exact where the dtype asks for it. */
@@ -137,7 +149,8 @@ export class Generator {
 
   private push(step: Step, inputs: readonly Known[], facts: Facts, built?: Tensor): Known {
     const tensor = built ?? step.build(inputs.map((v) => v.tensor));
-    const known = { ...facts, step: this.steps.length, tensor };
+    const ancestors = new Set([this.steps.length, ...inputs.flatMap((v) => [...v.ancestors])]);
+    const known = { ...facts, step: this.steps.length, ancestors, tensor };
     this.steps.push(step);
     this.known.push(known);
     return known;
