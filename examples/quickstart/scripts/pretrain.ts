@@ -86,7 +86,7 @@ const seed = Number(flags.seed);
 const model: CausalLM = new LlamaForCausalLM(config, { key: key(seed) });
 const parameters = [...model.trainableParameters()];
 const total = parameters.reduce((n, [, p]) => n + p.size, 0);
-const schedule = cosineSchedule({ peak: Number(flags.lr), warmup: Math.min(100, steps / 10), total: steps, final: Number(flags.lr) / 20 });
+const schedule = cosineSchedule({ peak: Number(flags.lr), warmup: Math.min(100, Math.floor(steps / 10)), total: steps, final: Number(flags.lr) / 20 });
 const optimizer = new AdamW(parameters, {
   lr: schedule,
   betas: [0.9, 0.95],
