@@ -1,7 +1,7 @@
 /**
- * Makes the folder `ours`: an adapter that this library saves, and what PEFT computes with it.
+ * Makes the folder `test/goldens/ours`: an adapter that this library saves, and what PEFT computes with it.
  *
- *     npx tsx --tsconfig packages/adapters/tsconfig.json packages/adapters/test/goldens/make_ours.ts
+ *     npx tsx --tsconfig packages/adapters/tsconfig.json packages/adapters/scripts/make-golden.ts
  *     venv/bin/python packages/adapters/test/goldens/check_peft_loads.py \
  *       packages/adapters/test/goldens/ours packages/adapters/test/goldens/ours/peft_logits.safetensors
  *
@@ -14,7 +14,7 @@ import { evaluate, key, normal, reference, setDefaultBackend } from "@lowrank/te
 
 setDefaultBackend(reference());
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const model = await fromPretrained(at("../../../models/test/goldens/llama-untied"));
+const model = await fromPretrained(at("../../models/test/goldens/llama-untied"));
 const adapted = attach(
   model,
   lora,
@@ -29,4 +29,4 @@ const adapted = attach(
 await evaluate(
   ...[...adapted.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(9).foldName(path), std: 0.2 }))),
 );
-await savePeft(adapted, at("ours"), { baseModel: "llama-untied", replace: true });
+await savePeft(adapted, at("../test/goldens/ours"), { baseModel: "llama-untied", replace: true });
