@@ -27,6 +27,8 @@ const adapted = attach(
   },
 );
 await evaluate(
-  ...[...adapted.parameters()].map(([path, p]) => p.assign(normal(p.shape, { key: key(9).foldName(path), std: 0.2 }))),
+  ...[...adapted.parameters()].map(([path, p]) =>
+    p.assign(normal(p.shape, { key: key(9).foldName(path), std: 0.2 })),
+  ),
 );
 await savePeft(adapted, at("../test/goldens/ours"), { baseModel: "llama-untied", replace: true });
