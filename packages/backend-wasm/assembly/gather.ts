@@ -1,6 +1,6 @@
 // Slices and elements picked by index, and their transposes. An index outside the axis reads 0 and writes nothing.
 // Sums are in the order of the indices: parts are ranges of the result, never of the updates.
-import { readNumber, writeNumber } from "./numbers";
+import { addNarrow, readNumber, writeNarrow, writeSum } from "./numbers";
 import { begin, copyBytes, F32, F64, widthOf } from "./rows";
 
 /** y[a, i] = x[a, indices[i]]. args: x, indices, y, outer, n, count, bytes of a slice. */
@@ -82,7 +82,7 @@ function addRow(x: usize, y: usize, n: i32, dtype: i32): void {
   }
 }
 
-/** Sums narrow dtypes in f32 and rounds once. */
+/** Sums half types in f32 and rounds once; bytes are summed in i32. */
 function scatterWide(args: usize, a: i32, from: i32, to: i32, dtype: i32, scratch: usize): void {
   let index = load<usize>(args);
   const count = load<i32>(args, 24);
@@ -97,11 +97,11 @@ function scatterWide(args: usize, a: i32, from: i32, to: i32, dtype: i32, scratc
     if (<u32>j >= <u32>(to - from)) continue;
     let sum = scratch + (<usize>(j * inner) << 2);
     for (let b: usize = 0; b < bytes; b += width, sum += 4) {
-      store<f32>(sum, load<f32>(sum) + <f32>readNumber(dtype, update + b));
+      addNarrow(dtype, sum, update + b);
     }
   }
   let y = load<usize>(args, 8) + <usize>(a * load<i32>(args, 16) + from) * bytes;
-  for (let i: usize = 0; i < sums; i++, y += width) writeNumber(dtype, y, <f64>load<f32>(scratch + (i << 2)));
+  for (let i: usize = 0; i < sums; i++, y += width) writeNarrow(dtype, y, scratch + (i << 2));
 }
 
 /** y[a, i, b] = x[a, indices[a, i, b], b]. args: x, indices, y, outer, n, m, inner, width. */
@@ -162,7 +162,7 @@ export function scatterAddAlongAxis(args: usize, chunk: i32, chunks: i32, scratc
     let sum = scratch;
     for (let j = 0; j < size; j++) {
       let y = load<usize>(args, 8) + <usize>((a * size + j) * inner + from) * width;
-      for (let b = 0; b < used; b++, sum += 8, y += width) writeNumber(dtype, y, load<f64>(sum));
+      for (let b = 0; b < used; b++, sum += 8, y += width) writeSum(dtype, y, load<f64>(sum));
     }
   }
 }

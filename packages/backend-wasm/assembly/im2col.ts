@@ -1,5 +1,5 @@
 // Patches of an image as columns, and their transpose.
-import { readNumber, writeNumber } from "./numbers";
+import { addNarrow, writeNarrow } from "./numbers";
 import { begin, copyBytes, F32, F64, widthOf } from "./rows";
 
 // Argument words that both share: x or columns, result, images (N · C), height, width, kernel height and width, strides,
@@ -112,7 +112,7 @@ export function col2im(args: usize, chunk: i32, chunks: i32, scratch: usize): vo
     memory.fill(sums, 0, <usize>pixels * (direct ? bytes : 4));
     addTaps(args, image, sums, dtype);
     if (direct) continue;
-    for (let i = 0; i < pixels; i++, y += bytes) writeNumber(dtype, y, <f64>load<f32>(scratch + (<usize>i << 2)));
+    for (let i = 0; i < pixels; i++, y += bytes) writeNarrow(dtype, y, scratch + (<usize>i << 2));
   }
 }
 
@@ -161,7 +161,7 @@ function addEvery(from: usize, sums: usize, place: i32, count: i32, step: i32, d
     for (let i = 0; i < count; i++, from += 4, to += stride) store<i32>(to, load<i32>(to) + load<i32>(from));
   } else {
     for (let i = 0; i < count; i++, from += bytes, to += stride) {
-      store<f32>(to, load<f32>(to) + <f32>readNumber(dtype, from));
+      addNarrow(dtype, to, from);
     }
   }
 }

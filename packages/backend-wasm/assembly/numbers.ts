@@ -56,3 +56,27 @@ export function writeNumber(dtype: i32, at: usize, value: f64): void {
       return store<f64>(at, value);
   }
 }
+
+/** Stores a sum: as `writeNumber`, but integers wrap. The sum is below 2^53. */
+export function writeSum(dtype: i32, at: usize, value: f64): void {
+  if (dtype == U8 || dtype == I8) store<u8>(at, <u8>(<i64>value));
+  else if (dtype == U32 || dtype == I32) store<u32>(at, <u32>(<i64>value));
+  else writeNumber(dtype, at, value);
+}
+
+/** Adds the number at `from` to a sum of 4 bytes: an i32 for bytes, else an f32. */
+// @ts-ignore: decorator
+@inline
+export function addNarrow(dtype: i32, sum: usize, from: usize): void {
+  if (dtype == I8) store<i32>(sum, load<i32>(sum) + <i32>load<i8>(from));
+  else if (dtype <= U8) store<i32>(sum, load<i32>(sum) + <i32>load<u8>(from));
+  else store<f32>(sum, load<f32>(sum) + <f32>readNumber(dtype, from));
+}
+
+/** Stores such a sum; bytes wrap. */
+// @ts-ignore: decorator
+@inline
+export function writeNarrow(dtype: i32, at: usize, sum: usize): void {
+  if (dtype <= I8) store<u8>(at, <u8>load<i32>(sum));
+  else writeNumber(dtype, at, <f64>load<f32>(sum));
+}

@@ -1,8 +1,8 @@
 // Running sums along rows.
-import { readNumber, writeNumber } from "./numbers";
+import { readNumber, writeSum } from "./numbers";
 import { begin, F32, widthOf } from "./rows";
 
-/** Sums in f64 (in i64 for 32-bit integers, which wrap). args: x, y, rows, n, dtype, reverse. y may be x. */
+/** Sums in f64; integers wrap. args: x, y, rows, n, dtype, reverse. y may be x. */
 export function cumsum(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
   const rows = load<i32>(args, 8);
   const n = load<i32>(args, 12);
@@ -25,7 +25,7 @@ export function cumsum(args: usize, chunk: i32, chunks: i32, scratch: usize): vo
       let sum: f64 = 0;
       for (let i = 0; i < n; i++, x += step, y += step) {
         sum += dtype == F32 ? <f64>load<f32>(x) : readNumber(dtype, x);
-        writeNumber(dtype, y, sum);
+        writeSum(dtype, y, sum);
       }
     }
   }
