@@ -5,6 +5,7 @@ import { Tensor } from "../tensor.js";
 import { add, maximum, minimum, mul, neg, sub } from "./arithmetic.js";
 import { ge, gt, where } from "./logic.js";
 import { abs, erf, exp, log1p, sigmoid, tanh } from "./math.js";
+import { castTo, widen } from "./expect.js";
 import { toFloat } from "./operands.js";
 
 const SQRT_HALF = Math.SQRT1_2;
@@ -24,8 +25,9 @@ function activation(
       expectFloat(name, "x", x!.dtype);
       return x!;
     },
-    meaning: ([x]) => meaning(x!),
-    vjp: (dy, { inputs: [x] }) => [mul(dy, slope(x!))],
+    // Halves are computed in f32 and rounded once: tanh(x) + 1 in f16 would lose all digits.
+    meaning: ([x]) => castTo(meaning(widen(x!)), x!.dtype),
+    vjp: (dy, { inputs: [x] }) => [castTo(mul(widen(dy), slope(widen(x!))), x!.dtype)],
     ...(check && { check }),
   });
 }

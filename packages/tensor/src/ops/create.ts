@@ -1,4 +1,4 @@
-import { type DType, encodeHost, type HostArray, hostArray, roundTo } from "../dtype.js";
+import { type DType, encodeHost, type HostArray, hostArray, isFloat, roundTo } from "../dtype.js";
 import { ConfigError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp } from "../op.js";
@@ -167,9 +167,20 @@ export const zerosLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Ten
 export const onesLike = (x: Tensor, { dtype = x.dtype }: DTypeOption = {}): Tensor =>
   full(x.shape, 1, { dtype });
 
-/** The flat row-major index of every element. */
+/**
+ * The flat row-major index of every element.
+ *
+ * @throws ShapeError when an integer dtype cannot hold the last index
+ */
 export function iota(dims: Dims, { dtype = "i32" }: DTypeOption = {}): Tensor {
   const shape = internShape(dims);
+  if (!isFloat(dtype) && shape.size > 2 && roundTo(dtype, shape.size - 1) !== shape.size - 1) {
+    throw new ShapeError({
+      where: "iota",
+      expected: `indices that ${dtype} can hold`,
+      got: `shape ${showDims(dims)}`,
+    });
+  }
   return new Tensor(new Node(iotaOp, dtype, shape, { dims: shape.dims, dtype }, []));
 }
 

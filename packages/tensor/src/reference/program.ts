@@ -1,11 +1,11 @@
-import { decodeHost, roundTo } from "../dtype.js";
+import { decodeHost, isFloat, roundTo } from "../dtype.js";
 import { bug } from "../errors.js";
 import { Node } from "../node.js";
 import type { Aval, RefArray } from "../op.js";
 import { sizeOf } from "../shape.js";
 import { Tensor } from "../tensor.js";
 import { dataOp } from "../ops/create.js";
-import { scalarFunction } from "./scalar.js";
+import { scalarFunction, wrapInteger } from "./scalar.js";
 
 /** What becomes of a number that an f32 node computed. */
 export type Rounding = (value: number, op: string) => number;
@@ -108,7 +108,7 @@ function stepOf(node: Node, round: Rounding | null): Step["run"] {
   return bug(`${op.name} has neither a reference nor a meaning`);
 }
 
-/** Checks the size of a result and rounds it as storage of its dtype does. */
+/** Checks the size of a result, rounds floats as storage of their dtype does, and wraps integers. */
 function stored(
   { dtype, dims }: Aval,
   data: Float64Array,
@@ -118,7 +118,11 @@ function stored(
   if (data.length !== sizeOf(dims)) bug(`${name} gave ${data.length} numbers for ${sizeOf(dims)}`);
   if (dtype === "f32") {
     if (round) for (let i = 0; i < data.length; i++) data[i] = round(data[i]!, name);
-  } else if (dtype !== "f64") for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
+  } else if (!isFloat(dtype)) {
+    for (let i = 0; i < data.length; i++) data[i] = wrapInteger(dtype, data[i]!);
+  } else if (dtype !== "f64") {
+    for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]!);
+  }
   return data;
 }
 

@@ -44,6 +44,7 @@ function integerFunction(
 function castFunction(from: DType, to: DType, round: boolean): (...x: number[]) => number {
   if (to === "bool") return (x) => (x !== 0 ? 1 : 0);
   if (to === "f64" || (to === "f32" && !round)) return (x) => x!;
+  if (isFloat(from) && to === "u32") return (x) => roundTo(to, Math.max(x!, 0));
   if (isFloat(from) || isFloat(to)) return (x) => roundTo(to, x!);
   return (x) => wrapInteger(to, x!);
 }

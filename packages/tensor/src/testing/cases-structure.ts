@@ -195,7 +195,7 @@ const leaves: readonly OpEntry[] = [
     return d.case(`full ${value} as ${d.dtype}`, () => full(dims, value, { dtype: d.dtype }));
   }),
   entry(iotaOp, NUMBERS, false, (d) => {
-    const dims = d.dims();
+    const dims = d.dtype === "i8" || d.dtype === "u8" ? [d.rng.int(0, 16), d.rng.int(0, 8)] : d.dims();
     return d.case(`iota as ${d.dtype}`, () => iota(dims, { dtype: d.dtype }));
   }),
 ];

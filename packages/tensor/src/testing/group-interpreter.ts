@@ -171,7 +171,9 @@ class Run {
     );
     const list = outs instanceof Float64Array ? [outs] : outs;
     for (const [i, value] of group.outputs.entries()) {
-      this.memory(value).set(encodeHost(value.dtype, (list as readonly Float64Array[])[i]!));
+      const numbers = (list as readonly Float64Array[])[i]!;
+      const kept = isFloat(value.dtype) ? numbers : numbers.map((x) => wrapInteger(value.dtype, x));
+      this.memory(value).set(encodeHost(value.dtype, kept));
     }
   }
 
