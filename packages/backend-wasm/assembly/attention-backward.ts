@@ -1,38 +1,87 @@
 // Gradients of attention, with the weights made again from lse, block by block.
 import * as at from "./attention-blocks";
-import { packedRow, packQueries, packRows, roundUp, rowAt, rowBlocks, ROWS, BLOCK, SCORE_ROW, SCORES, scoreBlock, word, writeLimits, writeVisible } from "./attention-blocks";
+import {
+  BLOCK,
+  packedRow,
+  packQueries,
+  packRows,
+  roundUp,
+  rowAt,
+  rowBlocks,
+  ROWS,
+  SCORE_ROW,
+  SCORES,
+  scoreBlock,
+  word,
+  writeLimits,
+  writeVisible,
+} from "./attention-blocks";
 import { accumulate, product, productT, transposePanels } from "./attention-tiles";
 import { begin, copyBytes, exp4, F32, rowDot } from "./rows";
 
 /**
- * Backward. With P = exp(s - lse), dP = do vᵀ and dS = P · (dP - Σ o do) · scale:
- * dv = Pᵀ do, dq = dS k, dk = dSᵀ q. A unit of work is a key head, whose dk and dv are summed over the blocks in order.
+ * With P = exp(s - lse), dP = do vᵀ and dS = P · (dP - Σ o do) · scale: dv = Pᵀ do, dq = dS k, dk = dSᵀ q.
+ *
+ * A unit of work is a key head, whose dk and dv are summed over its blocks of rows in order. Where there are few heads,
+ * each is cut in parts, which take every parts-th block and sum into dk and dv of their own, [parts, B, S, ...].
  */
 export function attentionBackward(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const batch = word(args, at.BATCH);
   const keyHeads = word(args, at.KEY_HEADS);
-  const units = word(args, at.BATCH) * keyHeads;
+  const parts = word(args, at.PARTS);
+  const heads = batch * keyHeads;
+  const units = heads * parts;
   const blocks = rowBlocks(args);
+  const width = word(args, at.WIDTH);
+  const valueWidth = word(args, at.VALUE_WIDTH);
   const last = begin(units, chunk + 1, chunks);
   for (let unit = begin(units, chunk, chunks); unit < last; unit++) {
-    const b = unit / keyHeads;
-    const keyHead = unit - b * keyHeads;
+    const part = unit / heads;
+    const b = (unit - part * heads) / keyHeads;
+    const keyHead = unit % keyHeads;
+    const slot = part * batch + b;
     for (let j = 0; j < word(args, at.KEYS); j++) {
-      memory.fill(outputRow(args, at.DK, b, j, keyHead, word(args, at.WIDTH)), 0, <usize>word(args, at.WIDTH) << 2);
-      memory.fill(outputRow(args, at.DV, b, j, keyHead, word(args, at.VALUE_WIDTH)), 0, <usize>word(args, at.VALUE_WIDTH) << 2);
+      memory.fill(outputRow(args, at.DK, slot, j, keyHead, width), 0, <usize>width << 2);
+      memory.fill(outputRow(args, at.DV, slot, j, keyHead, valueWidth), 0, <usize>valueWidth << 2);
     }
-    for (let block = 0; block < blocks; block++) backwardBlock(args, b, keyHead, block * BLOCK, scratch);
+    for (let block = part; block < blocks; block += parts) {
+      backwardBlock(args, b, slot, keyHead, block * BLOCK, scratch);
+    }
   }
 }
 
-/** Row of key j in dk or dv, [B, S, key heads, n]. */
+/** to[i] = Σ over parts of from[part, i], in order. args: from, to, n, parts. */
+export function sumParts(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const n = load<i32>(args, 8);
+  const parts = load<i32>(args, 12);
+  const first = <usize>begin(n, chunk, chunks) << 2;
+  const last = <usize>begin(n, chunk + 1, chunks) << 2;
+  const stride = <usize>n << 2;
+  const to = load<usize>(args, 4);
+  let place = first;
+  for (; place + 16 <= last; place += 16) {
+    let from = load<usize>(args) + place;
+    let sum = v128.load(from);
+    for (let i = 1; i < parts; i++) sum = f32x4.add(sum, v128.load((from += stride)));
+    v128.store(to + place, sum);
+  }
+  for (; place < last; place += 4) {
+    let from = load<usize>(args) + place;
+    let sum = load<f32>(from);
+    for (let i = 1; i < parts; i++) sum += load<f32>((from += stride));
+    store<f32>(to + place, sum);
+  }
+}
+
+/** Row of key j in dk or dv, [parts · B, S, key heads, n]. */
 // @ts-ignore: decorator
 @inline
-function outputRow(args: usize, tensor: usize, b: i32, j: i32, keyHead: i32, n: i32): usize {
-  const place = (b * word(args, at.KEYS) + j) * word(args, at.KEY_HEADS) + keyHead;
+function outputRow(args: usize, tensor: usize, slot: i32, j: i32, keyHead: i32, n: i32): usize {
+  const place = (slot * word(args, at.KEYS) + j) * word(args, at.KEY_HEADS) + keyHead;
   return load<usize>(args + tensor) + (<usize>place * <usize>n << 2);
 }
 
-function backwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usize): void {
+function backwardBlock(args: usize, b: i32, slot: i32, keyHead: i32, r0: i32, scratch: usize): void {
   const heads = word(args, at.HEADS);
   const group = heads / word(args, at.KEY_HEADS);
   const count = min(BLOCK, word(args, at.QUERIES) * group - r0);
@@ -78,6 +127,8 @@ function backwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usiz
   }
   const kStep = <usize>word(args, at.K_STRIDES + 4) << 2;
   const vStep = <usize>word(args, at.V_STRIDES + 4) << 2;
+  const kOut = <usize>(word(args, at.KEY_HEADS) * width) << 2;
+  const vOut = <usize>(word(args, at.KEY_HEADS) * valueWidth) << 2;
   const kColumns = roundUp(width, 8);
   const vColumns = roundUp(valueWidth, 8);
   for (let first = 0; first < end; first += BLOCK) {
@@ -91,9 +142,9 @@ function backwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usiz
     );
     slopeBlock(scores, slopes, visible, rows, lses, deltas, scale);
     product(keys, vColumns, count, 0, starts, scores, SCORE_ROW, gradRows, 32, vRow, part, vRow);
-    accumulate(part, vRow, keys, valueWidth, outputRow(args, at.DV, b, first, keyHead, valueWidth), <usize>(word(args, at.KEY_HEADS) * valueWidth) << 2);
+    accumulate(part, vRow, keys, valueWidth, outputRow(args, at.DV, slot, first, keyHead, valueWidth), vOut);
     product(keys, kColumns, count, 0, starts, slopes, SCORE_ROW, queryRows, 32, kRow, part, kRow);
-    accumulate(part, kRow, keys, width, outputRow(args, at.DK, b, first, keyHead, width), <usize>(word(args, at.KEY_HEADS) * width) << 2);
+    accumulate(part, kRow, keys, width, outputRow(args, at.DK, slot, first, keyHead, width), kOut);
     productT(roundUp(count, 4), kColumns, visible, slopes, SCORE_ROW, keyRows, 32, kRow, dq, kRow, first != 0);
   }
   for (let i = 0; i < count; i++) {

@@ -45,6 +45,7 @@ export const DV: usize = 152;
 export const O_DTYPE: usize = 156;
 export const O_STRIDES: usize = 160; // of o and lse as inputs
 export const LSE_STRIDES: usize = 172; // batch, head, query
+export const PARTS: usize = 184; // of dk and dv, to be summed afterwards
 
 // @ts-ignore: decorator
 @inline

@@ -1,7 +1,23 @@
 // Attention without the matrix of scores: o = softmax(scale · q kᵀ + mask) v, block by block with a running maximum and
 // sum (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691).
 import * as at from "./attention-blocks";
-import { packedRow, packQueries, packRows, roundUp, rowAt, rowBlocks, ROWS, BLOCK, SCORE_ROW, SCORES, scoreBlock, word, writeLimits, writeOutput, writeVisible } from "./attention-blocks";
+import {
+  BLOCK,
+  packedRow,
+  packQueries,
+  packRows,
+  roundUp,
+  rowAt,
+  rowBlocks,
+  ROWS,
+  SCORE_ROW,
+  SCORES,
+  scoreBlock,
+  word,
+  writeLimits,
+  writeOutput,
+  writeVisible,
+} from "./attention-blocks";
 import { decodeHead, FEW } from "./attention-decode";
 import { productT, transposePanels } from "./attention-tiles";
 import { begin, exp4, widthOf } from "./rows";

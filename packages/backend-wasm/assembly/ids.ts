@@ -33,3 +33,4 @@ export const ARG_EXTREME = 81;
 export const CUMSUM = 82;
 export const IM2COL = 83;
 export const COL2IM = 84;
+export const SUM_PARTS = 85;

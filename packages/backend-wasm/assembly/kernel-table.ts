@@ -1,6 +1,6 @@
 // The kernels of composites and primitives beside matmul, ids from 64 up.
 import { attentionForward } from "./attention";
-import { attentionBackward } from "./attention-backward";
+import { attentionBackward, sumParts } from "./attention-backward";
 import { copyStrided, fillZero } from "./copy";
 import { crossEntropyBackwardRows, crossEntropyRows } from "./cross-entropy";
 import { scatterAdd, scatterAddAlongAxis, take, takeAlongAxis } from "./gather";
@@ -57,6 +57,8 @@ export function runKernel(kernel: i32, args: usize, chunk: i32, chunks: i32, scr
       return im2col(args, chunk, chunks, scratch);
     case ids.COL2IM:
       return col2im(args, chunk, chunks, scratch);
+    case ids.SUM_PARTS:
+      return sumParts(args, chunk, chunks, scratch);
     default:
       unreachable();
   }

@@ -162,6 +162,11 @@ describe("attention", () => {
     }
   });
 
+  test("few heads with many queries, whose gradients are summed in parts", () => {
+    check({ b: 1, t: 300, s: 300, h: 1, hk: 1, d: 16, dv: 12, causal: true });
+    check({ b: 1, t: 260, s: 100, h: 4, hk: 2, d: 9, dv: 16 });
+  });
+
   test("operands that are slices of a fused projection", () => {
     check({ b: 2, t: 40, s: 40, h: 4, hk: 4, d: 16, dv: 16, fused: true, causal: true });
     check({ b: 2, t: 1, s: 90, h: 4, hk: 2, d: 16, dv: 16, fused: true });

@@ -59,7 +59,7 @@ describe("concat", () => {
       ] as const) {
         for (let axis = 0; axis < base.length; axis++) {
           const parts = sizes.map((n, i) => view(base.map((m, d) => (d === axis ? n : m)), (i + axis) % 5, dtype));
-          const total = sizes.reduce((a, b) => a + b, 0);
+          const total = sizes.reduce((a: number, b) => a + b, 0);
           const dims = base.map((m, d) => (d === axis ? total : m));
           const [y] = machines.run("concat", { axis }, parts, [{ dtype, dims }]);
           const want = new Float64Array(sizeOf(dims));

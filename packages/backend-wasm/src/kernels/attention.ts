@@ -1,6 +1,6 @@
-import { type KernelGroup, type Operand } from "@lowrank/tensor/backend";
-import { ATTENTION, ATTENTION_BACKWARD } from "../../assembly/ids.js";
-import { type ArgWord, DTYPE_IDS, type EmitContext, f32Word, type Kernel, operandAt } from "../emit.js";
+import type { KernelGroup, Operand, Value } from "@lowrank/tensor/backend";
+import { ATTENTION, ATTENTION_BACKWARD, SUM_PARTS } from "../../assembly/ids.js";
+import { type ArgWord, chunksOf, DTYPE_IDS, type EmitContext, f32Word, type Kernel, operandAt } from "../emit.js";
 import { isNarrowFloat, scalarAddress, sizeOf, stridesAt } from "./operands.js";
 
 /** Rows and keys of a block, as in assembly/attention.ts. */
@@ -104,6 +104,10 @@ export const attentionBackwardKernel: Kernel = {
         BLOCK * (4 * packedRow(z.d) + 3 * packedRow(z.dv) + Math.max(packedRow(z.d), packedRow(z.dv))) +
         2048,
     );
+    const work = sizeOf(dq!.dims) * z.s * 5;
+    const parts = partsOf(z, work);
+    const partial = (x: Value): ArgWord => (parts > 1 ? ctx.workspace(parts * x.size * 4) : ctx.pointer(x));
+    const [dks, dvs] = [partial(dk!), partial(dv!)];
     ctx.command(
       ATTENTION_BACKWARD,
       [
@@ -111,15 +115,30 @@ export const attentionBackwardKernel: Kernel = {
         ctx.pointer(dy),
         ...stridesAt(dy, 0, 1, 2),
         ctx.pointer(dq!),
-        ctx.pointer(dk!),
-        ctx.pointer(dv!),
+        dks,
+        dvs,
         DTYPE_IDS.f32,
         ...stridesAt(o, 0, 1, 2),
         ...stridesAt(lse, 0, 1, 2),
+        parts,
       ],
-      chunksFor(z.b * z.hk, sizeOf(dq!.dims) * z.s * 5),
+      chunksFor(z.b * z.hk * parts, work),
     );
+    if (parts === 1) return;
+    for (const [from, to] of [[dks, dk!], [dvs, dv!]] as const) {
+      if (to.size > 0) ctx.command(SUM_PARTS, [from, ctx.pointer(to), to.size, parts], chunksOf(to.size * parts, 1 << 16));
+    }
   },
 };
+
+/** Key heads, or parts of them, that keep threads busy. */
+const BUSY = 8;
+
+/** Parts to cut each key head in, so that there is work for several threads when there are few heads. */
+function partsOf({ b, t, h, hk }: Sizes, work: number): number {
+  const blocks = Math.ceil((t * (h / hk)) / BLOCK);
+  const wanted = Math.ceil(BUSY / Math.max(1, b * hk));
+  return Math.max(1, Math.min(wanted, blocks >> 1, Math.floor(work / GRAIN)));
+}
 
 const chunksFor = (units: number, work: number): number => Math.max(1, Math.min(units, 64, Math.floor(work / GRAIN)));
