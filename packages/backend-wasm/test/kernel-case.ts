@@ -29,7 +29,11 @@ export class Numbers {
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
 
 /** A row-major operand. */
-export const dense = (dtype: DType, dims: readonly number[], numbers: ArrayLike<number>): TestInput => ({ dtype, dims, numbers });
+export const dense = (dtype: DType, dims: readonly number[], numbers: ArrayLike<number>): TestInput => ({
+  dtype,
+  dims,
+  numbers,
+});
 
 /** One thread and two: results must be the same bits. */
 export class Machines {
@@ -40,7 +44,10 @@ export class Machines {
 
   static async create(): Promise<Machines> {
     const options = { maxMemoryBytes: 2 ** 30 };
-    return new Machines(await Machine.create({ ...options, threads: 1 }), await Machine.create({ ...options, threads: 2 }));
+    return new Machines(
+      await Machine.create({ ...options, threads: 1 }),
+      await Machine.create({ ...options, threads: 2 }),
+    );
   }
 
   dispose(): void {
@@ -57,7 +64,10 @@ export class Machines {
       return run;
     });
     a!.raw.forEach((raw, i) => {
-      expect(Buffer.from(raw.buffer).equals(Buffer.from(b!.raw[i]!.buffer)), `${name} on two threads: same bits`).toBe(true);
+      expect(
+        Buffer.from(raw.buffer).equals(Buffer.from(b!.raw[i]!.buffer)),
+        `${name} on two threads: same bits`,
+      ).toBe(true);
     });
     return a!.results;
   }
@@ -65,10 +75,24 @@ export class Machines {
 
 /** Relative step of a dtype. */
 export const stepOf = (dtype: DType): number =>
-  dtype === "f32" ? 2 ** -23 : dtype === "f16" ? 2 ** -10 : dtype === "bf16" ? 2 ** -7 : dtype === "f64" ? 2 ** -52 : 0;
+  dtype === "f32"
+    ? 2 ** -23
+    : dtype === "f16"
+      ? 2 ** -10
+      : dtype === "bf16"
+        ? 2 ** -7
+        : dtype === "f64"
+          ? 2 ** -52
+          : 0;
 
 /** Every number within `absolute + relative · |want|`; equal infinities and NaN in the same places. */
-export function expectClose(what: string, got: ArrayLike<number>, want: ArrayLike<number>, relative: number, absolute = 0): void {
+export function expectClose(
+  what: string,
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  relative: number,
+  absolute = 0,
+): void {
   expect(got.length, what).toBe(want.length);
   for (let i = 0; i < want.length; i++) {
     const [g, w] = [got[i]!, want[i]!];

@@ -31,11 +31,22 @@ interface Case {
 const strideOf = (dims: readonly number[]): number[] => dims.map((_, d) => sizeOf(dims.slice(d + 1)));
 
 /** An operand [b, n, heads, width] that is dense, or a slice of a wider tensor (a fused projection). */
-function operand(dims: number[], dtype: DType, fused: boolean): TestInput & { strides: number[]; offset: number } {
+function operand(
+  dims: number[],
+  dtype: DType,
+  fused: boolean,
+): TestInput & { strides: number[]; offset: number } {
   const [b, n, heads, width] = dims as [number, number, number, number];
-  if (!fused) return { dtype, dims, numbers: numbers.list(sizeOf(dims), dtype), strides: strideOf(dims), offset: 0 };
+  if (!fused)
+    return { dtype, dims, numbers: numbers.list(sizeOf(dims), dtype), strides: strideOf(dims), offset: 0 };
   const row = heads * width * 2 + 3;
-  return { dtype, dims, numbers: numbers.list(b * n * row + 7, dtype), strides: [n * row, row, width, 1], offset: 7 };
+  return {
+    dtype,
+    dims,
+    numbers: numbers.list(b * n * row + 7, dtype),
+    strides: [n * row, row, width, 1],
+    offset: 7,
+  };
 }
 
 const read = (x: TestInput, ...index: number[]): number =>
@@ -51,7 +62,15 @@ function maskOperand({ b, h, t, s, mask }: Case): TestInput | null {
 }
 
 /** Attention and its gradients by plain loops. */
-function plain(c: Case, q: TestInput, k: TestInput, v: TestInput, mask: TestInput | null, grad: TestInput, scale: number) {
+function plain(
+  c: Case,
+  q: TestInput,
+  k: TestInput,
+  v: TestInput,
+  mask: TestInput | null,
+  grad: TestInput,
+  scale: number,
+) {
   const { b, t, s, h, hk, d, dv, causal = false, offset = 0 } = c;
   const o = new Float64Array(b * t * h * dv);
   const lse = new Float64Array(b * h * t);
@@ -63,7 +82,8 @@ function plain(c: Case, q: TestInput, k: TestInput, v: TestInput, mask: TestInpu
       const kh = Math.floor(head / (h / hk));
       for (let i = 0; i < t; i++) {
         const scores = Array.from({ length: s }, (_, j) => {
-          if ((causal && j > i + offset) || (mask && !read(mask, n, head, i, j))) return Number.NEGATIVE_INFINITY;
+          if ((causal && j > i + offset) || (mask && !read(mask, n, head, i, j)))
+            return Number.NEGATIVE_INFINITY;
           let sum = 0;
           for (let e = 0; e < d; e++) sum += read(q, n, i, head, e) * read(k, n, j, kh, e);
           return sum * scale;
@@ -97,7 +117,20 @@ function plain(c: Case, q: TestInput, k: TestInput, v: TestInput, mask: TestInpu
 }
 
 function check(c: Case): void {
-  const { b, t, s, h, hk, d, dv, causal = false, offset = 0, dtype = "f32", cacheDtype = dtype, fused = false } = c;
+  const {
+    b,
+    t,
+    s,
+    h,
+    hk,
+    d,
+    dv,
+    causal = false,
+    offset = 0,
+    dtype = "f32",
+    cacheDtype = dtype,
+    fused = false,
+  } = c;
   const what = JSON.stringify(c);
   const q = operand([b, t, h, d], dtype, fused);
   const k = operand([b, s, hk, d], cacheDtype, fused);
@@ -119,7 +152,12 @@ function check(c: Case): void {
   const gradients = machines.run(
     "attentionBackward",
     arg,
-    [...inputs, { dtype, dims: outDims, numbers: o! }, { dtype: "f32", dims: [b, h, t], numbers: lse! }, grad],
+    [
+      ...inputs,
+      { dtype, dims: outDims, numbers: o! },
+      { dtype: "f32", dims: [b, h, t], numbers: lse! },
+      grad,
+    ],
     [q, k, v].map((x) => ({ dtype, dims: x.dims })),
   );
   expectClose(`dq ${what}`, gradients[0]!, want.dq, 1e-5, 1e-5);

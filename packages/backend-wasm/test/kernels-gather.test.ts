@@ -34,7 +34,17 @@ function wrapped(dtype: DType, sum: number): number {
 const indicesInto = (n: number, count: number): number[] => numbers.integers(count, n + 2).map((i) => i - 1);
 
 // [A.., n, B..] as outer, n, inner, with the number of indices
-const SHAPES = [[1, 5, 8, 12], [1, 50, 1, 70], [3, 4, 5, 7], [2, 1, 3, 4], [1, 300, 64, 900], [4, 3, 1, 2], [2, 3, 4, 0], [2, 0, 4, 3], [1, 20, 700, 30]] as const;
+const SHAPES = [
+  [1, 5, 8, 12],
+  [1, 50, 1, 70],
+  [3, 4, 5, 7],
+  [2, 1, 3, 4],
+  [1, 300, 64, 900],
+  [4, 3, 1, 2],
+  [2, 3, 4, 0],
+  [2, 0, 4, 3],
+  [1, 20, 700, 30],
+] as const;
 
 describe("take and scatterAdd", () => {
   for (const dtype of DTYPES) {
@@ -74,10 +84,17 @@ describe("take and scatterAdd", () => {
           for (let i = 0; i < count; i++) {
             const j = indices[i]!;
             if (j < 0 || j >= size) continue;
-            for (let b = 0; b < inner; b++) want[(a * size + j) * inner + b]! += updates[(a * count + i) * inner + b]!;
+            for (let b = 0; b < inner; b++)
+              want[(a * size + j) * inner + b]! += updates[(a * count + i) * inner + b]!;
           }
-        want.forEach((sum, at) => (want[at] = wrapped(dtype, sum)));
-        expectClose(`scatterAdd [${outer}, ${size}, ${inner}] of ${count}`, y!, want, stepOf(dtype), 10 * stepOf(dtype === "f64" ? "f64" : "f32"));
+        want.set(want.map((sum) => wrapped(dtype, sum)));
+        expectClose(
+          `scatterAdd [${outer}, ${size}, ${inner}] of ${count}`,
+          y!,
+          want,
+          stepOf(dtype),
+          10 * stepOf(dtype === "f64" ? "f64" : "f32"),
+        );
       }
     });
   }
@@ -121,8 +138,14 @@ describe("takeAlongAxis and scatterAddAlongAxis", () => {
           const [a, b, j] = [Math.floor(at / (m * inner)), at % inner, indices[at]!];
           if (j >= 0 && j < size) want[(a * size + j) * inner + b]! += v;
         });
-        want.forEach((sum, at) => (want[at] = wrapped(dtype, sum)));
-        expectClose(`scatterAddAlongAxis [${outer}, ${size}, ${inner}] of ${m}`, y!, want, stepOf(dtype), 10 * stepOf(dtype === "f64" ? "f64" : "f32"));
+        want.set(want.map((sum) => wrapped(dtype, sum)));
+        expectClose(
+          `scatterAddAlongAxis [${outer}, ${size}, ${inner}] of ${m}`,
+          y!,
+          want,
+          stepOf(dtype),
+          10 * stepOf(dtype === "f64" ? "f64" : "f32"),
+        );
       }
     });
   }
@@ -146,7 +169,8 @@ function order(row: readonly number[], descending: boolean): number[] {
     .map((_, i) => i)
     .sort((i, j) => {
       const [a, b] = [row[i]!, row[j]!];
-      if (Number.isNaN(a) || Number.isNaN(b)) return Number(Number.isNaN(a)) - Number(Number.isNaN(b)) || i - j;
+      if (Number.isNaN(a) || Number.isNaN(b))
+        return Number(Number.isNaN(a)) - Number(Number.isNaN(b)) || i - j;
       return (descending ? Number(b > a) - Number(b < a) : Number(a > b) - Number(a < b)) || i - j;
     });
 }
@@ -155,29 +179,65 @@ describe("sorting", () => {
   for (const dtype of DTYPES) {
     for (const descending of [false, true]) {
       test(`sort and topK of ${dtype}, ${descending ? "descending" : "ascending"}`, () => {
-        for (const [rows, n, k] of [[1, 1, 1], [3, 2, 1], [5, 30, 30], [4, 49, 7], [3, 1500, 200], [2, 700, 13], [0, 3, 2], [2, 0, 0], [2, 5, 0]] as const) {
+        for (const [rows, n, k] of [
+          [1, 1, 1],
+          [3, 2, 1],
+          [5, 30, 30],
+          [4, 49, 7],
+          [3, 1500, 200],
+          [2, 700, 13],
+          [0, 3, 2],
+          [2, 0, 0],
+          [2, 5, 0],
+        ] as const) {
           const x = sortable(rows, n, dtype);
-          const sorted = Array.from({ length: rows }, (_, r) => order(x.slice(r * n, (r + 1) * n), descending));
+          const sorted = Array.from({ length: rows }, (_, r) =>
+            order(x.slice(r * n, (r + 1) * n), descending),
+          );
           for (const keep of [n, k]) {
             const dims = [rows, keep];
             const arg = keep === n ? { descending } : { k, largest: descending };
-            const [got, indices] = machines.run(keep === n ? "sort" : "topK", arg, [dense(dtype, [rows, n], x)], [
-              { dtype, dims },
-              { dtype: "i32", dims },
-            ]);
+            const [got, indices] = machines.run(
+              keep === n ? "sort" : "topK",
+              arg,
+              [dense(dtype, [rows, n], x)],
+              [
+                { dtype, dims },
+                { dtype: "i32", dims },
+              ],
+            );
             const want = sorted.flatMap((row) => row.slice(0, keep));
             expectClose(`indices of ${keep} of [${rows}, ${n}]`, indices!, want, 0);
-            expectClose("values", got!, want.map((i, at) => x[Math.floor(at / keep) * n + i]!), 0);
+            expectClose(
+              "values",
+              got!,
+              want.map((i, at) => x[Math.floor(at / keep) * n + i]!),
+              0,
+            );
           }
         }
       });
     }
 
     test(`argmax, argmin and cumsum of ${dtype}`, () => {
-      for (const [rows, n] of [[1, 1], [4, 3], [7, 8], [3, 61], [200, 300]] as const) {
+      for (const [rows, n] of [
+        [1, 1],
+        [4, 3],
+        [7, 8],
+        [3, 61],
+        [200, 300],
+      ] as const) {
         const x = sortable(rows, n, dtype);
-        for (const [name, descending] of [["argmax", true], ["argmin", false]] as const) {
-          const [got] = machines.run(name, null, [dense(dtype, [rows, n], x)], [{ dtype: "i32", dims: [rows] }]);
+        for (const [name, descending] of [
+          ["argmax", true],
+          ["argmin", false],
+        ] as const) {
+          const [got] = machines.run(
+            name,
+            null,
+            [dense(dtype, [rows, n], x)],
+            [{ dtype: "i32", dims: [rows] }],
+          );
           const want = Array.from({ length: rows }, (_, r) => {
             const row = x.slice(r * n, (r + 1) * n);
             const nan = row.findIndex(Number.isNaN);
@@ -188,7 +248,12 @@ describe("sorting", () => {
         if (dtype === "bool") continue; // summed as i32
         const y = values(rows * n, dtype);
         for (const reverse of [false, true]) {
-          const [got] = machines.run("cumsum", { reverse }, [dense(dtype, [rows, n], y)], [{ dtype, dims: [rows, n] }]);
+          const [got] = machines.run(
+            "cumsum",
+            { reverse },
+            [dense(dtype, [rows, n], y)],
+            [{ dtype, dims: [rows, n] }],
+          );
           const want = new Float64Array(rows * n);
           for (let r = 0; r < rows; r++) {
             let sum = 0;

@@ -1,6 +1,14 @@
 import type { KernelGroup, Operand, Value } from "@lowrank/tensor/backend";
 import { ATTENTION, ATTENTION_BACKWARD, SUM_PARTS } from "../../assembly/ids.js";
-import { type ArgWord, chunksOf, DTYPE_IDS, type EmitContext, f32Word, type Kernel, operandAt } from "../emit.js";
+import {
+  type ArgWord,
+  chunksOf,
+  DTYPE_IDS,
+  type EmitContext,
+  f32Word,
+  type Kernel,
+  operandAt,
+} from "../emit.js";
 import { isNarrowFloat, scalarAddress, sizeOf, stridesAt } from "./operands.js";
 
 /** Rows and keys of a block, as in assembly/attention.ts. */
@@ -83,7 +91,13 @@ export const attentionKernel: Kernel = {
       ATTENTION,
       [
         ...words(group, ctx, ctx.pointer(o!), ctx.pointer(lse!)),
-        NONE, NONE, NONE, NONE, NONE, NONE, NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
         DTYPE_IDS[o!.dtype],
       ],
       chunksFor(units, work),
@@ -96,7 +110,11 @@ export const attentionBackwardKernel: Kernel = {
   layout: () => "rows",
   emit(group, ctx) {
     const last = group.inputs.length - 1;
-    const [o, lse, dy] = [last - 2, last - 1, last].map((i) => operandAt(group, i)) as [Operand, Operand, Operand];
+    const [o, lse, dy] = [last - 2, last - 1, last].map((i) => operandAt(group, i)) as [
+      Operand,
+      Operand,
+      Operand,
+    ];
     const [dq, dk, dv] = group.outputs;
     const z = sizes(group);
     ctx.scratch(
@@ -125,8 +143,12 @@ export const attentionBackwardKernel: Kernel = {
       chunksFor(z.b * z.hk * parts, work),
     );
     if (parts === 1) return;
-    for (const [from, to] of [[dks, dk!], [dvs, dv!]] as const) {
-      if (to.size > 0) ctx.command(SUM_PARTS, [from, ctx.pointer(to), to.size, parts], chunksOf(to.size * parts, 1 << 16));
+    for (const [from, to] of [
+      [dks, dk!],
+      [dvs, dv!],
+    ] as const) {
+      if (to.size > 0)
+        ctx.command(SUM_PARTS, [from, ctx.pointer(to), to.size, parts], chunksOf(to.size * parts, 1 << 16));
     }
   },
 };
@@ -141,4 +163,5 @@ function partsOf({ b, t, h, hk }: Sizes, work: number): number {
   return Math.max(1, Math.min(wanted, blocks >> 1, Math.floor(work / GRAIN)));
 }
 
-const chunksFor = (units: number, work: number): number => Math.max(1, Math.min(units, 64, Math.floor(work / GRAIN)));
+const chunksFor = (units: number, work: number): number =>
+  Math.max(1, Math.min(units, 64, Math.floor(work / GRAIN)));

@@ -29,23 +29,43 @@ function merge(axes: readonly Axis[]): Axis[] {
 /**
  * Copies an operand to the places `offset + Σ strides[d] · i[d]` (in elements) of a value of its dtype.
  */
-export function emitCopy(ctx: EmitContext, from: Operand, to: Value, offset: number, strides: readonly number[]): void {
+export function emitCopy(
+  ctx: EmitContext,
+  from: Operand,
+  to: Value,
+  offset: number,
+  strides: readonly number[],
+): void {
   const size = sizeOf(from.dims);
   if (size === 0) return;
   const width = dtypeBytes(from.dtype);
   const chunks = chunksOf(size * width, GRAIN);
   const emit = (axes: readonly Axis[], skip: number): void => {
-    const words: ArgWord[] = [ctx.pointer(from, skip * width), ctx.pointer(to, (offset + skip) * width), width, axes.length];
+    const words: ArgWord[] = [
+      ctx.pointer(from, skip * width),
+      ctx.pointer(to, (offset + skip) * width),
+      width,
+      axes.length,
+    ];
     for (const axis of axes) words.push(axis.size, axis.from * width, axis.to * width);
     ctx.command(COPY_STRIDED, words, chunks);
   };
   const axes = merge(from.dims.map((n, d) => ({ size: n, from: from.strides[d]!, to: strides[d]! })));
   const [only] = axes;
-  if (axes.length > 1 || chunks === 1 || only!.from !== 1 || only!.to !== 1) return emit(axes, 0);
+  if (axes.length > 1 || chunks === 1 || only!.from !== 1 || only!.to !== 1) {
+    emit(axes, 0);
+    return;
+  }
   // One long run: cut, so that threads can share it.
   const part = Math.floor(size / chunks);
   const done = part * chunks;
-  emit([{ size: chunks, from: part, to: part }, { size: part, from: 1, to: 1 }], 0);
+  emit(
+    [
+      { size: chunks, from: part, to: part },
+      { size: part, from: 1, to: 1 },
+    ],
+    0,
+  );
   if (done < size) emit([{ size: size - done, from: 1, to: 1 }], done);
 }
 

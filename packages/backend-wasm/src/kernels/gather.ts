@@ -39,7 +39,10 @@ export const scatterAddKernel: Kernel = {
     const rows = Math.max(1, Math.floor(SUM_BYTES / (inner * 4)));
     ctx.scratch(rows * inner * 4);
     // Every part reads all indices, which must stay small beside the sums.
-    const parts = Math.min(chunksOf(updates.dims.length === 0 ? 1 : sizeOf(updates.dims) + y.size / 4, SUM_GRAIN), outer * Math.ceil(inner / 8));
+    const parts = Math.min(
+      chunksOf(updates.dims.length === 0 ? 1 : sizeOf(updates.dims) + y.size / 4, SUM_GRAIN),
+      outer * Math.ceil(inner / 8),
+    );
     ctx.command(
       SCATTER_ADD,
       [

@@ -1,4 +1,4 @@
-import { type DType, type KernelGroup } from "@lowrank/tensor/backend";
+import type { DType, KernelGroup } from "@lowrank/tensor/backend";
 import { COL2IM, IM2COL } from "../../assembly/ids.js";
 import { type ArgWord, chunksOf, DTYPE_IDS, type EmitContext, type Kernel, operandAt } from "../emit.js";
 
@@ -15,9 +15,21 @@ interface Window {
 const GRAIN = 1 << 15;
 
 /** Bits of -∞; of f64 the upper half. */
-const MINUS_INFINITY: Partial<Record<DType, number>> = { f32: 0xff800000, f16: 0xfc00, bf16: 0xff80, f64: 0xfff00000 };
+const MINUS_INFINITY: Partial<Record<DType, number>> = {
+  f32: 0xff800000,
+  f16: 0xfc00,
+  bf16: 0xff80,
+  f64: 0xfff00000,
+};
 
-function words(group: KernelGroup, ctx: EmitContext, images: number, size: Pair, windows: Pair, fill: number): ArgWord[] {
+function words(
+  group: KernelGroup,
+  ctx: EmitContext,
+  images: number,
+  size: Pair,
+  windows: Pair,
+  fill: number,
+): ArgWord[] {
   const { kernel, stride, padding, dilation } = group.arg as Window;
   const x = operandAt(group, 0);
   return [

@@ -38,7 +38,13 @@ export const padKernel: Kernel = {
     emitZeros(ctx, y);
     const strides = rowMajor(y);
     const offset = low.reduce((sum, n, d) => sum + n * strides[d]!, 0);
-    emitCopy(ctx, x, y, offset, strides.map((stride, d) => stride * (interior[d]! + 1)));
+    emitCopy(
+      ctx,
+      x,
+      y,
+      offset,
+      strides.map((stride, d) => stride * (interior[d]! + 1)),
+    );
   },
 };
 

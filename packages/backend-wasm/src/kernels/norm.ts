@@ -72,31 +72,33 @@ export const rmsNormKernel: Kernel = {
 };
 
 /** Emits the gradient for x; the operands are x, [weight], [mean], rstd, dy. */
-const backward = (affineOf: (arg: unknown) => boolean, centred: boolean): Kernel["emit"] => (group, ctx) => {
-  const operands = group.inputs.map((_, i) => operandAt(group, i));
-  const x = operands.shift()!;
-  const weight = affineOf(group.arg) ? operands.shift()! : null;
-  const mean = centred ? operands.shift()! : null;
-  const [rstd, dy] = operands;
-  const { rows, n } = rowsOf(x.dims);
-  ctx.scratch(n * 12);
-  ctx.command(
-    NORM_BACKWARD,
-    [
-      ctx.pointer(x),
-      ctx.pointer(dy!),
-      ctx.pointer(group.outputs[0]!),
-      weight ? ctx.pointer(weight) : NONE,
-      mean ? ctx.pointer(mean) : NONE,
-      ctx.pointer(rstd!),
-      rows,
-      n,
-      DTYPE_IDS[x.dtype],
-      weight ? DTYPE_IDS[weight.dtype] : NONE,
-    ],
-    chunksOf(rows * n, GRAIN),
-  );
-};
+const backward =
+  (affineOf: (arg: unknown) => boolean, centred: boolean): Kernel["emit"] =>
+  (group, ctx) => {
+    const operands = group.inputs.map((_, i) => operandAt(group, i));
+    const x = operands.shift()!;
+    const weight = affineOf(group.arg) ? operands.shift()! : null;
+    const mean = centred ? operands.shift()! : null;
+    const [rstd, dy] = operands;
+    const { rows, n } = rowsOf(x.dims);
+    ctx.scratch(n * 12);
+    ctx.command(
+      NORM_BACKWARD,
+      [
+        ctx.pointer(x),
+        ctx.pointer(dy!),
+        ctx.pointer(group.outputs[0]!),
+        weight ? ctx.pointer(weight) : NONE,
+        mean ? ctx.pointer(mean) : NONE,
+        ctx.pointer(rstd!),
+        rows,
+        n,
+        DTYPE_IDS[x.dtype],
+        weight ? DTYPE_IDS[weight.dtype] : NONE,
+      ],
+      chunksOf(rows * n, GRAIN),
+    );
+  };
 
 export const layerNormBackwardKernel: Kernel = {
   supports,

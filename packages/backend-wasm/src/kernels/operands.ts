@@ -11,7 +11,10 @@ export function rowsOf(dims: readonly number[]): { rows: number; n: number } {
 }
 
 /** A shape around an axis: what comes before it, its size, what comes after. */
-export const around = (dims: readonly number[], axis: number): { outer: number; n: number; inner: number } => ({
+export const around = (
+  dims: readonly number[],
+  axis: number,
+): { outer: number; n: number; inner: number } => ({
   outer: sizeOf(dims.slice(0, axis)),
   n: dims[axis]!,
   inner: sizeOf(dims.slice(axis + 1)),
@@ -30,7 +33,9 @@ export function sameHome({ home: a }: Value, { home: b }: Value): boolean {
 }
 
 /** Strides of the given axes, in elements. */
-export const stridesAt = (operand: Operand, ...axes: number[]): number[] => axes.map((d) => operand.strides[d]!);
+export const stridesAt = (operand: Operand, ...axes: number[]): number[] =>
+  axes.map((d) => operand.strides[d]!);
 
 /** Dtypes whose rows are computed in f32. */
-export const isNarrowFloat = (dtype: DType): boolean => dtype === "f32" || dtype === "f16" || dtype === "bf16";
+export const isNarrowFloat = (dtype: DType): boolean =>
+  dtype === "f32" || dtype === "f16" || dtype === "bf16";

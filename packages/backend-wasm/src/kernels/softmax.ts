@@ -30,7 +30,14 @@ export const softmaxBackwardKernel: Kernel = {
     ctx.scratch(n * 8);
     ctx.command(
       SOFTMAX_BACKWARD,
-      [ctx.pointer(y), ctx.pointer(operandAt(group, 1)), ctx.pointer(group.outputs[0]!), rows, n, DTYPE_IDS[y.dtype]],
+      [
+        ctx.pointer(y),
+        ctx.pointer(operandAt(group, 1)),
+        ctx.pointer(group.outputs[0]!),
+        rows,
+        n,
+        DTYPE_IDS[y.dtype],
+      ],
       chunksOf(rows * n * dtypeBytes(y.dtype), GRAIN * 8),
     );
   },

@@ -1,4 +1,4 @@
-import { type KernelGroup } from "@lowrank/tensor/backend";
+import type { KernelGroup } from "@lowrank/tensor/backend";
 import { ARG_EXTREME, CUMSUM, SORT } from "../../assembly/ids.js";
 import { chunksOf, DTYPE_IDS, type EmitContext, type Kernel, operandAt } from "../emit.js";
 import { rowsOf } from "./operands.js";
