@@ -58,7 +58,10 @@ function stream(path: string): Int32Array {
   const ids: number[] = [];
   for (const line of readFileSync(path, "utf8").split("\n")) {
     if (!line) continue;
-    ids.push(tokenizer.bosId!, ...tokenizer.encode((JSON.parse(line) as { text: string }).text, { addSpecialTokens: false }));
+    ids.push(
+      tokenizer.bosId!,
+      ...tokenizer.encode((JSON.parse(line) as { text: string }).text, { addSpecialTokens: false }),
+    );
   }
   return Int32Array.from(ids);
 }
@@ -86,7 +89,12 @@ const seed = Number(flags.seed);
 const model: CausalLM = new LlamaForCausalLM(config, { key: key(seed) });
 const parameters = [...model.trainableParameters()];
 const total = parameters.reduce((n, [, p]) => n + p.size, 0);
-const schedule = cosineSchedule({ peak: Number(flags.lr), warmup: Math.min(100, Math.floor(steps / 10)), total: steps, final: Number(flags.lr) / 20 });
+const schedule = cosineSchedule({
+  peak: Number(flags.lr),
+  warmup: Math.min(100, Math.floor(steps / 10)),
+  total: steps,
+  final: Number(flags.lr) / 20,
+});
 const optimizer = new AdamW(parameters, {
   lr: schedule,
   betas: [0.9, 0.95],

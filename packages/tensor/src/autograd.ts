@@ -102,7 +102,9 @@ export function pullback(
         const g = grads[k];
         if (!g || !flags[k]) continue;
         if (!sameDims(g.shape, source.shape.dims)) {
-          bug(`gradient of ${node.op.name} for input ${k} has shape ${showDims(g.shape)}, not ${showDims(source.shape.dims)}`);
+          bug(
+            `gradient of ${node.op.name} for input ${k} has shape ${showDims(g.shape)}, not ${showDims(source.shape.dims)}`,
+          );
         }
         send(source, 0, g.dtype === source.dtype ? g : cast(g, source.dtype));
       }
@@ -179,7 +181,11 @@ export function gradients(y: Tensor, wrt: readonly Tensor[], dy?: Tensor): Tenso
     });
   }
   if (dy && !sameDims(dy.shape, y.shape)) {
-    throw new ShapeError({ where: "gradients", expected: `dy of shape ${showDims(y.shape)}`, got: showDims(dy.shape) });
+    throw new ShapeError({
+      where: "gradients",
+      expected: `dy of shape ${showDims(y.shape)}`,
+      got: showDims(dy.shape),
+    });
   }
   for (const [i, t] of [y, ...wrt].entries()) {
     if (!isFloat(t.dtype)) {

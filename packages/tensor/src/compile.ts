@@ -81,7 +81,7 @@ function describe(tree: Tree, tensors: Tensor[]): string {
       .map(([k, v]) => `${k}:${describe(v, tensors)}`)
       .join()}}`;
   }
-  return typeof tree === "function" ? "function" : JSON.stringify(tree) ?? "undefined";
+  return typeof tree === "function" ? "function" : (JSON.stringify(tree) ?? "undefined");
 }
 
 /** Rebuilds a tree with its tensors replaced in the order in which `describe` met them. */
@@ -108,7 +108,13 @@ async function record<A extends readonly Tree[]>(
     let stand = stands.get(t.node);
     if (!stand) {
       const isScalar = t.node.op === scalarOp;
-      const node = new Node(isScalar ? scalarOp : dataOp, t.dtype, t.node.shape, isScalar ? t.node.arg : null, []);
+      const node = new Node(
+        isScalar ? scalarOp : dataOp,
+        t.dtype,
+        t.node.shape,
+        isScalar ? t.node.arg : null,
+        [],
+      );
       node.storage = t.node.storage;
       stands.set(t.node, (stand = new Tensor(node)));
     }

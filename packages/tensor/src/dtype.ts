@@ -19,7 +19,11 @@ interface DTypeInfo {
   /** Place in the promotion order. */
   rank: number;
   id: number;
-  array: new (source: number | ArrayLike<number> | ArrayBufferLike, offset?: number, length?: number) => HostArray;
+  array: new (
+    source: number | ArrayLike<number> | ArrayBufferLike,
+    offset?: number,
+    length?: number,
+  ) => HostArray;
 }
 
 const info = (bytes: number, float: boolean, rank: number, id: number, array: unknown): DTypeInfo => ({
@@ -48,14 +52,19 @@ export const DTYPES = /* @__PURE__ */ Object.keys(TABLE) as readonly DType[];
 export const dtypeBytes = (dtype: DType): number => TABLE[dtype].bytes;
 export const dtypeId = (dtype: DType): number => TABLE[dtype].id;
 export const isFloat = (dtype: DType): boolean => TABLE[dtype].float;
-export const isDType = (name: unknown): name is DType => typeof name === "string" && Object.hasOwn(TABLE, name);
+export const isDType = (name: unknown): name is DType =>
+  typeof name === "string" && Object.hasOwn(TABLE, name);
 
 /** A zeroed host array for `size` numbers of `dtype`. */
 export const hostArray = (dtype: DType, size: number): HostArray => new TABLE[dtype].array(size);
 
 /** A host view of `size` numbers of `dtype` in a buffer, from a byte offset. */
-export const hostView = (dtype: DType, buffer: ArrayBufferLike, byteOffset: number, size: number): HostArray =>
-  new TABLE[dtype].array(buffer, byteOffset, size);
+export const hostView = (
+  dtype: DType,
+  buffer: ArrayBufferLike,
+  byteOffset: number,
+  size: number,
+): HostArray => new TABLE[dtype].array(buffer, byteOffset, size);
 
 /**
  * The dtype of a result of two operands: the wider one; f16 with bf16 gives f32, i8 with u8 gives i32, u32 with i32
@@ -70,7 +79,12 @@ export function promote(a: DType, b: DType): DType {
 
 export function expectFloat(where: string, name: string, dtype: DType): void {
   if (!isFloat(dtype)) {
-    throw new DTypeError({ where, expected: `${name} of a float dtype`, got: dtype, hint: 'cast with .astype("f32")' });
+    throw new DTypeError({
+      where,
+      expected: `${name} of a float dtype`,
+      got: dtype,
+      hint: 'cast with .astype("f32")',
+    });
   }
 }
 

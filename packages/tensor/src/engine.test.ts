@@ -13,7 +13,7 @@ import { softmax } from "./ops/softmax.js";
 import { parameter } from "./parameter.js";
 import { reference } from "./reference/backend.js";
 import { groupInterpreter } from "./testing/group-interpreter.js";
-import { Tensor } from "./tensor.js";
+import type { Tensor } from "./tensor.js";
 import { checkpoint, customVjp, grad, valueAndGrad } from "./transform.js";
 
 const backends = { reference, "group interpreter": groupInterpreter };
@@ -23,13 +23,24 @@ for (const [name, make] of Object.entries(backends)) {
     beforeEach(() => setDefaultBackend(make()));
 
     test("computes chains, views and broadcasts", async () => {
-      const x = tensor([[1, 2, 3], [4, 5, 6]]);
-      const y = x.T.mul(10).add(tensor([1, 2])).slice([[null, null, -1], 1]);
+      const x = tensor([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]);
+      const y = x.T.mul(10)
+        .add(tensor([1, 2]))
+        .slice([[null, null, -1], 1]);
       expect(await y.toArray()).toEqual([62, 52, 42]);
       expect(await x.sum(0).toArray()).toEqual([5, 7, 9]);
       expect(await x.reshape([3, 2]).T.mean(1).toArray()).toEqual([3, 4]);
-      expect(await full([2, 2], 3).toArray()).toEqual([[3, 3], [3, 3]]);
-      expect(await iota([2, 2]).toArray()).toEqual([[0, 1], [2, 3]]);
+      expect(await full([2, 2], 3).toArray()).toEqual([
+        [3, 3],
+        [3, 3],
+      ]);
+      expect(await iota([2, 2]).toArray()).toEqual([
+        [0, 1],
+        [2, 3],
+      ]);
     });
 
     test("keeps what was asked for and computes the rest again", async () => {
@@ -45,7 +56,7 @@ for (const [name, make] of Object.entries(backends)) {
       const a = parameter(tensor([1, 2]));
       const b = parameter(tensor([10, 20]));
       const s = a.add(b);
-      await evaluate(s, a.assign(b), b.assign(a), );
+      await evaluate(s, a.assign(b), b.assign(a));
       expect(await a.toArray()).toEqual([10, 20]);
       expect(await b.toArray()).toEqual([1, 2]);
       expect(await s.toArray()).toEqual([11, 22]);
@@ -57,6 +68,17 @@ for (const [name, make] of Object.entries(backends)) {
       expect(await a.toArray()).toEqual([21, 11]);
     });
 
+    test("refuses two values for one parameter, and gradients through what was computed already", async () => {
+      const p = parameter(tensor([1, 2]));
+      await expect(evaluate(p.assign(p.add(1)), p.assign(p.add(2)))).rejects.toMatchObject({
+        code: "LOWRANK_CONFIG",
+      });
+      const x = tensor([1, 2]);
+      const y = x.square().sum();
+      await y.item();
+      expect(() => gradients(y, [x])).toThrow(/before reading values/);
+    });
+
     test("differentiates, twice", async () => {
       const x = tensor([0.5, -1, 2]);
       const f = (t: Tensor) => mul(t, t).mul(t).sum();
@@ -66,12 +88,27 @@ for (const [name, make] of Object.entries(backends)) {
     });
 
     test("differentiates a small network like finite differences of it", async () => {
-      const w = tensor([[0.3, -0.2, 0.1], [0.4, 0.5, -0.6]], { dtype: "f64" });
-      const x = tensor([[1, 2], [3, -1]], { dtype: "f64" });
+      const w = tensor(
+        [
+          [0.3, -0.2, 0.1],
+          [0.4, 0.5, -0.6],
+        ],
+        { dtype: "f64" },
+      );
+      const x = tensor(
+        [
+          [1, 2],
+          [3, -1],
+        ],
+        { dtype: "f64" },
+      );
       const loss = (m: Tensor) => {
         const h = tanh(matmul(x, m));
         const [a, b] = [tensor([1, 1.5, 0.5], { dtype: "f64" }), zeros([3], { dtype: "f64" })];
-        return softmax(layerNorm(h, a, b, { eps: 1e-5 }), -1).slice([null, 0]).square().sum();
+        return softmax(layerNorm(h, a, b, { eps: 1e-5 }), -1)
+          .slice([null, 0])
+          .square()
+          .sum();
       };
       const { grads } = valueAndGrad(loss)(w);
       const g = await grads[0]!.data();
@@ -88,7 +125,12 @@ for (const [name, make] of Object.entries(backends)) {
     });
 
     test("a checkpoint changes nothing but memory, captured parameters included", async () => {
-      const w = parameter(tensor([[0.1, 0.2], [0.3, -0.4]]));
+      const w = parameter(
+        tensor([
+          [0.1, 0.2],
+          [0.3, -0.4],
+        ]),
+      );
       const x = tensor([[1, 2]]);
       const block = (t: Tensor) => exp(tanh(matmul(t, w)).mul(w.slice([0])));
       const plain = block(block(x)).sum();
@@ -103,7 +145,10 @@ for (const [name, make] of Object.entries(backends)) {
     });
 
     test("customVjp answers with the rule it was given", async () => {
-      const f = customVjp((t) => t.square(), ({ dys }) => [dys[0]!.mul(100)]);
+      const f = customVjp(
+        (t) => t.square(),
+        ({ dys }) => [dys[0]!.mul(100)],
+      );
       const x = tensor([1, 2]);
       expect(await gradients(f(x)[0]!.sum(), [x])[0]!.toArray()).toEqual([100, 100]);
     });
@@ -131,7 +176,10 @@ for (const [name, make] of Object.entries(backends)) {
     test("a slice and a permuted reduction read the right elements", async () => {
       const x = iota([2, 3, 4], { dtype: "f32" });
       expect(await x.add(0).sum([0, 2]).toArray()).toEqual([60, 92, 124]);
-      expect(await slice(x, [1, [0, 2], [1, 4, 2]]).toArray()).toEqual([[13, 15], [17, 19]]);
+      expect(await slice(x, [1, [0, 2], [1, 4, 2]]).toArray()).toEqual([
+        [13, 15],
+        [17, 19],
+      ]);
     });
   });
 }

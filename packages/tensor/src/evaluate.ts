@@ -1,7 +1,7 @@
 import type { Backend, DeviceBuffer, Executable } from "./device.js";
 import { defaultBackend } from "./default-backend.js";
 import { dtypeBytes, type HostArray } from "./dtype.js";
-import { StaleError } from "./errors.js";
+import { ConfigError, StaleError } from "./errors.js";
 import type { Graph, GraphRoot } from "./graph.js";
 import type { Node } from "./node.js";
 import { Assignment, type Cell, cellBuffer, cellOp, type CellRef } from "./cell.js";
@@ -12,6 +12,19 @@ import type { Tensor } from "./tensor.js";
 
 /** Values up to this size keep a host copy instead of device memory where reading back is cheap. */
 const SMALL_BYTES = 65536;
+
+/** A graph of more nodes than this is likely one that grows from step to step. */
+const MANY_NODES = 50_000;
+let warned = false;
+
+function warnOfGrowth(count: number): void {
+  if (warned) return;
+  warned = true;
+  console.warn(
+    `lowrank: an evaluation has ${count} operations pending. If a loop adds to a tensor at each step, evaluate that ` +
+      "tensor at each step too, or keep it in a parameter.",
+  );
+}
 
 /** What an evaluation may be asked for: a tensor to compute, or a value to write into a parameter. */
 export type Root = Tensor | Assignment;
@@ -44,6 +57,14 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   const seen = new Set<Node>();
   for (const root of roots) {
     if (root instanceof Assignment) {
+      if (cells.some((c) => c.parameter === root.target)) {
+        throw new ConfigError({
+          where: "evaluate",
+          expected: "one assignment to a parameter",
+          got: `two to ${root.target.cell.name || "one"}`,
+          hint: "evaluate them one after the other",
+        });
+      }
       cells.push({ node: root.value.node, parameter: root.target });
     } else if (root.node.op === cellOp) {
       params.push((root.node.arg as CellRef).cell);
@@ -55,6 +76,7 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   if (params.length) await materialize(backend, params);
   if (!wanted.length && !cells.length) return;
   const graph = traceGraph(wanted, cells);
+  if (graph.nodes.length > MANY_NODES) warnOfGrowth(graph.nodes.length);
   const pending = pendingCells(graph);
   if (pending.length) await materialize(backend, pending);
   checkVersions(graph);
@@ -68,7 +90,9 @@ async function runPlan(
   cells: readonly { node: Node; parameter: Parameter }[],
 ): Promise<void> {
   const plan = planFor(backend, graph);
-  const buffers = wanted.map((node) => backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))));
+  const buffers = wanted.map((node) =>
+    backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))),
+  );
   try {
     await execute(backend, plan, graph, buffers);
   } catch (error) {
@@ -104,7 +128,9 @@ export async function runBound(
   rootBuffers: readonly DeviceBuffer[],
 ): Promise<void> {
   let next = 0;
-  const bound = roots.map((r) => (r.cellSlot >= 0 ? (leaves[r.cellSlot] as DeviceBuffer) : rootBuffers[next++]!));
+  const bound = roots.map((r) =>
+    r.cellSlot >= 0 ? (leaves[r.cellSlot] as DeviceBuffer) : rootBuffers[next++]!,
+  );
   await plan.run({ leaves, scalars, roots: bound });
 }
 
@@ -113,7 +139,8 @@ export function bindLeaf(backend: Backend, node: Node): DeviceBuffer | HostArray
   if (!node.storage) return cellBuffer((node.arg as CellRef).cell, backend);
   const storage = node.storage;
   const small = storage.bytes <= 4096;
-  if (storage.host && !storage.buffer && !storage.disposed && (small || storage.uses++ === 0)) return storage.host;
+  if (storage.host && !storage.buffer && !storage.disposed && (small || storage.uses++ === 0))
+    return storage.host;
   return storage.onDevice(backend);
 }
 
@@ -162,7 +189,9 @@ export async function materialize(backend: Backend, cells: readonly Cell[]): Pro
   if (pending.length) await materialize(backend, pending);
   checkVersions(graph);
   const plan = planFor(backend, graph);
-  const buffers = nodes.map((node) => backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))));
+  const buffers = nodes.map((node) =>
+    backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))),
+  );
   await execute(backend, plan, graph, buffers);
   for (const [i, { cell, initial }] of fresh.entries()) {
     cell.storage = new Storage(initial.dtype, initial.size, null);

@@ -50,11 +50,19 @@ export interface OpDef<A = any> {
   /** Element-wise ops: the value in float64, for the reference backend and for scalars computed on the host. */
   scalar?(...x: number[]): number;
   /** Other primitives: plain loops in float64, obviously right. */
-  reference?(inputs: readonly RefArray[], arg: A, out: readonly Aval[]): Float64Array | readonly Float64Array[];
+  reference?(
+    inputs: readonly RefArray[],
+    arg: A,
+    out: readonly Aval[],
+  ): Float64Array | readonly Float64Array[];
   /** Part of the plan's key; default: JSON of `arg`. */
   key?(arg: A): string;
   /** For property tests: the domain of each input and the relative tolerance. */
-  readonly check?: { readonly domain?: readonly [number, number]; readonly rtol?: number; readonly atol?: number };
+  readonly check?: {
+    readonly domain?: readonly [number, number];
+    readonly rtol?: number;
+    readonly atol?: number;
+  };
 }
 
 /** Declares a row of the op table. It registers nothing: the row is the value. */

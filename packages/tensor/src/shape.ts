@@ -31,7 +31,11 @@ export function internShape(dims: Dims): Shape {
   if (!at.shape) {
     for (const d of dims) {
       if (!Number.isInteger(d) || d < 0) {
-        throw new ShapeError({ where: "shape", expected: "dimensions that are integers ≥ 0", got: showDims(dims) });
+        throw new ShapeError({
+          where: "shape",
+          expected: "dimensions that are integers ≥ 0",
+          got: showDims(dims),
+        });
       }
     }
     const size = sizeOf(dims);
@@ -83,7 +87,11 @@ export function normalizeAxis(where: string, axis: number, rank: number): number
 }
 
 /** Sorted, checked, distinct axes; undefined means all. */
-export function normalizeAxes(where: string, axes: number | readonly number[] | undefined, rank: number): number[] {
+export function normalizeAxes(
+  where: string,
+  axes: number | readonly number[] | undefined,
+  rank: number,
+): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
   const list = (typeof axes === "number" ? [axes] : [...axes]).map((a) => normalizeAxis(where, a, rank));
   list.sort((a, b) => a - b);

@@ -124,7 +124,9 @@ export class Tensor {
   /** The numbers in row-major order: f16 and bf16 come as f32, bool as 0 and 1. Computes what is pending. */
   async data(): Promise<HostArray> {
     const raw = await this.rawData();
-    return this.dtype === "f16" || this.dtype === "bf16" ? Float32Array.from(decodeHost(this.dtype, raw)) : raw;
+    return this.dtype === "f16" || this.dtype === "bf16"
+      ? Float32Array.from(decodeHost(this.dtype, raw))
+      : raw;
   }
 
   /** The stored numbers: f16 and bf16 as their 16-bit patterns. */
@@ -158,7 +160,6 @@ export class Tensor {
 
 export type NestedNumbers = number | NestedNumbers[];
 
-
 function oneNumber(t: Tensor, data: HostArray): number {
   if (t.size !== 1) {
     throw new ShapeError({ where: "item", expected: "a tensor of one element", got: `${t.size} elements` });
@@ -176,7 +177,15 @@ function nest(dims: Dims, data: HostArray): NestedNumbers {
 /** Builds the node of a single-result op and a handle to it. */
 export function apply<A>(op: OpDef<A>, inputs: readonly Tensor[], arg: A): Tensor {
   const out = op.infer(inputs.map(avalOf), arg) as Aval;
-  return new Tensor(new Node(op, out.dtype, internShape(out.dims), arg, inputs.map((t) => t.node)));
+  return new Tensor(
+    new Node(
+      op,
+      out.dtype,
+      internShape(out.dims),
+      arg,
+      inputs.map((t) => t.node),
+    ),
+  );
 }
 
 /** Builds the node of an op with several results and a handle to each. */
@@ -185,7 +194,14 @@ export function applyMulti<A>(op: OpDef<A>, inputs: readonly Tensor[], arg: A): 
     dtype: o.dtype,
     shape: internShape(o.dims),
   }));
-  const node = new Node(op, outs[0]!.dtype, outs[0]!.shape, arg, inputs.map((t) => t.node), outs);
+  const node = new Node(
+    op,
+    outs[0]!.dtype,
+    outs[0]!.shape,
+    arg,
+    inputs.map((t) => t.node),
+    outs,
+  );
   return outs.map((o, i) => new Tensor(new Node(movement.pickOp, o.dtype, o.shape, i, [node])));
 }
 

@@ -14,7 +14,8 @@ export { groupInterpreter, type InterpreterOptions } from "./testing/group-inter
 export { Rng } from "./testing/rng.js";
 export { runOn, type Wanted } from "./testing/run.js";
 export { reference, type ReferenceOptions } from "./reference/backend.js";
-export { checkGraph, randomGraph } from "./testing/fuzz/check-graph.js";
+export { checkGraph } from "./testing/fuzz/check-graph.js";
+export { type GraphOptions, randomGraph } from "./testing/fuzz/random-graph.js";
 export {
   buildGraph,
   describeProgram,

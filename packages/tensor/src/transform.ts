@@ -30,7 +30,13 @@ export function valueAndGrad<A extends readonly Tensor[]>(
   return (...args) => {
     const inner = args.map((a, i) => (argnums.includes(i) ? alias(a) : a)) as unknown as A;
     const value = f(...inner);
-    return { value, grads: gradients(value, argnums.map((i) => inner[i]!)) };
+    return {
+      value,
+      grads: gradients(
+        value,
+        argnums.map((i) => inner[i]!),
+      ),
+    };
   };
 }
 
@@ -61,7 +67,11 @@ export function vjp(
           got: String(dys.length),
         });
       }
-      const grads = pullback(outputs, dys, inner.map((t) => t.node));
+      const grads = pullback(
+        outputs,
+        dys,
+        inner.map((t) => t.node),
+      );
       return grads.map((g, i) => g ?? zeros(primals[i]!.shape, { dtype: primals[i]!.dtype }));
     },
   };
@@ -81,10 +91,13 @@ export type CustomBackward = (context: {
   dys: readonly (Tensor | null)[];
 }) => readonly (Tensor | null)[];
 
-const passInfer = (inputs: readonly { dtype: Tensor["dtype"]; dims: readonly number[] }[], { lead }: PassArg) =>
-  inputs.slice(lead);
+const passInfer = (
+  inputs: readonly { dtype: Tensor["dtype"]; dims: readonly number[] }[],
+  { lead }: PassArg,
+) => inputs.slice(lead);
 
-const passReference = (inputs: readonly RefArray[], { lead }: PassArg) => inputs.slice(lead).map((x) => x.data);
+const passReference = (inputs: readonly RefArray[], { lead }: PassArg) =>
+  inputs.slice(lead).map((x) => x.data);
 
 /** Hands results through and gives the reverse pass a rule of the caller's own. */
 const customVjpOp = /* @__PURE__ */ defineOp<PassArg>("customVjp", {
@@ -109,7 +122,11 @@ export function customVjp(
   return (...inputs) => {
     const out = f(...inputs);
     const outputs = Array.isArray(out) ? out : [out];
-    return applyMulti(customVjpOp, [...inputs, ...outputs], { lead: inputs.length, inputs: inputs.length, bwd });
+    return applyMulti(customVjpOp, [...inputs, ...outputs], {
+      lead: inputs.length,
+      inputs: inputs.length,
+      bwd,
+    });
   };
 }
 
@@ -125,7 +142,12 @@ const checkpointOp = /* @__PURE__ */ defineOp<PassArg>("checkpoint", {
     const copies = cloneRegion(results, new Set(boundary));
     const wrt = boundary.filter((_, i) => needs[i]);
     const unique = [...new Set(wrt)];
-    const grads = pullback(copies.map((n) => new Tensor(n)), dys, unique, true);
+    const grads = pullback(
+      copies.map((n) => new Tensor(n)),
+      dys,
+      unique,
+      true,
+    );
     const byNode = new Map(unique.map((n, i) => [n, grads[i]!]));
     const answered = new Set<Node>();
     return inputs.map((_, i) => {
@@ -142,14 +164,20 @@ const checkpointOp = /* @__PURE__ */ defineOp<PassArg>("checkpoint", {
  * (Chen et al. 2016, arXiv:1604.06174). Parameters that f captures get their gradients as usual, and random numbers
  * repeat by themselves because their keys are part of the graph.
  */
-export function checkpoint<A extends readonly Tensor[]>(f: (...inputs: A) => Tensor): (...inputs: A) => Tensor {
+export function checkpoint<A extends readonly Tensor[]>(
+  f: (...inputs: A) => Tensor,
+): (...inputs: A) => Tensor {
   return (...inputs) => {
     const before = new Set(inputs.map((t) => t.node));
     const mark = new Node(aliasOp, "f32", inputs[0]!.node.shape, null, []).id;
     const output = f(...inputs);
     const captured = regionBoundary(output.node, before, mark).map((n) => new Tensor(n));
     const lead = inputs.length + captured.length;
-    return applyMulti(checkpointOp, [...inputs, ...captured, output], { lead, inputs: inputs.length, bwd: null })[0]!;
+    return applyMulti(checkpointOp, [...inputs, ...captured, output], {
+      lead,
+      inputs: inputs.length,
+      bwd: null,
+    })[0]!;
   };
 }
 

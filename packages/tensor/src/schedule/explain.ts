@@ -1,11 +1,16 @@
 import type { Group, KernelGroup, Schedule, Value } from "./ir.js";
 
 const home = (v: Value): string =>
-  v.home.kind === "temp" ? `@${v.home.offset}` : v.home.kind === "leaf" ? `leaf${v.home.slot}` : `root${v.home.slot}`;
+  v.home.kind === "temp"
+    ? `@${v.home.offset}`
+    : v.home.kind === "leaf"
+      ? `leaf${v.home.slot}`
+      : `root${v.home.slot}`;
 
 const name = (v: Value): string => `v${v.id}:${v.dtype}[${v.dims.join(",")}]${home(v)}`;
 
-const input = (i: KernelGroup["inputs"][number]): string => ("value" in i ? name(i.value) : `s${i.scalarSlot}`);
+const input = (i: KernelGroup["inputs"][number]): string =>
+  "value" in i ? name(i.value) : `s${i.scalarSlot}`;
 
 function line(group: Group): string {
   if (group.kind === "kernel") {

@@ -26,7 +26,13 @@ export interface Def {
 export type Expr =
   | { readonly kind: "scalar"; readonly dtype: DType; readonly dims: Dims; readonly slot: number }
   | { readonly kind: "iota"; readonly dtype: DType; readonly dims: Dims; readonly view: View }
-  | { readonly kind: "def"; readonly dtype: DType; readonly dims: Dims; readonly def: Def; readonly view: View }
+  | {
+      readonly kind: "def";
+      readonly dtype: DType;
+      readonly dims: Dims;
+      readonly def: Def;
+      readonly view: View;
+    }
   | {
       readonly kind: "formula";
       readonly dtype: DType;

@@ -43,7 +43,8 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
     if (into.size !== 1 || outputs.some((v) => roots.has(v))) continue;
     const at = [...into][0]!;
     const reader = draft.steps[at]!;
-    if (!(reader instanceof LoopBuilder) || !reader.movable || reader.size !== step.size || step.size === 0) continue;
+    if (!(reader instanceof LoopBuilder) || !reader.movable || reader.size !== step.size || step.size === 0)
+      continue;
     if (reader.instructions + step.instructions > target.maxInstructions) continue;
     if (reader.bindings() + step.bindings() > target.maxBindings) continue;
     const space = reader.fits(step.space);
@@ -186,7 +187,15 @@ function orderCopies(draft: Draft, copies: readonly { from: Value; to: Value }[]
 
 function copyStep(draft: Draft, from: Value, to: Value): void {
   const loop = new LoopBuilder(draft.steps.length, -1, from.dims);
-  const def: Def = { node: from.node, dtype: from.dtype, dims: from.dims, at: -1, loop: null, register: 0, value: from };
+  const def: Def = {
+    node: from.node,
+    dtype: from.dtype,
+    dims: from.dims,
+    at: -1,
+    loop: null,
+    register: 0,
+    value: from,
+  };
   const view = identityView(from.dims);
   loop.store(loop.emit({ kind: "def", dtype: from.dtype, dims: from.dims, def, view }), to);
   draft.steps.push(loop);
@@ -238,5 +247,9 @@ function mayReuse(step: Step, target: Target, old: Value, value: Value): boolean
   if (step instanceof LoopBuilder) {
     return [...step.storedValues()].includes(value) && step.readsOnlyInPlace(old);
   }
-  return step.group.outputs[0] === value && operands(step).some((o) => o.value === old) && kernelInPlace(step, target, old);
+  return (
+    step.group.outputs[0] === value &&
+    operands(step).some((o) => o.value === old) &&
+    kernelInPlace(step, target, old)
+  );
 }

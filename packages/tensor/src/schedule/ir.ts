@@ -124,7 +124,13 @@ export type ScalarSource =
   /** A number that the meaning of a composite brought along. */
   | { readonly kind: "constant"; readonly value: number; readonly dtype: DType }
   | { readonly kind: "slot"; readonly slot: number; readonly dtype: DType }
-  | { readonly kind: "formula"; readonly op: OpDef; readonly sources: readonly number[]; readonly dtype: DType; readonly arg: unknown };
+  | {
+      readonly kind: "formula";
+      readonly op: OpDef;
+      readonly sources: readonly number[];
+      readonly dtype: DType;
+      readonly arg: unknown;
+    };
 
 export interface Schedule {
   readonly groups: readonly Group[];

@@ -187,7 +187,10 @@ export class LoopBuilder {
   /** Whether every read of `value` is index by index over the whole of it. */
   readsByIndex(value: Value): boolean {
     return this.loads.every(
-      (l) => l.kind !== "def" || l.def.value !== value || (isIdentity(l.view) && sizeOf(l.view.dims) === value.size),
+      (l) =>
+        l.kind !== "def" ||
+        l.def.value !== value ||
+        (isIdentity(l.view) && sizeOf(l.view.dims) === value.size),
     );
   }
 
@@ -241,7 +244,8 @@ function strided(view: View, space: Dims): View {
 
 function sameLoad(a: PendingLoad, b: PendingLoad): boolean {
   if (a.kind === "scalar") return b.kind === "scalar" && a.slot === b.slot && a.dtype === b.dtype;
-  if (a.kind === "def" ? b.kind !== "def" || a.def !== b.def : b.kind !== "iota" || a.dtype !== b.dtype) return false;
+  if (a.kind === "def" ? b.kind !== "def" || a.def !== b.def : b.kind !== "iota" || a.dtype !== b.dtype)
+    return false;
   const [u, v] = [a.view, (b as { view: View }).view];
   if (u.offset !== v.offset) return false;
   const moved = reshapeView(u, v.dims);

@@ -7,7 +7,9 @@ import type { ScalarSource } from "./ir.js";
  * A function that computes the scalars of a plan on the host, each as its dtype demands: from the caller's slots, from
  * constants, and from formulas of scalars before them.
  */
-export function scalarProgram(sources: readonly ScalarSource[]): (slots: Float64Array, out: Float64Array) => void {
+export function scalarProgram(
+  sources: readonly ScalarSource[],
+): (slots: Float64Array, out: Float64Array) => void {
   const steps = sources.map((source): ((slots: Float64Array, out: Float64Array) => number) => {
     switch (source.kind) {
       case "constant": {

@@ -48,7 +48,14 @@ async function planOf(...roots: Root[]): Promise<string[]> {
 const x = () => tensor(new Float32Array(32), { shape: [4, 8] });
 
 test("an element-wise chain is one loop, with broadcasts as strides", async () => {
-  expect(await planOf(x().mul(2).add(tensor(new Float32Array(8))).exp())).toEqual([
+  expect(
+    await planOf(
+      x()
+        .mul(2)
+        .add(tensor(new Float32Array(8)))
+        .exp(),
+    ),
+  ).toEqual([
     "0 loop mul+add+exp [4,8] (v0:f32[4,8]leaf0, scalar, v1:f32[8]leaf1) -> v2:f32[4,8]root0",
     "arena 0 bytes, alive at once 0",
   ]);
@@ -70,7 +77,9 @@ test("matmul reads both transposes in place, and its neighbours are loops of the
 
 test("a weight in half precision reaches the kernel without being widened first", async () => {
   const w = parameter(tensor(new Uint16Array(48), { shape: [6, 8], dtype: "f16" }));
-  expect((await planOf(matmul(x(), w.astype("f32").T)))[0]).toMatch(/^0 matmul \(v\d:f32\[4,8\]leaf0, v\d:f16\[6,8\]leaf1\)/);
+  expect((await planOf(matmul(x(), w.astype("f32").T)))[0]).toMatch(
+    /^0 matmul \(v\d:f32\[4,8\]leaf0, v\d:f16\[6,8\]leaf1\)/,
+  );
 });
 
 test("an Adam step is one loop that writes into the parameter and its moments", async () => {

@@ -1,7 +1,7 @@
 import { dtypeBytes } from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
-import { Node } from "../node.js";
+import type { Node } from "../node.js";
 import { internArg, opId } from "../op.js";
 import { sizeOf } from "../shape.js";
 import { Tensor } from "../tensor.js";
@@ -20,7 +20,9 @@ const MAX_FORMULA_LOADS = 1;
 const SIBLING_WINDOW = 6;
 /** Ops too dear to be computed more than once. */
 const DEAR = /* @__PURE__ */ new Set(
-  "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh sigmoid erf erfinv pow threefry".split(" "),
+  "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh sigmoid erf erfinv pow threefry".split(
+    " ",
+  ),
 );
 
 /** A kernel call while its operands may still get their place in memory. */
@@ -190,7 +192,13 @@ class Scheduler {
     for (const s of sources) for (const { def, view } of defsOf(s)) this.storeUnlessJoined(def, view);
     const loop = this.loopFor(node, dims, sources);
     const registers = sources.map((s) => loop.emit(s));
-    const register = loop.append(op, arg, dtype, registers, sources.map((s) => s.dtype));
+    const register = loop.append(
+      op,
+      arg,
+      dtype,
+      registers,
+      sources.map((s) => s.dtype),
+    );
     const def: Def = { node, dtype, dims, at: loop.at, loop, register, value: null };
     return { kind: "def", dtype, dims, def, view: identityView(dims) };
   }
@@ -228,9 +236,23 @@ class Scheduler {
     const register = loop.emit(source);
     const value = this.value(node, node.dtype, node.shape.dims);
     loop.reduce(node.op.name as ReduceOp, register, node.dtype, value);
-    const def: Def = { node, dtype: node.dtype, dims: node.shape.dims, at: loop.at, loop: null, register: 0, value };
+    const def: Def = {
+      node,
+      dtype: node.dtype,
+      dims: node.shape.dims,
+      at: loop.at,
+      loop: null,
+      register: 0,
+      value,
+    };
     if (from.length !== node.shape.dims.length) bug("a reduction changed its rank");
-    return { kind: "def", dtype: node.dtype, dims: node.shape.dims, def, view: identityView(node.shape.dims) };
+    return {
+      kind: "def",
+      dtype: node.dtype,
+      dims: node.shape.dims,
+      def,
+      view: identityView(node.shape.dims),
+    };
   }
 
   /** A loop that reduces `source`: the one that made it, or a new one with the reduced axes in one run. */
@@ -272,11 +294,16 @@ class Scheduler {
     const { op, arg } = node;
     const inputs = node.sources.map((s, i): KernelGroup["inputs"][number] => {
       let expr = this.read(s);
-      if (expr.kind === "scalar" && expr.dims.length === 0) return { scalarSlot: expr.slot, dtype: expr.dtype };
+      if (expr.kind === "scalar" && expr.dims.length === 0)
+        return { scalarSlot: expr.slot, dtype: expr.dtype };
       // A cast of a stored half value is left to a kernel that widens as it reads.
       if (expr.kind === "formula" && expr.op.name === "cast" && this.target.widens(op, i)) {
         const inner = expr.sources[0]!;
-        if (inner.kind === "def" && (inner.dtype === "f16" || inner.dtype === "bf16") && expr.dtype === "f32") {
+        if (
+          inner.kind === "def" &&
+          (inner.dtype === "f16" || inner.dtype === "bf16") &&
+          expr.dtype === "f32"
+        ) {
           expr = inner;
         }
       }
@@ -374,7 +401,10 @@ class Scheduler {
     for (const { def } of reads) last = Math.max(last, def.at);
     const maker = last >= 0 ? this.steps[last]! : null;
     const candidates: LoopBuilder[] = [];
-    if (maker instanceof LoopBuilder && reads.every(({ def, view }) => def.at < last || (def.loop && isIdentity(view)))) {
+    if (
+      maker instanceof LoopBuilder &&
+      reads.every(({ def, view }) => def.at < last || (def.loop && isIdentity(view)))
+    ) {
       candidates.push(maker);
     }
     const from = Math.max(last + 1, this.steps.length - SIBLING_WINDOW);
@@ -439,7 +469,8 @@ class PermutedLoop extends LoopBuilder {
 function permuteExpr(expr: Expr, order: readonly number[]): Expr {
   const dims = order.map((d) => expr.dims[d]!);
   if (expr.kind === "scalar") return { ...expr, dims };
-  if (expr.kind === "formula") return { ...expr, dims, sources: expr.sources.map((s) => permuteExpr(s, order)) };
+  if (expr.kind === "formula")
+    return { ...expr, dims, sources: expr.sources.map((s) => permuteExpr(s, order)) };
   const view: View = { dims, offset: expr.view.offset, strides: order.map((d) => expr.view.strides[d]!) };
   return { ...expr, dims, view };
 }
@@ -457,7 +488,11 @@ function oneRun(dims: readonly number[], mask: readonly boolean[]): boolean {
 }
 
 /** A mask over `dims` carried to `space`, a refinement of them. */
-function spread(dims: readonly number[], mask: readonly boolean[], space: readonly number[]): boolean[] | null {
+function spread(
+  dims: readonly number[],
+  mask: readonly boolean[],
+  space: readonly number[],
+): boolean[] | null {
   const out: boolean[] = [];
   let at = 0;
   for (const [d, n] of dims.entries()) {

@@ -26,7 +26,11 @@ const dims = fc.array(fc.constantFrom(1, 2, 3, 4), { maxLength: 4 });
 test("a reshaped view reads the same elements, and is refused only where no strides say it", () => {
   fc.assert(
     fc.property(dims, fc.infiniteStream(fc.integer({ min: -3, max: 6 })), (shape, numbers) => {
-      const view: View = { dims: shape, offset: 100, strides: shape.map(() => numbers.next().value as number) };
+      const view: View = {
+        dims: shape,
+        offset: 100,
+        strides: shape.map(() => numbers.next().value as number),
+      };
       const read = offsets(view);
       for (const target of factorings(sizeOf(shape))) {
         const moved = reshapeView(view, target);
@@ -45,10 +49,17 @@ test("a reshaped view reads the same elements, and is refused only where no stri
 
 test("a view is the identity exactly if it reads 0, 1, 2, ...", () => {
   fc.assert(
-    fc.property(dims, fc.infiniteStream(fc.integer({ min: 0, max: 8 })), fc.boolean(), (shape, numbers, plain) => {
-      const view = plain ? identityView(shape) : { dims: shape, offset: 0, strides: shape.map(() => numbers.next().value as number) };
-      expect(isIdentity(view)).toBe(offsets(view).every((at, i) => at === i));
-    }),
+    fc.property(
+      dims,
+      fc.infiniteStream(fc.integer({ min: 0, max: 8 })),
+      fc.boolean(),
+      (shape, numbers, plain) => {
+        const view = plain
+          ? identityView(shape)
+          : { dims: shape, offset: 0, strides: shape.map(() => numbers.next().value as number) };
+        expect(isIdentity(view)).toBe(offsets(view).every((at, i) => at === i));
+      },
+    ),
     { seed: 2, numRuns: 500 },
   );
 });

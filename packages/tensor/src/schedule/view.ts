@@ -80,7 +80,9 @@ export function moveView(view: View, node: Node): View | null {
     }
     case "broadcast": {
       const lead = dims.length - view.dims.length;
-      const strides = dims.map((_, d) => (d < lead || view.dims[d - lead] === 1 ? 0 : view.strides[d - lead]!));
+      const strides = dims.map((_, d) =>
+        d < lead || view.dims[d - lead] === 1 ? 0 : view.strides[d - lead]!,
+      );
       return { dims, offset: view.offset, strides };
     }
     case "slice": {

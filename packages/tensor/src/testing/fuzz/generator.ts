@@ -52,6 +52,7 @@ export const isExact = (v: Facts): boolean => v.grain >= 0;
 const isHalf = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
 
 const DIMS = [0, 1, 2, 2, 3, 3, 5, 8, 33];
+const LARGE_DIMS = [1, 2, 5, 33, 64, 100, 257, 1000];
 const MOST_ELEMENTS = 1500;
 
 /** Grows a program value by value. */
@@ -60,14 +61,19 @@ export class Generator {
   readonly steps: Step[] = [];
   readonly known: Known[] = [];
 
-  constructor(readonly seed: number) {
+  private readonly sizes: readonly number[];
+  private readonly most: number;
+
+  constructor(seed: number, large: boolean) {
     this.rng = new Rng(seed);
+    this.sizes = large ? LARGE_DIMS : DIMS;
+    this.most = large ? 40_000 : MOST_ELEMENTS;
   }
 
   dims(minRank = this.rng.chance(0.9) ? 1 : 0, maxRank = 4): number[] {
-    const dims = Array.from({ length: this.rng.int(minRank, maxRank) }, () => this.rng.pick(DIMS));
+    const dims = Array.from({ length: this.rng.int(minRank, maxRank) }, () => this.rng.pick(this.sizes));
     if (this.rng.chance(0.8)) for (let d = 0; d < dims.length; d++) if (dims[d] === 0) dims[d] = 2;
-    while (sizeOf(dims) > MOST_ELEMENTS) dims[this.rng.int(0, dims.length - 1)] = this.rng.int(1, 2);
+    while (sizeOf(dims) > this.most) dims[this.rng.int(0, dims.length - 1)] = this.rng.int(1, 2);
     return dims;
   }
 
@@ -118,7 +124,7 @@ export class Generator {
       throw error;
     }
     const { dtype, size, ndim } = tensor;
-    if (size > MOST_ELEMENTS || ndim > 6 || !(c.bound < 1e5)) return null;
+    if (size > this.most || ndim > 6 || !(c.bound < 1e5)) return null;
     const fits = (bound: number, grain: number): boolean =>
       Math.log2(Math.max(bound, 1)) + grain <= BITS[dtype];
     const exactInputs = c.inputs.every(isExact);

@@ -15,6 +15,8 @@ export interface Step {
   readonly dtype: DType;
   readonly dims: Dims;
   build(inputs: readonly Tensor[]): Tensor;
+  /** Leaves: the same with other numbers, as data. */
+  fresh?(shift: number): Tensor;
 }
 
 export type ProgramRoot =
@@ -50,22 +52,38 @@ export function leafStep(dtype: DType, dims: Dims, seed: number, rough: boolean,
     inputs: [],
     dtype,
     dims,
-    build() {
-      const data = encodeHost(dtype, leafValues(dtype, sizeOf(dims), seed, rough));
-      const leaf = fromHost(dtype, dims, data);
-      return cell ? parameter(leaf) : leaf;
-    },
+    build: () => (cell ? parameter(leafOf(dtype, dims, seed, rough)) : leafOf(dtype, dims, seed, rough)),
+    fresh: (shift) => leafOf(dtype, dims, seed + shift, rough),
   };
 }
 
-/** What the program asks for, as a new graph. */
-export function buildGraph({ steps, roots }: Program): Wanted[] {
+const leafOf = (dtype: DType, dims: Dims, seed: number, rough: boolean): Tensor =>
+  fromHost(dtype, dims, encodeHost(dtype, leafValues(dtype, sizeOf(dims), seed, rough)));
+
+/** All values of a program, as a new graph; leaves may be given. */
+export function buildValues({ steps }: Program, leaves?: readonly Tensor[]): Tensor[] {
   const values: Tensor[] = [];
-  for (const step of steps) values.push(step.build(step.inputs.map((i) => values[i]!)));
-  return roots.flatMap((root) => wantedOf(root, values));
+  let next = 0;
+  for (const step of steps) {
+    const given = step.fresh && leaves ? leaves[next++]! : null;
+    values.push(given ?? step.build(step.inputs.map((i) => values[i]!)));
+  }
+  return values;
 }
 
-function wantedOf(root: ProgramRoot, values: readonly Tensor[]): Wanted[] {
+/** What the program asks for, as a new graph. */
+export function buildGraph(program: Program, leaves?: readonly Tensor[]): Wanted[] {
+  const values = buildValues(program, leaves);
+  return program.roots.flatMap((root) => wantedOf(root, values));
+}
+
+/** The program with values and gradients alone. */
+export const withoutAssignments = (program: Program): Program => ({
+  ...program,
+  roots: program.roots.filter((r) => r.kind === "value" || r.kind === "gradient"),
+});
+
+export function wantedOf(root: ProgramRoot, values: readonly Tensor[]): Wanted[] {
   const parameterAt = (i: number): Parameter => values[i] as Parameter;
   switch (root.kind) {
     case "value":
