@@ -16,7 +16,7 @@ const seeds = Array.from({ length: count }, (_, i) => from + i);
 describe("random graphs", () => {
   test("are the same for a seed, use many ops, and cannot all be trivial", () => {
     expect(describeProgram(randomGraph(5))).toBe(describeProgram(randomGraph(5)));
-    const programs = seeds.slice(0, 300).map(randomGraph);
+    const programs = seeds.slice(0, 300).map((seed) => randomGraph(seed));
     const names = new Set(programs.flatMap((p) => p.steps.map((s) => s.text.split("(")[0])));
     expect(names.size).toBeGreaterThan(60);
     const kinds = new Set(programs.flatMap((p) => p.roots.map((r) => r.kind)));
