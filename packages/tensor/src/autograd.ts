@@ -127,7 +127,7 @@ function vjpOf(node: Node, dys: (Tensor | null)[], needs: boolean[]): readonly (
   }
   if (op.meaning) {
     const outs = op.meaning(inputs, node.arg);
-    const outputs = outs instanceof Array ? outs : [outs as Tensor];
+    const outputs = Array.isArray(outs) ? (outs as readonly Tensor[]) : [outs as Tensor];
     const wrt = node.sources.filter((_, k) => needs[k]);
     const grads = pullback(outputs, all, wrt, true);
     const byNode = new Map(wrt.map((n, i) => [n, grads[i]!]));

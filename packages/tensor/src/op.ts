@@ -38,7 +38,7 @@ export interface VjpContext<A = unknown> {
 export type OpKind = "leaf" | "elementwise" | "movement" | "reduce" | "kernel" | "composite";
 
 /** One row of the op table: an op is defined here and nowhere else. */
-export interface OpDef<A = any> {
+export interface OpDef<A = unknown> {
   readonly name: string;
   readonly kind: OpKind;
   /** Shape and dtype rule; also checks. Several results make a multi-output op. */

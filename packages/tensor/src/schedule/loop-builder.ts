@@ -1,6 +1,5 @@
 import type { DType } from "../dtype.js";
 import { bug } from "../errors.js";
-import type { Node } from "../node.js";
 import type { OpDef } from "../op.js";
 import { type Dims, sizeOf } from "../shape.js";
 import type { Def, Expr } from "./expr.js";
@@ -249,5 +248,5 @@ function sameLoad(a: PendingLoad, b: PendingLoad): boolean {
   const [u, v] = [a.view, (b as { view: View }).view];
   if (u.offset !== v.offset) return false;
   const moved = reshapeView(u, v.dims);
-  return moved !== null && moved.strides.every((s, d) => s === v.strides[d] || v.dims[d] === 1);
+  return moved?.strides.every((s, d) => s === v.strides[d] || v.dims[d] === 1) ?? false;
 }

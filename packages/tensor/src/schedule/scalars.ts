@@ -10,28 +10,23 @@ import type { ScalarSource } from "./ir.js";
 export function scalarProgram(
   sources: readonly ScalarSource[],
 ): (slots: Float64Array, out: Float64Array) => void {
-  const steps = sources.map((source): ((slots: Float64Array, out: Float64Array) => number) => {
-    switch (source.kind) {
-      case "constant": {
-        const value = roundTo(source.dtype, source.value);
-        return () => value;
-      }
-      case "slot":
-        return (slots) => roundTo(source.dtype, slots[source.slot]!);
-      case "formula": {
-        if (!source.op.scalar) bug(`${source.op.name} has no formula for one number`);
-        const at = source.sources;
-        const f = scalarFunction(
-          source.op,
-          source.dtype,
-          at.map((s) => sources[s]!.dtype),
-          true,
-        );
-        return (_, out) => f(...at.map((s) => out[s]!));
-      }
-    }
-  });
+  const steps = sources.map((source) => stepOf(source, sources));
   return (slots, out) => {
     for (let i = 0; i < steps.length; i++) out[i] = steps[i]!(slots, out);
   };
+}
+
+type Step = (slots: Float64Array, out: Float64Array) => number;
+
+function stepOf(source: ScalarSource, all: readonly ScalarSource[]): Step {
+  if (source.kind === "constant") {
+    const value = roundTo(source.dtype, source.value);
+    return () => value;
+  }
+  if (source.kind === "slot") return (slots) => roundTo(source.dtype, slots[source.slot]!);
+  const { op, dtype, sources: at } = source;
+  if (!op.scalar) bug(`${op.name} has no formula for one number`);
+  const sourceDtypes = at.map((s) => all[s]!.dtype);
+  const f = scalarFunction(op, dtype, sourceDtypes, true);
+  return (_, out) => f(...at.map((s) => out[s]!));
 }

@@ -264,7 +264,7 @@ class Scheduler {
       if (loop && space && loop.phase === node.phase && oneRun(source.dims, mask) && loop.size > 0) {
         const reduced = spread(source.dims, mask, space);
         const before = loop.reduced && space.length === loop.space.length ? loop.reduced : null;
-        if (reduced && (!loop.hasReductions || (before && before.every((r, d) => r === reduced[d])))) {
+        if (reduced && (!loop.hasReductions || before?.every((r, d) => r === reduced[d]))) {
           loop.refine(space);
           loop.reduced = reduced;
           return loop;
@@ -333,7 +333,7 @@ class Scheduler {
     if (!meaning) bug(`composite ${node.op.name} has no meaning`);
     const sources = node.sources.map((s) => new Tensor(this.through(s)));
     const results = meaning(sources, node.arg);
-    const outs = (results instanceof Array ? results : [results as Tensor]).map((t) => t.node);
+    const outs = [results].flat().map((t) => t.node);
     if (node.outputs) {
       this.expanded.set(node, outs);
       return;
