@@ -1,6 +1,8 @@
 // A plain interpreter of fused loops: blocks of 512 elements, one pass per instruction.
 import { readNumber, writeNumber } from "./numbers";
-import { begin, exp4 } from "./rows";
+import { begin } from "./rows";
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "./half";
+import { divideI, erf64, erfinv64, pow64, remainder64, remainderI, sigmoid64, sign64, threefry1 } from "./scalar-math";
 
 const BLOCK: i32 = 512;
 const SLOT: usize = 4096; // bytes of a register: 512 f64
@@ -47,7 +49,7 @@ export function basicLoop(args: usize, chunk: i32, chunks: i32, scratch: usize):
   } else if (mode == 1) {
     const last = begin(K1, chunk + 1, chunks);
     for (let k = begin(K1, chunk, chunks); k < last; k++) {
-      for (let q = 0; q < reductions; q++) store<f64>(acc + (<usize>q << 3), startOf(word(word(args, 13), q * 5)));
+      for (let q = 0; q < reductions; q++) store<f64>(acc + (<usize>q << 3), startOf(<usize>word(args, 13) + <usize>(q * 20)));
       for (let r = 0; r < R; r += BLOCK) {
         const n = min(BLOCK, R - r);
         runBlock(args, k * R + r, n, scratch);
@@ -67,7 +69,7 @@ export function basicLoop(args: usize, chunk: i32, chunks: i32, scratch: usize):
       const from = (u % perRow) * BLOCK;
       const n = min(BLOCK, K2 - from);
       for (let q = 0; q < reductions; q++) {
-        const start = startOf(word(word(args, 13), q * 5));
+        const start = startOf(<usize>word(args, 13) + <usize>(q * 20));
         for (let i = 0; i < n; i++) store<f64>(acc + <usize>q * SLOT + (<usize>i << 3), start);
       }
       for (let r = 0; r < R; r++) {
@@ -82,16 +84,28 @@ export function basicLoop(args: usize, chunk: i32, chunks: i32, scratch: usize):
   }
 }
 
-function startOf(op: i32): f64 {
-  if (op == 0) return 0;
-  if (op == 1) return 1;
-  return op == 2 ? -Infinity : Infinity;
+/** What a reduction of nothing gives; integers have their own ends. */
+function startOf(red: usize): f64 {
+  const op = word(red, 0);
+  if (op <= 1) return <f64>op;
+  const low = op == 2;
+  switch (word(red, 3)) {
+    case 1: return low ? 0 : 255;
+    case 2: return low ? -128 : 127;
+    case 3: return low ? 0 : 4294967295;
+    case 4: return low ? -2147483648 : 2147483647;
+    default: return low ? -Infinity : Infinity;
+  }
 }
 
 function putResult(red: usize, at: i32, value: f64): void {
   const dtype = word(red, 3);
   const size: i32 = dtype == 8 ? 8 : dtype == 5 || dtype == 6 ? 2 : dtype <= 2 ? 1 : 4;
-  if (dtype == 4 || dtype == 3) store<i32>(<usize>word(red, 4) + <usize>at * 4, wrapInt(value));
+  if (word(red, 2) == CI || word(red, 2) == CU) {
+    const p = <usize>word(red, 4) + <usize>at * size;
+    if (size == 4) store<i32>(p, wrapInt(value));
+    else store<u8>(p, <u8>wrapInt(value));
+  }
   else writeNumber(dtype, <usize>word(red, 4) + <usize>at * size, value);
 }
 
@@ -107,9 +121,9 @@ function wrapInt(v: f64): i32 {
 
 // @ts-ignore: decorator
 @inline
-function combine(op: i32, a: f64, b: f64): f64 {
+function combine(op: i32, cls: i32, a: f64, b: f64): f64 {
   if (op == 0) return a + b;
-  if (op == 1) return a * b;
+  if (op == 1) return cls == CI || cls == CU ? <f64>(<i32>(<i64>a) * <i32>(<i64>b)) : a * b;
   if (op == 2) return max(a, b);
   return min(a, b);
 }
@@ -133,7 +147,7 @@ function foldRow(args: usize, q: i32, n: i32, scratch: usize, at: usize): void {
     a += f64x2.extract_lane(s0, 0) + f64x2.extract_lane(s0, 1);
     for (; i < n; i++) a += <f64>load<f32>(r + (<usize>i << 2));
   } else {
-    for (let i = 0; i < n; i++) a = combine(op, a, get(r, cls, i));
+    for (let i = 0; i < n; i++) a = combine(op, cls, a, get(r, cls, i));
   }
   store<f64>(at, a);
 }
@@ -157,7 +171,7 @@ function foldColumn(args: usize, q: i32, n: i32, scratch: usize, at: usize): voi
   }
   for (let i = 0; i < n; i++) {
     const p = at + (<usize>i << 3);
-    store<f64>(p, combine(op, load<f64>(p), get(r, cls, i)));
+    store<f64>(p, combine(op, cls, load<f64>(p), get(r, cls, i)));
   }
 }
 
@@ -279,8 +293,7 @@ function fill(args: usize, at: usize, from: i32, n: i32, r: usize): void {
 
 function step(op: i32, cls: i32, src: i32, d: usize, a: usize, b: usize, c: usize, n: i32): void {
   const bytes = <usize>n << 2;
-  if (cls == CF && src == CF && op < 20) {
-    const one = f32x4.splat(1);
+  if (cls == CF && src == CF && op < 8) {
     for (let i: usize = 0; i < bytes; i += 16) {
       const x = v128.load(a + i);
       let y: v128;
@@ -292,34 +305,23 @@ function step(op: i32, cls: i32, src: i32, d: usize, a: usize, b: usize, c: usiz
         case 4: y = f32x4.max(x, v128.load(b + i)); break;
         case 5: y = f32x4.min(x, v128.load(b + i)); break;
         case 6: y = f32x4.neg(x); break;
-        case 7: y = f32x4.sqrt(x); break;
-        case 8: y = exp4(f32x4.min(x, f32x4.splat(88.7))); break;
-        case 9: y = f32x4.div(one, f32x4.add(one, exp4(f32x4.min(f32x4.neg(x), f32x4.splat(88))))); break;
-        default: y = x;
+        default: y = f32x4.sqrt(x);
       }
       v128.store(d + i, y);
     }
     return;
   }
-  if ((cls == CI || cls == CU) && op != 60 && src != CF && src != CD) {
+  if (op >= 70) {
     for (let i: usize = 0; i < bytes; i += 4) {
       const x = load<i32>(a + i);
-      const y = load<i32>(b + i);
       let z = 0;
       switch (op) {
-        case 0: z = x + y; break;
-        case 1: z = x - y; break;
-        case 2: z = x * y; break;
-        case 3: z = y == 0 ? 0 : cls == CI ? x / y : <i32>(<u32>x / <u32>y); break;
-        case 40: z = x & y; break;
-        case 41: z = x | y; break;
-        case 42: z = x ^ y; break;
-        case 43: z = x << (y & 31); break;
-        case 44: z = cls == CU ? <i32>(<u32>x >>> (y & 31)) : x >> (y & 31); break;
-        case 45: z = threefry(x, y, load<i32>(c + i), load<i32>(c + SLOT + i)); break;
-        case 46: z = 1 - x; break;
-        case 50: z = x != 0 ? y : load<i32>(c + i); break;
-        default: z = wrapInt(calc(op, src == CU ? <f64><u32>x : <f64>x, src == CU ? <f64><u32>y : <f64>y));
+        case 70: z = (x << 24) >> 24; break;
+        case 71: z = x & 255; break;
+        case 72: z = reinterpret<i32>(f16ToF32(f32ToF16(reinterpret<f32>(x)))); break;
+        case 73: z = reinterpret<i32>(bf16ToF32(f32ToBf16(reinterpret<f32>(x)))); break;
+        case 74: z = min(max(x, -128), 127); break;
+        default: z = min(max(x, 0), 255);
       }
       store<i32>(d + i, z);
     }
@@ -331,31 +333,48 @@ function step(op: i32, cls: i32, src: i32, d: usize, a: usize, b: usize, c: usiz
     else for (let i: usize = 0; i < bytes; i += 4) store<i32>(d + i, load<i32>(a + i) != 0 ? load<i32>(b + i) : load<i32>(c + i));
     return;
   }
-  for (let i = 0; i < n; i++) put(d, cls, i, calc(op, get(a, src, i), get(b, src, i)));
-}
-
-function threefry(k0: u32, k1: u32, c0: u32, c1: u32): u32 {
-  const k2 = k0 ^ k1 ^ 0x1bd11bda;
-  let x = c0 + k0;
-  let y = c1 + k1;
-  for (let g = 0; g < 5; g++) {
-    if ((g & 1) == 0) {
-      x += y; y = rotl(y, 13) ^ x;
-      x += y; y = rotl(y, 15) ^ x;
-      x += y; y = rotl(y, 26) ^ x;
-      x += y; y = rotl(y, 6) ^ x;
-    } else {
-      x += y; y = rotl(y, 17) ^ x;
-      x += y; y = rotl(y, 29) ^ x;
-      x += y; y = rotl(y, 16) ^ x;
-      x += y; y = rotl(y, 24) ^ x;
+  const ints = (cls == CI || cls == CU) && (src == CI || src == CU);
+  if (ints && (op < 51 || op > 56)) {
+    const signed = cls == CI;
+    for (let i: usize = 0; i < bytes; i += 4) {
+      const x = load<i32>(a + i);
+      const y = load<i32>(b + i);
+      let z = 0;
+      switch (op) {
+        case 0: z = x + y; break;
+        case 1: z = x - y; break;
+        case 2: z = x * y; break;
+        case 3: z = signed ? divideI(x, y) : y == 0 ? 0 : <i32>(<u32>x / <u32>y); break;
+        case 4: z = signed ? max(x, y) : <i32>max<u32>(x, y); break;
+        case 5: z = signed ? min(x, y) : <i32>min<u32>(x, y); break;
+        case 6: z = -x; break;
+        case 8: z = signed ? remainderI(x, y) : y == 0 ? 0 : <i32>(<u32>x % <u32>y); break;
+        case 23: z = signed ? abs(x) : x; break;
+        case 37: z = x == 0 ? 0 : signed && x < 0 ? -1 : 1; break;
+        case 40: z = x & y; break;
+        case 41: z = x | y; break;
+        case 42: z = x ^ y; break;
+        case 43: z = x << (y & 31); break;
+        case 44: z = signed ? x >> (y & 31) : <i32>(<u32>x >>> (y & 31)); break;
+        case 45: z = threefry1(x, y, load<i32>(c + i), load<i32>(c + SLOT + i)); break;
+        case 46: z = ~x; break;
+        case 47: z = 1 - x; break;
+        case 60: z = x; break;
+        case 61: z = x != 0 ? 1 : 0; break;
+        default: unreachable();
+      }
+      store<i32>(d + i, z);
     }
-    const a = g % 3 == 0 ? k1 : g % 3 == 1 ? k2 : k0;
-    const b = g % 3 == 0 ? k2 : g % 3 == 1 ? k0 : k1;
-    x += a;
-    y += b + g + 1;
+    return;
   }
-  return x;
+  if (op == 60 && (cls == CI || cls == CU)) {
+    for (let i = 0; i < n; i++) {
+      const x = get(a, src, i);
+      store<i32>(d + (<usize>i << 2), cls == CI ? <i32>x : <i32>(<u32>x));
+    }
+    return;
+  }
+  for (let i = 0; i < n; i++) put(d, cls, i, calc(op, get(a, src, i), get(b, src, i)));
 }
 
 function calc(op: i32, x: f64, y: f64): f64 {
@@ -368,19 +387,33 @@ function calc(op: i32, x: f64, y: f64): f64 {
     case 5: return min(x, y);
     case 6: return -x;
     case 7: return sqrt(x);
-    case 8: return NativeMath.exp(x);
-    case 9: return 1 / (1 + NativeMath.exp(-x));
-    case 20: return NativeMath.log(x);
-    case 21: return NativeMath.tanh(x);
-    case 22: return NativeMath.pow(x, y);
+    case 8: return remainder64(x, y);
+    case 9: return pow64(x, y);
+    case 10: return NativeMath.atan2(x, y);
+    case 11: return NativeMath.exp(x);
+    case 12: return NativeMath.expm1(x);
+    case 13: return NativeMath.log(x);
+    case 14: return NativeMath.log1p(x);
+    case 15: return sigmoid64(x);
+    case 16: return NativeMath.sin(x);
+    case 17: return NativeMath.cos(x);
+    case 18: return NativeMath.tan(x);
+    case 19: return NativeMath.asin(x);
+    case 20: return NativeMath.acos(x);
+    case 21: return NativeMath.atan(x);
+    case 22: return NativeMath.sinh(x);
     case 23: return abs(x);
     case 24: return 1 / sqrt(x);
     case 25: return 1 / x;
-    case 26: return floor(x);
-    case 27: return erfinv(x);
-    case 28: return NativeMath.log1p(x);
-    case 29: return NativeMath.sin(x);
-    case 30: return NativeMath.cos(x);
+    case 26: return NativeMath.cosh(x);
+    case 27: return NativeMath.tanh(x);
+    case 28: return erf64(x);
+    case 29: return erfinv64(x);
+    case 33: return floor(x);
+    case 34: return ceil(x);
+    case 35: return trunc(x);
+    case 36: return nearest(x);
+    case 37: return sign64(x);
     case 51: return x == y ? 1 : 0;
     case 52: return x != y ? 1 : 0;
     case 53: return x < y ? 1 : 0;
@@ -392,24 +425,4 @@ function calc(op: i32, x: f64, y: f64): f64 {
   }
   unreachable();
   return 0;
-}
-
-/** Winitzki's start, then two Newton steps on erf by its series in exp. */
-function erfinv(x: f64): f64 {
-  if (x <= -1) return -Infinity;
-  if (x >= 1) return Infinity;
-  const w = -NativeMath.log((1 - x) * (1 + x));
-  let p: f64;
-  if (w < 5) {
-    const v = w - 2.5;
-    p = 2.81022636e-8;
-    p = 3.43273939e-7 + p * v; p = -3.5233877e-6 + p * v; p = -4.39150654e-6 + p * v; p = 0.00021858087 + p * v;
-    p = -0.00125372503 + p * v; p = -0.00417768164 + p * v; p = 0.246640727 + p * v; p = 1.50140941 + p * v;
-  } else {
-    const v = sqrt(w) - 3;
-    p = -0.000200214257;
-    p = 0.000100950558 + p * v; p = 0.00134934322 + p * v; p = -0.00367342844 + p * v; p = 0.00573950773 + p * v;
-    p = -0.0076224613 + p * v; p = 0.00943887047 + p * v; p = 1.00167406 + p * v; p = 2.83297682 + p * v;
-  }
-  return p * x;
 }

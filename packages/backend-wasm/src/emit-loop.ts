@@ -1,12 +1,16 @@
-import { bug, type DType, type LoopGroup } from "@lowrank/tensor/backend";
+import { bug, type DType, isFloat, type LoopGroup } from "@lowrank/tensor/backend";
 import { type ArgWord, chunksOf, DTYPE_IDS, type EmitContext } from "./emit.js";
 
 const BASIC_LOOP = 33;
 const OPS: Record<string, number> = {
-  add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, neg: 6, sqrt: 7, exp: 8, sigmoid: 9, log: 20, tanh: 21, pow: 22, abs: 23,
-  rsqrt: 24, reciprocal: 25, floor: 26, erfinv: 27, log1p: 28, sin: 29, cos: 30, and: 40, or: 41, xor: 42, shiftLeft: 43, shiftRight: 44,
+  add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, neg: 6, sqrt: 7, remainder: 8, pow: 9, atan2: 10, exp: 11, expm1: 12, log: 13,
+  log1p: 14, sigmoid: 15, sin: 16, cos: 17, tan: 18, asin: 19, acos: 20, atan: 21, sinh: 22, abs: 23, rsqrt: 24, reciprocal: 25, cosh: 26,
+  tanh: 27, erf: 28, erfinv: 29, floor: 33, ceil: 34, trunc: 35, round: 36, sign: 37, and: 40, or: 41, xor: 42, shiftLeft: 43, shiftRight: 44,
   threefry: 45, not: 46, where: 50, eq: 51, ne: 52, lt: 53, le: 54, gt: 55, ge: 56, cast: 60,
 };
+/** What follows an instruction so that its result is one of its dtype: wrapping or rounding. */
+const AFTER: Partial<Record<DType, number>> = { i8: 70, u8: 71, f16: 72, bf16: 73 };
+const CLAMP: Partial<Record<DType, number>> = { i8: 74, u8: 75 };
 const classOf = (t: DType): number => (t === "f64" ? 3 : t === "u32" ? 2 : t === "f32" || t === "f16" || t === "bf16" ? 0 : 1);
 
 export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
@@ -27,6 +31,7 @@ export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
   for (const [j, c] of code.entries()) {
     let op = OPS[c.op.name] ?? bug(`loop op ${c.op.name}`);
     if (c.op.name === "cast" && c.dtype === "bool") op = 61;
+    if (c.op.name === "not" && c.dtype === "bool") op = 47;
     const src = c.op.name === "where" ? c.sourceDtypes[1]! : c.sourceDtypes[0]!;
     const s = c.sources;
     if (c.op.name === "threefry") {
@@ -35,6 +40,9 @@ export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
       program.push([60, 2, 2, at, s[2]!, s[2]!, s[2]!], [60, 2, 2, at + 1, s[3]!, s[3]!, s[3]!]);
       program.push([45, 2, 2, loads.length + j, s[0]!, s[1]!, at]);
     } else program.push([op, classOf(c.dtype), classOf(src), loads.length + j, s[0]!, s[1] ?? s[0]!, s[2] ?? s[0]!]);
+    const r = loads.length + j;
+    const after = c.op.name === "cast" && isFloat(src) ? (CLAMP[c.dtype] ?? AFTER[c.dtype]) : AFTER[c.dtype];
+    if (after) program.push([after, 1, 1, r, r, r, r]);
   }
   const table = (rows: ArgWord[][]) => ctx.data(rows.length ? rows.flat() : [0]);
   const strides = (s: readonly number[]) => ctx.data(s.length ? [...s] : [0]);
