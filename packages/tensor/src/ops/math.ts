@@ -29,8 +29,9 @@ const flat = (): null => null;
 function roundHalfEven(x: number): number {
   const low = Math.floor(x);
   const rest = x - low;
-  if (rest !== 0.5) return rest < 0.5 ? low : low + 1;
-  return low % 2 === 0 ? low : low + 1;
+  const up = rest > 0.5 || (rest === 0.5 && low % 2 !== 0);
+  const rounded = up ? low + 1 : low;
+  return rounded === 0 && x < 0 ? -0 : rounded;
 }
 
 /** |x|. The gradient at 0 is 0. */
