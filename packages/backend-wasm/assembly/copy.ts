@@ -54,7 +54,8 @@ function copyRun(from: usize, to: usize, width: i32, size: i32, fromStep: i32, t
 
 /** Zeros. args: to, bytes. */
 export function fillZero(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
-  const bytes = load<i32>(args, 4);
-  const first = begin(bytes, chunk, chunks);
-  memory.fill(load<usize>(args) + <usize>first, 0, <usize>(begin(bytes, chunk + 1, chunks) - first));
+  const bytes = <i64>load<u32>(args, 4);
+  const first = <usize>((bytes * chunk) / chunks);
+  const end = <usize>((bytes * (chunk + 1)) / chunks);
+  memory.fill(load<usize>(args) + first, 0, end - first);
 }

@@ -39,16 +39,28 @@ export function f32ToF16(value: f32): u32 {
   return sign | ((abs - 0x38000000 + 0xfff + ((abs >> 13) & 1)) >> 13);
 }
 
+// Constants are read from memory: engines build a vector constant anew at each use, which costs more than a load.
+// prettier-ignore
+const HALF: usize = memory.data<u32>([
+  0x8fffe000, 0x77800000, 0x47800000, 0x7f800000, // f16 to f32: sign and magnitude, 2^112, 65536, infinity
+  0x8000, 1, 0x38000000 - 0xfff, 0x3f000000, 0x7e00, 0x1ff, 0x38800000, 0x7c00, 0x477ff000, // f32 to f16
+  0x7fff, 0x40, // f32 to bf16
+]);
+
+// @ts-ignore: decorator
+@inline
+function k(at: usize): v128 {
+  return v128.load32_splat(HALF + at);
+}
+
 /** Four f16 in the lower 16 bits of the lanes to f32. */
 // @ts-ignore: decorator
 @inline
 export function f16x4ToF32(bits: v128): v128 {
-  const sign = i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16);
-  const rest = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
-  const scaled = f32x4.mul(rest, i32x4.splat(0x77800000));
-  const special = v128.or(i32x4.splat(0x7f800000), v128.and(rest, i32x4.splat(0x7fffff)));
-  const isSpecial = i32x4.ge_s(rest, i32x4.splat(0x0f800000));
-  return v128.or(sign, v128.bitselect(special, scaled, isSpecial));
+  // Sign and magnitude at their places in an f32, the exponent still that of the half.
+  const placed = v128.and(i32x4.shr_s(i32x4.shl(bits, 16), 3), k(0));
+  const scaled = f32x4.mul(placed, k(4));
+  return v128.or(scaled, v128.and(f32x4.ge(f32x4.abs(scaled), k(8)), k(12)));
 }
 
 /** Loads four f16 as f32. */
@@ -69,15 +81,15 @@ export function loadBf16x4(at: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function f32x4ToF16(value: v128): v128 {
-  const sign = v128.and(i32x4.shr_u(value, 16), i32x4.splat(0x8000));
-  const abs = v128.and(value, i32x4.splat(0x7fffffff));
-  const odd = v128.and(i32x4.shr_u(abs, 13), i32x4.splat(1));
-  const normal = i32x4.shr_u(i32x4.add(i32x4.sub(abs, i32x4.splat(0x38000000 - 0xfff)), odd), 13);
-  const tiny = i32x4.sub(f32x4.add(abs, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
-  const nan = v128.or(i32x4.splat(0x7e00), v128.and(i32x4.shr_u(abs, 13), i32x4.splat(0x1ff)));
-  let out = v128.bitselect(tiny, normal, i32x4.lt_s(abs, i32x4.splat(0x38800000)));
-  out = v128.bitselect(i32x4.splat(0x7c00), out, i32x4.ge_s(abs, i32x4.splat(0x477ff000)));
-  out = v128.bitselect(nan, out, i32x4.gt_s(abs, i32x4.splat(0x7f800000)));
+  const sign = v128.and(i32x4.shr_u(value, 16), k(16));
+  const abs = f32x4.abs(value);
+  const odd = v128.and(i32x4.shr_u(abs, 13), k(20));
+  const normal = i32x4.shr_u(i32x4.add(i32x4.sub(abs, k(24)), odd), 13);
+  const tiny = i32x4.sub(f32x4.add(abs, k(28)), k(28)); // adding 0.5, whose bits are then taken away
+  const nan = v128.or(k(32), v128.and(i32x4.shr_u(abs, 13), k(36)));
+  let out = v128.bitselect(tiny, normal, i32x4.lt_s(abs, k(40)));
+  out = v128.bitselect(k(44), out, i32x4.ge_s(abs, k(48)));
+  out = v128.bitselect(nan, out, i32x4.gt_s(abs, k(12)));
   return v128.or(sign, out);
 }
 
@@ -85,9 +97,8 @@ export function f32x4ToF16(value: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function f32x4ToBf16(value: v128): v128 {
-  const abs = v128.and(value, i32x4.splat(0x7fffffff));
-  const odd = v128.and(i32x4.shr_u(value, 16), i32x4.splat(1));
-  const rounded = i32x4.shr_u(i32x4.add(i32x4.add(value, i32x4.splat(0x7fff)), odd), 16);
-  const nan = v128.or(i32x4.shr_u(value, 16), i32x4.splat(0x40));
-  return v128.bitselect(nan, rounded, i32x4.gt_s(abs, i32x4.splat(0x7f800000)));
+  const odd = v128.and(i32x4.shr_u(value, 16), k(20));
+  const rounded = i32x4.shr_u(i32x4.add(i32x4.add(value, k(52)), odd), 16);
+  const nan = v128.or(i32x4.shr_u(value, 16), k(56));
+  return v128.bitselect(nan, rounded, i32x4.gt_s(f32x4.abs(value), k(12)));
 }

@@ -38,10 +38,11 @@ export const scatterAddKernel: Kernel = {
     // Sums of narrow dtypes are made in scratch, some rows of the result at a time.
     const rows = Math.max(1, Math.floor(SUM_BYTES / (inner * 4)));
     ctx.scratch(rows * inner * 4);
-    // Every part reads all indices, which must stay small beside the sums.
+    // Every part reads all indices, which must stay little beside its sums.
     const parts = Math.min(
-      chunksOf(updates.dims.length === 0 ? 1 : sizeOf(updates.dims) + y.size / 4, SUM_GRAIN),
+      16,
       outer * Math.ceil(inner / 8),
+      chunksOf(sizeOf(updates.dims) + y.size / 4, SUM_GRAIN),
     );
     ctx.command(
       SCATTER_ADD,
@@ -56,7 +57,7 @@ export const scatterAddKernel: Kernel = {
         DTYPE_IDS[y.dtype],
         rows,
       ],
-      Math.max(1, Math.min(16, parts)),
+      parts,
     );
   },
 };
