@@ -1,7 +1,7 @@
 import { isFloat, promote } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
 import { defineOp, type OpDef } from "../op.js";
-import { broadcastDims, sameDims, showDims, sizeOf } from "../shape.js";
+import { broadcastDims, showDims, sizeOf } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { cast } from "./logic.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
@@ -14,15 +14,19 @@ import { toFloat } from "./operands.js";
 export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
   kind: "kernel",
   infer([a, b]) {
-    const [p, q] = [a!.dims, b!.dims];
-    if (p.length < 2 || p.length !== q.length || !sameDims(p.slice(0, -2), q.slice(0, -2))) {
+    const p = a!.dims;
+    const q = b!.dims;
+    const rank = p.length;
+    let aligned = rank >= 2 && rank === q.length;
+    for (let d = 0; aligned && d < rank - 2; d++) aligned = p[d] === q[d];
+    if (!aligned) {
       throw new ShapeError({
         where: "matmul",
         expected: "operands of at least two axes with equal leading ones",
         got: `${showDims(p)} and ${showDims(q)}`,
       });
     }
-    if (p[p.length - 1] !== q[q.length - 2]) throw innerMismatch(p, q);
+    if (p[rank - 1] !== q[rank - 2]) throw innerMismatch(p, q);
     const dtype = promote(a!.dtype, b!.dtype);
     if (!isFloat(a!.dtype) || !isFloat(b!.dtype) || (dtype === "f64" && a!.dtype !== b!.dtype)) {
       throw new DTypeError({
@@ -31,7 +35,9 @@ export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
         got: `${a!.dtype} and ${b!.dtype}`,
       });
     }
-    return { dtype, dims: [...p.slice(0, -1), q[q.length - 1]!] };
+    const dims = p.slice();
+    dims[rank - 1] = q[rank - 1]!;
+    return { dtype, dims };
   },
   // dA = dC Bᵀ, dB = Aᵀ dC
   vjp: (dy, { inputs: [a, b], needs }) => [
@@ -81,8 +87,12 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
       hint: "multiply by a scalar with mul",
     });
   }
-  let [x, y] = [toFloat(a), toFloat(b)];
-  if (x.dtype === "f64" || y.dtype === "f64") [x, y] = [cast(x, "f64"), cast(y, "f64")];
+  let x = toFloat(a);
+  let y = toFloat(b);
+  if (x.dtype !== y.dtype && (x.dtype === "f64" || y.dtype === "f64")) {
+    x = cast(x, "f64");
+    y = cast(y, "f64");
+  }
   if (a.ndim === 1) x = reshape(x, [1, a.size]);
   if (b.ndim === 1) y = reshape(y, [b.size, 1]);
   if (x.shape[x.ndim - 1] !== y.shape[y.ndim - 2]) throw innerMismatch(a.shape, b.shape);
@@ -95,10 +105,10 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
 }
 
 function batched(a: Tensor, b: Tensor): Tensor {
+  if (a.ndim === 2 && b.ndim === 2) return apply(matmulOp, [a, b], null);
   const [rows, inner] = a.shape.slice(-2) as [number, number];
   const columns = b.shape[b.ndim - 1]!;
   if (b.ndim === 2) {
-    if (a.ndim === 2) return apply(matmulOp, [a, b], null);
     // One matrix for the whole batch: its rows are the rows of one tall product.
     const lead = a.shape.slice(0, -1);
     return reshape(apply(matmulOp, [reshape(a, [sizeOf(lead), inner]), b], null), [...lead, columns]);
