@@ -116,7 +116,6 @@ try {
     });
     await check(`${manifest.name}: publint`, async () => {
       const { messages, pkg } = await publint({
-        pkgDir: folder,
         pack: { tarball: bytes(archives[manifest.name]) },
         strict: true,
         level: "warning",
@@ -159,7 +158,7 @@ try {
 
   for (const name of names) {
     const program = (how) =>
-      `${how}; const names = Object.keys(m).filter((n) => n !== "default"); if (names.length === 0) throw new Error("exports nothing"); console.log(names.sort().join());`;
+      `${how}; const names = Object.keys(m).filter((n) => n !== "default"); if (names.length === 0) { console.error("expected named exports, got none"); process.exit(1); } console.log(names.sort().join());`;
     let esm;
     await check(`${name}: imports as ESM`, () => {
       esm = run("node", ["--input-type=module", "-e", program(`import * as m from "${name}"`)], project);
@@ -184,6 +183,14 @@ try {
     const output = run("node", ["user-program.ts"], project);
     const { first, last } = JSON.parse(output);
     if (!(last < first * 0.5)) throw new Error(`expected the loss to halve, got ${first} then ${last}`);
+  });
+
+  await check("the installed command prints its help", () => {
+    const help = run(join(project, "node_modules", ".bin", "lowrank"), ["--help"], project);
+    const absent = ["finetune", "evaluate", "generate", "merge", "info"].filter(
+      (command) => !help.includes(command),
+    );
+    if (absent.length > 0) throw new Error(`expected the help to name ${absent.join(", ")}, got\n${help}`);
   });
 
   await check("Vite bundles tensor, backend-wasm, nn and adapters for a browser", async () => {
