@@ -157,7 +157,7 @@ describe("fused loops over views give what the reference gives", () => {
         const build = (): Tensor[] => {
           const x = tensorOf(drawer.inputs[0]!);
           const sums = [t.sum(x, axes), t.prod(x, axes)];
-          return dims.includes(0) && dtype === "f32" ? sums : [...sums, ...reducedOrNothing(x, axes)];
+          return x.size === 0 && dtype === "f32" ? sums : [...sums, ...reducedOrNothing(x, axes)];
         };
         await agree(build, `${dtype} [${dims}] over [${axes}]`, 1e-5, 1e-6);
       }
@@ -232,7 +232,7 @@ describe("what loops must not do", () => {
   });
 
   test("sums of many equal numbers stay exact", async () => {
-    for (const dims of [[2 ** 22], [2 ** 21, 2], [2, 2 ** 21]]) {
+    for (const dims of [[2 ** 22], [2 ** 21, 2], [2, 2 ** 21]] as number[][]) {
       const axis = dims.indexOf(Math.max(...dims));
       const [total] = await runOn(backend, () => [t.sum(t.full(dims, 1.1).add(t.zeros(dims)), [axis])]);
       const expected = Math.fround(1.1) * dims[axis]!;
