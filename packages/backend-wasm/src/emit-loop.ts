@@ -1,65 +1,196 @@
-import { bug, type DType, isFloat, type LoopGroup } from "@lowrank/tensor/backend";
-import { type ArgWord, chunksOf, DTYPE_IDS, type EmitContext } from "./emit.js";
+import { type DType, dtypeBytes, type LoopGroup, type ReduceOp, sizeOf } from "@lowrank/tensor/backend";
+import * as at from "../assembly/loop-ops.js";
+import { LoopOp } from "../assembly/loop-ops.js";
+import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";
+import { classOf } from "./emit-loop-opcodes.js";
+import { reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
+import { buildProgram, loadKind, type Program } from "./emit-loop-program.js";
 
-const BASIC_LOOP = 33;
-const OPS: Record<string, number> = {
-  add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, neg: 6, sqrt: 7, remainder: 8, pow: 9, atan2: 10, exp: 11, expm1: 12, log: 13,
-  log1p: 14, sigmoid: 15, sin: 16, cos: 17, tan: 18, asin: 19, acos: 20, atan: 21, sinh: 22, abs: 23, rsqrt: 24, reciprocal: 25, cosh: 26,
-  tanh: 27, erf: 28, erfinv: 29, floor: 33, ceil: 34, trunc: 35, round: 36, sign: 37, and: 40, or: 41, xor: 42, shiftLeft: 43, shiftRight: 44,
-  threefry: 45, not: 46, where: 50, eq: 51, ne: 52, lt: 53, le: 54, gt: 55, ge: 56, cast: 60,
+const REDUCE_IDS: Record<ReduceOp, number> = {
+  sum: at.REDUCE_SUM,
+  prod: at.REDUCE_PROD,
+  max: at.REDUCE_MAX,
+  min: at.REDUCE_MIN,
 };
-/** What follows an instruction so that its result is one of its dtype: wrapping or rounding. */
-const AFTER: Partial<Record<DType, number>> = { i8: 70, u8: 71, f16: 72, bf16: 73 };
-const CLAMP: Partial<Record<DType, number>> = { i8: 74, u8: 75 };
-const classOf = (t: DType): number => (t === "f64" ? 3 : t === "u32" ? 2 : t === "f32" || t === "f16" || t === "bf16" ? 0 : 1);
+const CLASS_IDS = { F: at.CLASS_F32, D: at.CLASS_F64, I: at.CLASS_I32, U: at.CLASS_U32, B: at.CLASS_I32 };
 
+/** Bytes of block registers that stay in the first-level cache, with room for what streams through. */
+const CACHE_BYTES = 24 << 10;
+const MOST_ELEMENTS = 1024;
+const LEAST_ELEMENTS = 256;
+
+/** Emits a fused loop as a program of the block interpreter in assembly/loop.ts. */
 export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
-  const { space, reduced, loads, code, stores, reductions } = group;
-  const first = reduced.indexOf(true);
-  const last = reduced.lastIndexOf(true);
-  const size = (from: number, to: number) => space.slice(from, to).reduce((a, b) => a * b, 1);
-  const [mode, K1, R, K2] = !reductions.length
-    ? [0, 1, 1, size(0, space.length)]
-    : first < 0
-      ? [1, size(0, space.length), 1, 1]
-      : last === space.length - 1
-        ? [1, size(0, first), size(first, space.length), 1]
-        : [2, size(0, first), size(first, last + 1), size(last + 1, space.length)];
-  const dims = space.length ? [...space] : [1];
-  let extra = 0;
-  const program: number[][] = [];
-  for (const [j, c] of code.entries()) {
-    let op = OPS[c.op.name] ?? bug(`loop op ${c.op.name}`);
-    if (c.op.name === "cast" && c.dtype === "bool") op = 61;
-    if (c.op.name === "not" && c.dtype === "bool") op = 47;
-    const src = c.op.name === "where" ? c.sourceDtypes[1]! : c.sourceDtypes[0]!;
-    const s = c.sources;
-    if (c.op.name === "threefry") {
-      // the fourth word sits in the slot behind the third: copy both there
-      const at = loads.length + code.length + 8 + 2 * extra++;
-      program.push([60, 2, 2, at, s[2]!, s[2]!, s[2]!], [60, 2, 2, at + 1, s[3]!, s[3]!, s[3]!]);
-      program.push([45, 2, 2, loads.length + j, s[0]!, s[1]!, at]);
-    } else program.push([op, classOf(c.dtype), classOf(src), loads.length + j, s[0]!, s[1] ?? s[0]!, s[2] ?? s[0]!]);
-    const r = loads.length + j;
-    const after = c.op.name === "cast" && isFloat(src) ? (CLAMP[c.dtype] ?? AFTER[c.dtype]) : AFTER[c.dtype];
-    if (after) program.push([after, 1, 1, r, r, r, r]);
-  }
-  const table = (rows: ArgWord[][]) => ctx.data(rows.length ? rows.flat() : [0]);
-  const strides = (s: readonly number[]) => ctx.data(s.length ? [...s] : [0]);
-  const loadRows = loads.map((l): ArgWord[] => {
-    if (l.kind === "scalar") return [1, DTYPE_IDS[l.dtype], classOf(l.dtype), ctx.scalar(l.slot), 0, 0];
-    if (l.kind === "iota") return [2, DTYPE_IDS[l.dtype], classOf(l.dtype), 0, l.offset, strides(l.strides)];
-    return [0, DTYPE_IDS[l.value.dtype], classOf(l.value.dtype), ctx.pointer(l.value), l.offset, strides(l.strides)];
-  });
-  const storeRows = stores.map((s): ArgWord[] => [s.register, classOf(s.value.dtype), DTYPE_IDS[s.value.dtype], ctx.pointer(s.value)]);
-  const redRows = reductions.map((r): ArgWord[] => [["sum", "prod", "max", "min"].indexOf(r.op), r.register, classOf(registerDtype(group, r.register)), DTYPE_IDS[r.value.dtype], ctx.pointer(r.value)]);
-  ctx.scratch((loads.length + code.length + 16 + 2 * extra + reductions.length) * 4096);
-  const work = size(0, space.length) * (code.length + 1);
-  ctx.command(BASIC_LOOP, [mode!, K1!, R!, K2!, dims.length, ctx.data(dims), loads.length, table(loadRows), program.length, table(program), stores.length, table(storeRows), reductions.length, table(redRows), loads.length + code.length + 10 + 2 * extra], chunksOf(work, 30000));
+  const size = sizeOf(group.space);
+  if (size === 0) return emitEmpty(group, ctx);
+  const program = buildProgram(group);
+  const block = blockOf(program);
+  const head = [
+    ...programWords(group, program, ctx),
+    program.slots,
+    block * (program.wide ? 8 : 4) + 64,
+    block,
+  ];
+  const accumulators = group.reductions.length * 2 * (block * 8 + 128) + 128;
+  const slotBytes = program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + block * (program.wide ? 8 : 4) + 64);
+  ctx.scratch(slotBytes + accumulators + 256);
+  const cost = size * costOf(group, program);
+  if (group.reductions.length === 0) {
+    const { rows, row, blocks } = splitMap(group, size, block);
+    ctx.command(at.LOOP_RUN, [...head, at.MODE_MAP, rows, row], chunksFor(cost, blocks));
+  } else emitReductions(group, program, ctx, head, reducedSpace(group, block), cost);
 }
 
-function registerDtype(group: LoopGroup, r: number): DType {
-  if (r >= group.loads.length) return group.code[r - group.loads.length]!.dtype;
-  const l = group.loads[r]!;
-  return l.kind === "value" ? l.value.dtype : l.dtype;
+function blockOf({ blockSlots, wide }: Program): number {
+  const fits = CACHE_BYTES / (Math.max(1, blockSlots) * (wide ? 8 : 4));
+  let block = LEAST_ELEMENTS;
+  while (block * 2 <= Math.min(fits, MOST_ELEMENTS)) block *= 2;
+  return block;
 }
+
+/** Program, constants, stores: the first words of the arguments. */
+function programWords(group: LoopGroup, program: Program, ctx: EmitContext): ArgWord[] {
+  const slot = (register: { slot: number } | undefined) => (register ? register.slot : 0) * at.SLOT_BYTES;
+  const code: ArgWord[] = [];
+  for (const { op, target, sources, load, store, flags } of program.lines) {
+    if (op === LoopOp.Load) code.push(op, slot(target!), loadEntry(group, load, ctx), 0, 0, 0, store, flags);
+    else if (op === LoopOp.Store) code.push(op, slot(sources[0]), 0, 0, 0, 0, store, flags);
+    // Slot 0 holds zeros and stands for the sources that an operation does not have.
+    else code.push(op, slot(target!), ...[0, 1, 2, 3].map((i) => slot(sources[i])), store, flags);
+  }
+  const constants = program.constants.flatMap((register): ArgWord[] => {
+    const load = group.loads[register.constant!];
+    if (load?.kind !== "scalar") return [slot(register), 0, at.CONST_ZERO];
+    return [slot(register), ctx.scalar(load.slot), load.dtype === "bool" ? 0 : load.dtype === "f64" ? 8 : 7];
+  });
+  const stores = group.stores.flatMap(({ value }): ArgWord[] => [ctx.pointer(value), DTYPE_IDS[value.dtype]]);
+  return [
+    ctx.data(code),
+    program.lines.length,
+    ctx.data(constants),
+    program.constants.length,
+    ctx.data(stores.length ? stores : [0]),
+  ];
+}
+
+/** Address, dtype and the axes of a load, merged where its strides allow. */
+function loadEntry(group: LoopGroup, number: number, ctx: EmitContext): Fixup {
+  const load = group.loads[number]!;
+  if (load.kind === "scalar") throw new Error(`lowrank bug: ${group.name} loads a scalar`);
+  const axes: [size: number, stride: number][] = [];
+  group.space.forEach((size, d) => {
+    if (size === 1) return;
+    const stride = load.strides[d]!;
+    const outer = axes.at(-1);
+    if (outer && outer[1] === stride * size) axes.splice(-1, 1, [outer[0] * size, stride]);
+    else axes.push([size, stride]);
+  });
+  if (axes.length === 0) axes.push([1, load.kind === "value" && dtypeBytes(load.value.dtype) >= 4 ? 1 : 0]);
+  const from = load.kind === "value" ? ctx.pointer(load.value, load.offset * dtypeBytes(load.value.dtype)) : load.offset;
+  return ctx.data([from, loadKind(load, DTYPE_IDS), axes.length, ...axes.flat()]);
+}
+
+/** The result of a reduction of no integers; floats are known to the kernel. */
+function startWord(op: ReduceOp, dtype: DType): number {
+  if (op === "sum") return 0;
+  if (op === "prod") return 1;
+  const bits = dtypeBytes(dtype) * 8;
+  const unsigned = dtype === "u32" || dtype === "u8" || dtype === "bool";
+  if (op === "max") return unsigned ? 0 : -(2 ** (bits - 1));
+  return (unsigned ? 2 ** bits : 2 ** (bits - 1)) - 1;
+}
+
+const tableOf = (list: readonly (readonly [number, number])[], ctx: EmitContext): ArgWord =>
+  ctx.data(list.length ? list.flat() : [0]);
+
+function emitReductions(
+  group: LoopGroup,
+  program: Program,
+  ctx: EmitContext,
+  head: readonly ArgWord[],
+  space: ReducedSpace,
+  cost: number,
+): void {
+  const { pieces } = space;
+  const results = group.reductions[0]!.value.size;
+  const partials = group.reductions.map(() => (pieces > 1 ? ctx.workspace(results * pieces * 8) : null));
+  const entries = group.reductions.flatMap((r, i): ArgWord[] => [
+    REDUCE_IDS[r.op],
+    CLASS_IDS[classOf(r.dtype)],
+    program.reduced[i]!.slot * at.SLOT_BYTES,
+    partials[i] ?? ctx.pointer(r.value),
+    DTYPE_IDS[r.value.dtype],
+    startWord(r.op, r.dtype),
+  ]);
+  ctx.command(
+    at.LOOP_RUN,
+    [
+      ...head,
+      space.rows ? at.MODE_ROWS : at.MODE_COLUMNS,
+      ctx.data(entries),
+      group.reductions.length,
+      pieces,
+      space.piece,
+      tableOf(space.kept, ctx),
+      space.kept.length,
+      space.keptSize,
+      tableOf(space.reduced, ctx),
+      space.reduced.length,
+      space.reducedSize,
+      space.innerReduced,
+      space.innerKept,
+    ],
+    chunksFor(cost, space.items),
+  );
+  if (pieces > 1) emitCombine(group, ctx, partials, results, pieces);
+}
+
+function emitCombine(
+  group: LoopGroup,
+  ctx: EmitContext,
+  partials: readonly (Fixup | null)[],
+  results: number,
+  parts: number,
+): void {
+  const entries = group.reductions.flatMap((r, i): ArgWord[] => [
+    REDUCE_IDS[r.op],
+    CLASS_IDS[classOf(r.dtype)],
+    partials[i] ?? 0,
+    ctx.pointer(r.value),
+    DTYPE_IDS[r.value.dtype],
+    startWord(r.op, r.dtype),
+  ]);
+  ctx.command(at.LOOP_COMBINE, [ctx.data(entries), group.reductions.length, results, parts], 1);
+}
+
+/** Nothing to map; reductions of nothing give 0, 1 or the extremes. */
+function emitEmpty(group: LoopGroup, ctx: EmitContext): void {
+  const results = group.reductions[0]?.value.size ?? 0;
+  if (results > 0) {
+    emitCombine(
+      group,
+      ctx,
+      group.reductions.map(() => null),
+      results,
+      0,
+    );
+  }
+}
+
+/** Rough nanoseconds per element: 0.1 per byte moved, more for what is computed. */
+function costOf(group: LoopGroup, { lines }: Program): number {
+  let cost = 0.2;
+  for (const load of group.loads) if (load.kind === "value") cost += 0.1 * dtypeBytes(load.value.dtype);
+  for (const { value } of group.stores) cost += 0.1 * dtypeBytes(value.dtype);
+  for (const { op } of lines) {
+    if (op >= LoopOp.AddD) cost += op <= LoopOp.MinD ? 1 : 10;
+    else if (op === LoopOp.PowF || op === LoopOp.Threefry || op === LoopOp.ErfinvF) cost += 5;
+    else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF) cost += op >= LoopOp.AsinF && op <= LoopOp.CoshF ? 15 : 2;
+    else cost += 0.2;
+  }
+  return cost;
+}
+
+/** Parts of at least some 40 µs each, in even numbers of units of work. */
+const chunksFor = (nanoseconds: number, units: number): number =>
+  Math.max(1, Math.min(64, units, Math.floor(nanoseconds / 40_000)));

@@ -1,0 +1,527 @@
+// Operations on f64, one number at a time: right first. Steps of sources are halved: 8 bytes per element, or 0.
+import { powScalar } from "./simd-math";
+
+/** d = f(a) for `count` f64. T has a method s. */
+export function doubles<T>(d: usize, a: usize, sa: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const step = sa >> 1;
+  for (let i = 0; i < count; i++, a += step, d += 8) store<f64>(d, t.s(load<f64>(a)));
+}
+
+export function doublePairs<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const stepA = sa >> 1;
+  const stepB = sb >> 1;
+  for (let i = 0; i < count; i++, a += stepA, b += stepB, d += 8) {
+    store<f64>(d, t.s(load<f64>(a), load<f64>(b)));
+  }
+}
+
+/** Compares f64 into masks of 32 bits. T has a method c. */
+export function doubleMasks<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const stepA = sa >> 1;
+  const stepB = sb >> 1;
+  for (let i = 0; i < count; i++, a += stepA, b += stepB, d += 4) {
+    store<i32>(d, t.c(load<f64>(a), load<f64>(b)) ? -1 : 0);
+  }
+}
+
+export function doubleWhere(
+  d: usize,
+  a: usize,
+  sa: usize,
+  b: usize,
+  sb: usize,
+  c: usize,
+  sc: usize,
+  count: i32,
+): void {
+  const stepA = sa >> 2;
+  const stepB = sb >> 1;
+  const stepC = sc >> 1;
+  for (let i = 0; i < count; i++, a += stepA, b += stepB, c += stepC, d += 8) {
+    store<i64>(d, load<i32>(a) ? load<i64>(b) : load<i64>(c));
+  }
+}
+
+/** From 4 bytes to 8 and from 8 to 4. T has a method s. */
+export function widen<T, From>(d: usize, a: usize, sa: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const step = sa >> 2;
+  for (let i = 0; i < count; i++, a += step, d += 8) store<f64>(d, t.s(load<From>(a)));
+}
+
+export function narrow<T, To>(d: usize, a: usize, sa: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const step = sa >> 1;
+  for (let i = 0; i < count; i++, a += step, d += 4) store<To>(d, t.s(load<f64>(a)));
+}
+
+@final
+export class FtoD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f32): f64 {
+    return x;
+  }
+}
+
+@final
+export class ItoD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: i32): f64 {
+    return x;
+  }
+}
+
+@final
+export class UtoD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: u32): f64 {
+    return x;
+  }
+}
+
+@final
+export class BtoD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: i32): f64 {
+    return x ? 1 : 0;
+  }
+}
+
+@final
+export class DtoF {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f32 {
+    return <f32>x;
+  }
+}
+
+@final
+export class DtoI {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): i32 {
+    return x != x ? 0 : x <= -2147483648.0 ? -2147483648 : x >= 2147483647.0 ? 2147483647 : <i32>x;
+  }
+}
+
+@final
+export class DtoU {
+  // as the core rounds: from -2^31 to 0 an integer keeps its bits, below is 0
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): u32 {
+    if (!(x >= -2147483648.0)) return 0;
+    return x < 0 ? <u32>(<i32>x) : x >= 4294967295.0 ? 4294967295 : <u32>x;
+  }
+}
+
+const TWO_OVER_SQRT_PI: f64 = 1.1283791670955126;
+const SQRT_PI: f64 = 1.7724538509055159;
+
+// erf x = 2/√π · e^(-x²) · Σ 2^n x^(2n+1) / (2n+1)!! (Abramowitz & Stegun 7.1.6)
+function erfSeries(x: f64): f64 {
+  let term = x;
+  let sum = x;
+  for (let n = 1; abs(term) > 1e-18 * abs(sum); n++) {
+    term *= (2 * x * x) / <f64>(2 * n + 1);
+    sum += term;
+  }
+  return TWO_OVER_SQRT_PI * NativeMath.exp(-x * x) * sum;
+}
+
+// √π e^(x²) erfc x as a continued fraction (Abramowitz & Stegun 7.1.14), from the inside out
+function erfcFraction(x: f64): f64 {
+  if (x > 27) return 0;
+  let f = x;
+  for (let n = 60; n >= 1; n--) f = x + <f64>n / 2 / f;
+  return NativeMath.exp(-x * x) / (SQRT_PI * f);
+}
+
+function erf64(x: f64): f64 {
+  if (x != x) return x;
+  const a = abs(x);
+  return a < 2.5 ? erfSeries(x) : copysign<f64>(1 - erfcFraction(a), x);
+}
+
+/** A rough start (Winitzki's formula), then Halley's steps on erf, or on erfc near the ends. */
+function erfinv64(y: f64): f64 {
+  const a = abs(y);
+  if (!(a < 1)) return a == 1 ? copysign<f64>(Infinity, y) : NaN;
+  if (y == 0) return y;
+  const l = NativeMath.log1p(-a * a);
+  const p = 4.330746750799873 + l / 2; // 2 / (0.147 π)
+  let x = sqrt<f64>(sqrt<f64>(p * p - l / 0.147) - p);
+  for (let i = 0; i < 4; i++) {
+    const error = a < 0.9 ? erf64(x) - a : 1 - a - (x < 2.5 ? 1 - erf64(x) : erfcFraction(x));
+    const step = error / (TWO_OVER_SQRT_PI * NativeMath.exp(-x * x));
+    x -= step / (1 + x * step);
+  }
+  return copysign<f64>(x, y);
+}
+
+/** The remainder with the sign of b. */
+function remainder64(a: f64, b: f64): f64 {
+  const r = a % b;
+  return r != 0 && r < 0 != b < 0 ? r + b : r;
+}
+
+// Each class below is an operation on f64; those of one number serve f32 lane by lane too.
+
+@final
+export class AddD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return a + b;
+  }
+}
+
+@final
+export class SubD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return a - b;
+  }
+}
+
+@final
+export class MulD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return a * b;
+  }
+}
+
+@final
+export class DivD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return a / b;
+  }
+}
+
+@final
+export class MaxD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return max<f64>(a, b);
+  }
+}
+
+@final
+export class MinD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return min<f64>(a, b);
+  }
+}
+
+@final
+export class PowD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return powScalar(a, b);
+  }
+}
+
+@final
+export class RemD {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return remainder64(a, b);
+  }
+}
+
+@final
+export class Atan2D {
+  // @ts-ignore: decorator
+  @inline
+  s(a: f64, b: f64): f64 {
+    return NativeMath.atan2(a, b);
+  }
+}
+
+@final
+export class EqD {
+  // @ts-ignore: decorator
+  @inline
+  c(a: f64, b: f64): bool {
+    return a == b;
+  }
+}
+
+@final
+export class NeD {
+  // @ts-ignore: decorator
+  @inline
+  c(a: f64, b: f64): bool {
+    return a != b;
+  }
+}
+
+@final
+export class LtD {
+  // @ts-ignore: decorator
+  @inline
+  c(a: f64, b: f64): bool {
+    return a < b;
+  }
+}
+
+@final
+export class LeD {
+  // @ts-ignore: decorator
+  @inline
+  c(a: f64, b: f64): bool {
+    return a <= b;
+  }
+}
+
+@final
+export class NegD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return -x;
+  }
+}
+
+@final
+export class AbsD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return abs<f64>(x);
+  }
+}
+
+@final
+export class SignD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return x > 0 ? 1 : x < 0 ? -1 : x;
+  }
+}
+
+@final
+export class FloorD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return floor<f64>(x);
+  }
+}
+
+@final
+export class CeilD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return ceil<f64>(x);
+  }
+}
+
+@final
+export class TruncD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return trunc<f64>(x);
+  }
+}
+
+@final
+export class RoundD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return nearest<f64>(x);
+  }
+}
+
+@final
+export class SqrtD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return sqrt<f64>(x);
+  }
+}
+
+@final
+export class RsqrtD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return 1 / sqrt<f64>(x);
+  }
+}
+
+@final
+export class RecipD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return 1 / x;
+  }
+}
+
+@final
+export class SigmoidD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return 1 / (1 + NativeMath.exp(-x));
+  }
+}
+
+@final
+export class ErfD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return erf64(x);
+  }
+}
+
+@final
+export class ErfinvD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return erfinv64(x);
+  }
+}
+
+@final
+export class ExpD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.exp(x);
+  }
+}
+
+@final
+export class Expm1D {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.expm1(x);
+  }
+}
+
+@final
+export class LogD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.log(x);
+  }
+}
+
+@final
+export class Log1pD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.log1p(x);
+  }
+}
+
+@final
+export class SinD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.sin(x);
+  }
+}
+
+@final
+export class CosD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.cos(x);
+  }
+}
+
+@final
+export class TanD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.tan(x);
+  }
+}
+
+@final
+export class AsinD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.asin(x);
+  }
+}
+
+@final
+export class AcosD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.acos(x);
+  }
+}
+
+@final
+export class AtanD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.atan(x);
+  }
+}
+
+@final
+export class SinhD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.sinh(x);
+  }
+}
+
+@final
+export class CoshD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.cosh(x);
+  }
+}
+
+@final
+export class TanhD {
+  // @ts-ignore: decorator
+  @inline
+  s(x: f64): f64 {
+    return NativeMath.tanh(x);
+  }
+}

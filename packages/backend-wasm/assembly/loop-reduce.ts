@@ -1,0 +1,226 @@
+// Sums, products and extremes: of a stretch of a block to one number, of blocks element by element, and of partial
+// results. Numbers between blocks are cells of 8 bytes: f64 for floats, the low 4 bytes for integers.
+import { f32ToBf16, f32ToF16 } from "./half";
+import * as F from "./loop-f32";
+import * as D from "./loop-f64";
+import * as I from "./loop-int";
+import * as at from "./loop-ops";
+import { BF16, F16, F32, F64 } from "./rows";
+
+/** What a reduction of nothing gives, as f64. */
+// @ts-ignore: decorator
+@inline
+function startOf(op: i32): f64 {
+  return op == at.REDUCE_SUM ? 0 : op == at.REDUCE_PROD ? 1 : op == at.REDUCE_MAX ? -Infinity : Infinity;
+}
+
+// @ts-ignore: decorator
+@inline
+function join(op: i32, a: f64, b: f64): f64 {
+  if (op == at.REDUCE_SUM) return a + b;
+  if (op == at.REDUCE_PROD) return a * b;
+  return op == at.REDUCE_MAX ? max<f64>(a, b) : min<f64>(a, b); // NaN stays
+}
+
+// @ts-ignore: decorator
+@inline
+function joinIntegers(op: i32, unsigned: bool, a: i32, b: i32): i32 {
+  if (op == at.REDUCE_SUM) return a + b;
+  if (op == at.REDUCE_PROD) return a * b;
+  if (unsigned) return op == at.REDUCE_MAX ? <i32>max<u32>(a, b) : <i32>min<u32>(a, b);
+  return op == at.REDUCE_MAX ? max<i32>(a, b) : min<i32>(a, b);
+}
+
+/** Two accumulators over `count` lanes of 4 bytes; lanes that are missing at the end are those of `start`. */
+function fold<T>(from: usize, count: i32, start: v128): v128 {
+  const t = changetype<T>(<usize>0);
+  let a = start;
+  let b = start;
+  let i = 0;
+  for (; i + 8 <= count; i += 8, from += 32) {
+    a = t.f(a, v128.load(from));
+    b = t.f(b, v128.load(from, 16));
+  }
+  for (; i < count; i++, from += 4) a = t.f(a, i32x4.replace_lane(start, 0, load<i32>(from)));
+  return t.f(a, b);
+}
+
+/** Four accumulators: each lane adds a sixteenth of the numbers, and the lanes are added in f64. */
+function sumFloats(from: usize, count: i32): f64 {
+  let a = f32x4.splat(0);
+  let b = a;
+  let c = a;
+  let d = a;
+  let i = 0;
+  for (; i + 16 <= count; i += 16, from += 64) {
+    a = f32x4.add(a, v128.load(from));
+    b = f32x4.add(b, v128.load(from, 16));
+    c = f32x4.add(c, v128.load(from, 32));
+    d = f32x4.add(d, v128.load(from, 48));
+  }
+  for (; i + 4 <= count; i += 4, from += 16) a = f32x4.add(a, v128.load(from));
+  let tail: f64 = 0;
+  for (; i < count; i++, from += 4) tail += load<f32>(from);
+  const v = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
+  return (
+    <f64>f32x4.extract_lane(v, 0) +
+    <f64>f32x4.extract_lane(v, 1) +
+    (<f64>f32x4.extract_lane(v, 2) + <f64>f32x4.extract_lane(v, 3)) +
+    tail
+  );
+}
+
+function reduceFloats(op: i32, from: usize, count: i32): f64 {
+  if (op == at.REDUCE_SUM) return sumFloats(from, count);
+  const start = f32x4.splat(<f32>startOf(op));
+  const v =
+    op == at.REDUCE_PROD
+      ? fold<F.MulF>(from, count, start)
+      : op == at.REDUCE_MAX
+        ? fold<F.MaxF>(from, count, start)
+        : fold<F.MinF>(from, count, start);
+  const low = join(op, f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1));
+  return join(op, low, join(op, f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+}
+
+function reduceDoubles(op: i32, from: usize, count: i32): f64 {
+  const start = startOf(op);
+  let a = start;
+  let b = start;
+  let i = 0;
+  for (; i + 2 <= count; i += 2, from += 16) {
+    a = join(op, a, load<f64>(from));
+    b = join(op, b, load<f64>(from, 8));
+  }
+  if (i < count) a = join(op, a, load<f64>(from));
+  return join(op, a, b);
+}
+
+function reduceIntegers(op: i32, unsigned: bool, from: usize, count: i32, first: i32): i32 {
+  const start = i32x4.splat(first);
+  let v: v128;
+  if (op == at.REDUCE_SUM) v = fold<I.AddI>(from, count, start);
+  else if (op == at.REDUCE_PROD) v = fold<I.MulI>(from, count, start);
+  else if (unsigned) {
+    v = op == at.REDUCE_MAX ? fold<I.MaxU>(from, count, start) : fold<I.MinU>(from, count, start);
+  } else v = op == at.REDUCE_MAX ? fold<I.MaxI>(from, count, start) : fold<I.MinI>(from, count, start);
+  const low = joinIntegers(op, unsigned, i32x4.extract_lane(v, 0), i32x4.extract_lane(v, 1));
+  const high = joinIntegers(op, unsigned, i32x4.extract_lane(v, 2), i32x4.extract_lane(v, 3));
+  return joinIntegers(op, unsigned, low, high);
+}
+
+/** Sets a cell to the result of nothing. */
+export function startCell(reduction: usize, cell: usize): void {
+  if (load<i32>(reduction, 4) <= at.CLASS_F64) store<f64>(cell, startOf(load<i32>(reduction)));
+  else store<i32>(cell, load<i32>(reduction, 20));
+}
+
+/** Joins `count` elements of a block to a cell. */
+export function reduceInto(reduction: usize, cell: usize, from: usize, count: i32): void {
+  const op = load<i32>(reduction);
+  const kind = load<i32>(reduction, 4);
+  if (kind == at.CLASS_F32) store<f64>(cell, join(op, load<f64>(cell), reduceFloats(op, from, count)));
+  else if (kind == at.CLASS_F64) store<f64>(cell, join(op, load<f64>(cell), reduceDoubles(op, from, count)));
+  else {
+    const unsigned = kind == at.CLASS_U32;
+    const part = reduceIntegers(op, unsigned, from, count, load<i32>(reduction, 20));
+    store<i32>(cell, joinIntegers(op, unsigned, load<i32>(cell), part));
+  }
+}
+
+/** Joins one cell to another. */
+function joinCells(reduction: usize, cell: usize, other: usize): void {
+  const op = load<i32>(reduction);
+  const kind = load<i32>(reduction, 4);
+  if (kind <= at.CLASS_F64) store<f64>(cell, join(op, load<f64>(cell), load<f64>(other)));
+  else store<i32>(cell, joinIntegers(op, kind == at.CLASS_U32, load<i32>(cell), load<i32>(other)));
+}
+
+/** Writes a cell as element `index` of `dtype`. */
+export function writeCell(dtype: i32, to: usize, index: usize, cell: usize): void {
+  if (dtype == F64) store<f64>(to + (index << 3), load<f64>(cell));
+  else if (dtype == F32) store<f32>(to + (index << 2), <f32>load<f64>(cell));
+  else if (dtype == F16) store<u16>(to + (index << 1), f32ToF16(<f32>load<f64>(cell)));
+  else if (dtype == BF16) store<u16>(to + (index << 1), f32ToBf16(<f32>load<f64>(cell)));
+  else if (dtype <= 2) store<u8>(to + index, load<u8>(cell));
+  else store<i32>(to + (index << 2), load<i32>(cell));
+}
+
+/** Fills `count` elements of an accumulator with the result of nothing. */
+export function startBlock(reduction: usize, to: usize, count: i32): void {
+  const kind = load<i32>(reduction, 4);
+  const start = startOf(load<i32>(reduction));
+  if (kind == at.CLASS_F64) for (let i = 0; i < count; i++, to += 8) store<f64>(to, start);
+  else if (kind == at.CLASS_F32) for (let i = 0; i < count; i++, to += 4) store<f32>(to, <f32>start);
+  else for (let i = 0; i < count; i++, to += 4) store<i32>(to, load<i32>(reduction, 20));
+}
+
+// @ts-ignore: decorator
+@inline
+function both<T>(to: usize, from: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const whole = count & ~7;
+  if (whole) F.binary<T>(to, to, 16, from, 16, to + (<usize>whole << 2));
+  for (let i = whole; i < count; i++) {
+    const p = to + (<usize>i << 2);
+    store<i32>(
+      p,
+      i32x4.extract_lane(t.f(v128.load32_zero(p), v128.load32_zero(from + (<usize>i << 2))), 0),
+    );
+  }
+}
+
+/** Joins `count` elements of a block to an accumulator, element by element. */
+export function accumulate(reduction: usize, to: usize, from: usize, count: i32): void {
+  const op = load<i32>(reduction);
+  const kind = load<i32>(reduction, 4);
+  if (kind == at.CLASS_F32) {
+    if (op == at.REDUCE_SUM) both<F.AddF>(to, from, count);
+    else if (op == at.REDUCE_PROD) both<F.MulF>(to, from, count);
+    else if (op == at.REDUCE_MAX) both<F.MaxF>(to, from, count);
+    else both<F.MinF>(to, from, count);
+  } else if (kind == at.CLASS_F64) {
+    if (op == at.REDUCE_SUM) D.doublePairs<D.AddD>(to, to, 16, from, 16, count);
+    else if (op == at.REDUCE_PROD) D.doublePairs<D.MulD>(to, to, 16, from, 16, count);
+    else if (op == at.REDUCE_MAX) D.doublePairs<D.MaxD>(to, to, 16, from, 16, count);
+    else D.doublePairs<D.MinD>(to, to, 16, from, 16, count);
+  } else if (op == at.REDUCE_SUM) both<I.AddI>(to, from, count);
+  else if (op == at.REDUCE_PROD) both<I.MulI>(to, from, count);
+  else if (kind == at.CLASS_U32) {
+    if (op == at.REDUCE_MAX) both<I.MaxU>(to, from, count);
+    else both<I.MinU>(to, from, count);
+  } else if (op == at.REDUCE_MAX) both<I.MaxI>(to, from, count);
+  else both<I.MinI>(to, from, count);
+}
+
+/** Joins to a cell the element `index` of an accumulator. */
+export function joinElement(reduction: usize, cell: usize, block: usize, index: i32): void {
+  const op = load<i32>(reduction);
+  const kind = load<i32>(reduction, 4);
+  if (kind == at.CLASS_F32) {
+    store<f64>(cell, join(op, load<f64>(cell), load<f32>(block + (<usize>index << 2))));
+  } else if (kind == at.CLASS_F64) {
+    store<f64>(cell, join(op, load<f64>(cell), load<f64>(block + (<usize>index << 3))));
+  } else {
+    const x = load<i32>(block + (<usize>index << 2));
+    store<i32>(cell, joinIntegers(op, kind == at.CLASS_U32, load<i32>(cell), x));
+  }
+}
+
+/**
+ * Joins partial results in their order. args: table of reductions, count, results, parts of each.
+ * Entries: op, class, partials (results × parts cells), address of the results, dtype, start value of integers.
+ */
+export function combine(args: usize, scratch: usize): void {
+  const results = load<i32>(args, 8);
+  const parts = load<i32>(args, 12);
+  let reduction = load<usize>(args);
+  for (let r = load<i32>(args, 4); r > 0; r--, reduction += at.REDUCTION_BYTES) {
+    let from = load<usize>(reduction, 8);
+    for (let k = 0; k < results; k++) {
+      startCell(reduction, scratch);
+      for (let p = 0; p < parts; p++, from += 8) joinCells(reduction, scratch, from);
+      writeCell(load<i32>(reduction, 16), load<usize>(reduction, 12), k, scratch);
+    }
+  }
+}
