@@ -1,0 +1,77 @@
+// Every TypeScript block of the READMEs and of the guides runs as it is printed.
+
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { LlamaForCausalLM, parseLlamaConfig, savePretrained } from "@lowrank/models";
+import { key } from "@lowrank/tensor";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const modules = join(root, "scripts", "examples.generated");
+const home = process.cwd();
+const workplace = mkdtempSync(join(tmpdir(), "lowrank-examples-"));
+
+/** Pages with the blocks that are programs: they import something, and are no tests themselves. */
+const pages = globSync(["README.md", "packages/*/README.md", "docs/*.md"], { cwd: root }).map((page) => ({
+  page,
+  blocks: [...readFileSync(join(root, page), "utf8").matchAll(/^```ts\n([\s\S]*?)^```$/gm)]
+    .map((match) => match[1]!)
+    .filter((block) => /^import /m.test(block) && !/\btest\(/.test(block)),
+}));
+
+/** What the pages call "path/to/model": untrained and tiny, with the tokenizer of the quick start. */
+async function writeModel(folder: string): Promise<void> {
+  const tokenizer = join(root, "examples/quickstart/model");
+  const vocabulary = JSON.parse(readFileSync(join(tokenizer, "tokenizer.json"), "utf8")).model.vocab;
+  const config = parseLlamaConfig({
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    hidden_act: "silu",
+    hidden_size: 32,
+    intermediate_size: 48,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    vocab_size: Object.keys(vocabulary).length,
+    max_position_embeddings: 128,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: true,
+  });
+  mkdirSync(dirname(folder), { recursive: true });
+  await savePretrained(new LlamaForCausalLM(config, { key: key(1) }), folder);
+  for (const file of ["tokenizer.json", "tokenizer_config.json"])
+    cpSync(join(tokenizer, file), join(folder, file));
+}
+
+beforeAll(async () => {
+  mkdirSync(modules, { recursive: true });
+  await writeModel(join(workplace, "path/to/model"));
+  process.chdir(workplace);
+});
+
+afterAll(() => {
+  process.chdir(home);
+  rmSync(modules, { recursive: true, force: true });
+  rmSync(workplace, { recursive: true, force: true });
+});
+
+test("the pages hold examples", () => {
+  expect(pages.flatMap(({ blocks }) => blocks).length).toBeGreaterThan(12);
+});
+
+describe.each(pages.filter(({ blocks }) => blocks.length > 0))("$page", ({ page, blocks }) => {
+  for (const [i, block] of blocks.entries()) {
+    test(`example ${i + 1} runs`, async () => {
+      const file = join(modules, `${page.replaceAll(/\W/g, "-")}-${i + 1}.ts`);
+      writeFileSync(file, block);
+      const log = vi.spyOn(console, "log").mockImplementation(() => {});
+      try {
+        await import(/* @vite-ignore */ file);
+      } finally {
+        log.mockRestore();
+      }
+    });
+  }
+});
