@@ -55,6 +55,8 @@ export interface OpDef<A = unknown> {
     arg: A,
     out: readonly Aval[],
   ): Float64Array | readonly Float64Array[];
+  /** Inputs of a kernel that are single numbers (0 axes), which a plan may hand over by value. */
+  readonly scalarInputs?: readonly number[];
   /** Part of the plan's key; default: JSON of `arg`. */
   key?(arg: A): string;
   /** For property tests: the domain of each input and the relative tolerance. */

@@ -139,6 +139,7 @@ const plus = (a: Tensor | null, b: Tensor | null): Tensor | null => (a && b ? ad
  * and lse = -∞. A kernel never writes P; the gradient needs q, k, v, o and lse only (Dao et al. 2022, arXiv:2205.14135).
  */
 export const attentionOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<AttentionArg>("attention", {
+  scalarInputs: [3],
   kind: "composite",
   infer([q, k, v, offset, mask], arg) {
     expectAttention(q!, k!, v!, offset!, arg.mask ? mask : undefined);
@@ -184,6 +185,7 @@ export const attentionOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<Attenti
 export const attentionBackwardOp: OpDef<AttentionArg> = /* @__PURE__ */ defineOp<AttentionArg>(
   "attentionBackward",
   {
+    scalarInputs: [3],
     kind: "composite",
     infer: ([q, k, v]) => [q!, k!, v!],
     meaning(inputs, arg) {

@@ -20,6 +20,7 @@ export interface UpdateSliceArg {
  * a cache grows without new plans. Rows that would fall outside are left out.
  */
 export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<UpdateSliceArg>("updateSlice", {
+  scalarInputs: [2],
   kind: "kernel",
   infer([base, value, start], { axis }) {
     const m = value!.dims[axis];
