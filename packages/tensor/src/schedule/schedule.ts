@@ -294,7 +294,7 @@ class Scheduler {
     const { op, arg } = node;
     const inputs = node.sources.map((s, i): KernelGroup["inputs"][number] => {
       let expr = this.read(s);
-      if (expr.kind === "scalar" && expr.dims.length === 0)
+      if (expr.kind === "scalar" && op.scalarInputs?.includes(i))
         return { scalarSlot: expr.slot, dtype: expr.dtype };
       // A cast of a stored half value is left to a kernel that widens as it reads.
       if (expr.kind === "formula" && expr.op.name === "cast" && this.target.widens(op, i)) {
