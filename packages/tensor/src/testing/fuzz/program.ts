@@ -2,7 +2,7 @@ import { gradients } from "../../autograd.js";
 import { type DType, encodeHost } from "../../dtype.js";
 import { fromHost } from "../../ops/create.js";
 import { type Parameter, parameter } from "../../parameter.js";
-import { type Dims, showDims, sizeOf } from "../../shape.js";
+import { type Dims, sameDims, showDims, sizeOf } from "../../shape.js";
 import type { Tensor } from "../../tensor.js";
 import { Rng } from "../rng.js";
 import type { Wanted } from "../run.js";
@@ -21,8 +21,13 @@ export interface Step {
 
 export type ProgramRoot =
   | { readonly kind: "value"; readonly step: number; readonly exact: boolean }
-  /** The gradients of a scalar with respect to some values. */
-  | { readonly kind: "gradient"; readonly loss: number; readonly wrt: readonly number[] }
+  /** The gradients of a scalar with respect to some values; of the second order: those of their sum of squares. */
+  | {
+      readonly kind: "gradient";
+      readonly loss: number;
+      readonly wrt: readonly number[];
+      readonly order: 1 | 2;
+    }
   | { readonly kind: "assign"; readonly parameter: number; readonly value: number; readonly exact: boolean }
   /** parameter ← parameter − gradient / 8 */
   | { readonly kind: "descend"; readonly loss: number; readonly parameter: number };
@@ -88,11 +93,15 @@ export function wantedOf(root: ProgramRoot, values: readonly Tensor[]): Wanted[]
   switch (root.kind) {
     case "value":
       return [values[root.step]!];
-    case "gradient":
+    case "gradient": {
+      const wrt = root.wrt.map((i) => values[i]!);
+      const first = gradients(values[root.loss]!, wrt);
+      if (root.order === 1) return first;
       return gradients(
-        values[root.loss]!,
-        root.wrt.map((i) => values[i]!),
+        first.map((g) => g.mul(g).sum().mul(0.125)).reduce((a, b) => a.add(b)),
+        wrt,
       );
+    }
     case "assign":
       return [parameterAt(root.parameter).assign(values[root.value]!)];
     case "descend": {
@@ -116,7 +125,10 @@ function labelsOf(root: ProgramRoot): Label[] {
     case "value":
       return [{ text: `v${root.step}`, exact: root.exact }];
     case "gradient":
-      return root.wrt.map((i) => ({ text: `gradient of v${root.loss} for v${i}`, exact: false }));
+      return root.wrt.map((i) => ({
+        text: `${root.order === 2 ? "gradient of |gradient|²" : "gradient"} of v${root.loss} for v${i}`,
+        exact: false,
+      }));
     case "assign":
       return [{ text: `v${root.parameter} after v${root.parameter} := v${root.value}`, exact: root.exact }];
     case "descend":
@@ -186,8 +198,8 @@ function renumber(root: ProgramRoot, move: (i: number) => number): ProgramRoot {
 }
 
 /**
- * The smallest program found for which `fails` still holds: roots are dropped, then values are replaced by leaves one
- * after the other.
+ * The smallest program found for which `fails` still holds: all roots but one are dropped, then values are replaced by
+ * leaves one after the other.
  */
 export async function shrink(
   program: Program,
@@ -203,16 +215,37 @@ export async function shrink(
     best = cut;
     return true;
   };
-  for (const root of program.roots) if (await attempt({ ...program, roots: [root] })) break;
+  const parts = program.roots.flatMap((root): ProgramRoot[] =>
+    root.kind === "gradient" ? [...root.wrt.map((i) => ({ ...root, wrt: [i] })), root] : [root],
+  );
+  for (const root of parts) if (await attempt({ ...program, roots: [root] })) break;
   for (let changed = true; changed && left > 0; ) {
     changed = false;
     for (let i = best.steps.length - 1; i >= 0; i--) {
       const step = best.steps[i];
       if (!step || step.inputs.length === 0) continue;
+      // First without this value, where one of its inputs can stand for it; then a leaf in its place.
+      const same = step.inputs.find((k) => sameKind(best.steps[k]!, step));
+      if (same !== undefined && (await attempt(bypass(best, i, same)))) {
+        changed = true;
+        continue;
+      }
       const leaf = leafStep(step.dtype, step.dims, i + 1, false);
       const steps = best.steps.map((s, k) => (k === i ? leaf : s));
       if (await attempt({ ...best, steps })) changed = true;
     }
   }
   return best;
+}
+
+const sameKind = (a: Step, b: Step): boolean => a.dtype === b.dtype && sameDims(a.dims, b.dims);
+
+/** The program with every use of one value turned to another. */
+function bypass(program: Program, from: number, to: number): Program {
+  const move = (i: number): number => (i === from ? to : i);
+  return {
+    ...program,
+    steps: program.steps.map((s) => ({ ...s, inputs: s.inputs.map(move) })),
+    roots: program.roots.map((root) => renumber(root, move)),
+  };
 }

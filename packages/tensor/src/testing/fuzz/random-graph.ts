@@ -47,7 +47,8 @@ function drawRoots(g: Generator): ProgramRoot[] {
     // With respect to values on the way as well, and to one that may not matter.
     if (rng.chance(0.4)) chosen.push(rng.pick(reached));
     if (rng.chance(0.1)) chosen.push(rng.pick(known.filter((v) => v.tensor.dtype === "f32")));
-    roots.push({ kind: "gradient", loss: loss.step, wrt: [...new Set(chosen.map((v) => v.step))] });
+    const order = rng.chance(0.25) ? 2 : 1;
+    roots.push({ kind: "gradient", loss: loss.step, wrt: [...new Set(chosen.map((v) => v.step))], order });
     const trained = cells.filter((v) => loss.ancestors.has(v.step));
     if (trained.length && rng.chance(0.7)) {
       stepped = rng.pick(trained);
