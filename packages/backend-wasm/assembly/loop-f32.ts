@@ -461,9 +461,7 @@ export class FtoU {
   // @ts-ignore: decorator
   @inline
   f(a: v128): v128 {
-    // as the core rounds: from -2^31 to 0 an integer keeps its bits, below is 0
-    const signed = v128.and(i32x4.trunc_sat_f32x4_s(a), f32x4.ge(a, f32x4.splat(-2147483648.0)));
-    return v128.bitselect(signed, i32x4.trunc_sat_f32x4_u(a), f32x4.lt(a, f32x4.splat(0)));
+    return i32x4.trunc_sat_f32x4_u(a);
   }
 }
 

@@ -114,12 +114,10 @@ export class DtoI {
 
 @final
 export class DtoU {
-  // as the core rounds: from -2^31 to 0 an integer keeps its bits, below is 0
   // @ts-ignore: decorator
   @inline
   s(x: f64): u32 {
-    if (!(x >= -2147483648.0)) return 0;
-    return x < 0 ? <u32>(<i32>x) : x >= 4294967295.0 ? 4294967295 : <u32>x;
+    return x >= 4294967295.0 ? 4294967295 : x > 0 ? <u32>x : 0;
   }
 }
 

@@ -45,29 +45,35 @@ function fold<T>(from: usize, count: i32, start: v128): v128 {
   return t.f(a, b);
 }
 
-/** Four accumulators: each lane adds a sixteenth of the numbers, and the lanes are added in f64. */
+/** Elements that are added in f32 before they go on in f64: 16 to each of 16 lanes. */
+const STRETCH = 256;
+
+/** Four accumulators of four lanes for a stretch, two of f64 for all of them. */
 function sumFloats(from: usize, count: i32): f64 {
-  let a = f32x4.splat(0);
-  let b = a;
-  let c = a;
-  let d = a;
-  let i = 0;
-  for (; i + 16 <= count; i += 16, from += 64) {
-    a = f32x4.add(a, v128.load(from));
-    b = f32x4.add(b, v128.load(from, 16));
-    c = f32x4.add(c, v128.load(from, 32));
-    d = f32x4.add(d, v128.load(from, 48));
+  let low = f64x2.splat(0);
+  let high = low;
+  let done = 0;
+  while (done + 16 <= count) {
+    let a = v128.load(from);
+    let b = v128.load(from, 16);
+    let c = v128.load(from, 32);
+    let d = v128.load(from, 48);
+    from += 64;
+    const stop = min(done + STRETCH, count);
+    for (done += 16; done + 16 <= stop; done += 16, from += 64) {
+      a = f32x4.add(a, v128.load(from));
+      b = f32x4.add(b, v128.load(from, 16));
+      c = f32x4.add(c, v128.load(from, 32));
+      d = f32x4.add(d, v128.load(from, 48));
+    }
+    const v = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
+    low = f64x2.add(low, f64x2.promote_low_f32x4(v));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<i32>(v, v, 2, 3, 2, 3)));
   }
-  for (; i + 4 <= count; i += 4, from += 16) a = f32x4.add(a, v128.load(from));
   let tail: f64 = 0;
-  for (; i < count; i++, from += 4) tail += load<f32>(from);
-  const v = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
-  return (
-    <f64>f32x4.extract_lane(v, 0) +
-    <f64>f32x4.extract_lane(v, 1) +
-    (<f64>f32x4.extract_lane(v, 2) + <f64>f32x4.extract_lane(v, 3)) +
-    tail
-  );
+  for (; done < count; done++, from += 4) tail += load<f32>(from);
+  const v = f64x2.add(low, high);
+  return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1) + tail;
 }
 
 function reduceFloats(op: i32, from: usize, count: i32): f64 {

@@ -17,7 +17,7 @@ import { begin } from "./rows";
 import { storeBlock } from "./loop-store";
 
 /** Blocks added in f32 before they go to a second accumulator, so that long columns keep their last digits. */
-const FLUSH = 32;
+const FLUSH = 16;
 
 // State of the loop that this thread runs; globals belong to one instance, and each thread has its own.
 let slots: usize = 0;

@@ -67,7 +67,8 @@ function expMiddle(x: v128): v128 {
   const shifted = madd(x, k(EXP, 4), magic);
   const n = f32x4.sub(shifted, magic);
   const r = nmadd(n, k(EXP, 12), nmadd(n, k(EXP, 8), x));
-  return i32x4.add(f32x4.add(k(EXP, 24), expTail(r)), i32x4.shl(shifted, 23));
+  const one = k(EXP, 24);
+  return f32x4.mul(f32x4.add(one, expTail(r)), i32x4.add(i32x4.shl(shifted, 23), one));
 }
 
 /** 0 lowest argument, 4 below which e^x - 1 is x, 8 0.5, 12 2.0; then q of degree 5. */
