@@ -1,4 +1,4 @@
-import { dtypeBytes } from "../dtype.js";
+import type { DType } from "../dtype.js";
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
 import type { Node } from "../node.js";
@@ -8,8 +8,10 @@ import { Tensor } from "../tensor.js";
 import type { Def, Expr } from "./expr.js";
 import { defsOf, moveExpr } from "./expr.js";
 import { finish } from "./finish.js";
-import type { KernelGroup, ReduceOp, ScalarSource, Schedule, Site, Target, Value } from "./ir.js";
+import type { KernelGroup, ReduceOp, ScalarSource, Schedule, Target, Value } from "./ir.js";
 import { LoopBuilder } from "./loop-builder.js";
+import { oneRun, PermutedLoop, spread } from "./reduction-axes.js";
+import { layoutFits, siteOf } from "./site.js";
 import { identityView, isIdentity, type View } from "./view.js";
 
 /** Operations of a formula that each reader computes for itself rather than load it. */
@@ -211,7 +213,9 @@ class Scheduler {
     let loads = 0;
     for (const s of sources) {
       for (const { def } of defsOf(s)) {
-        if (def.at !== -1 || ++loads > MAX_FORMULA_LOADS) return null;
+        // Beside leaves, half values that a kernel made: whoever reads them widens them.
+        const widening = op.name === "cast" && def.loop === null && isHalf(def.dtype);
+        if ((def.at !== -1 && !widening) || ++loads > MAX_FORMULA_LOADS) return null;
       }
     }
     const cost = sources.reduce((sum, s) => sum + (s.kind === "formula" ? s.cost : 0), 1);
@@ -299,11 +303,7 @@ class Scheduler {
       // A cast of a stored half value is left to a kernel that widens as it reads.
       if (expr.kind === "formula" && expr.op.name === "cast" && this.target.widens(op, i)) {
         const inner = expr.sources[0]!;
-        if (
-          inner.kind === "def" &&
-          (inner.dtype === "f16" || inner.dtype === "bf16") &&
-          expr.dtype === "f32"
-        ) {
+        if (inner.kind === "def" && isHalf(inner.dtype) && expr.dtype === "f32") {
           expr = inner;
         }
       }
@@ -448,89 +448,4 @@ class Scheduler {
   }
 }
 
-/** A loop whose axes are those of its source in another order; nothing else joins it. */
-class PermutedLoop extends LoopBuilder {
-  override readonly movable: boolean = false;
-
-  constructor(
-    at: number,
-    phase: number,
-    dims: readonly number[],
-    private readonly order: readonly number[],
-  ) {
-    super(at, phase, dims);
-  }
-
-  override emit(expr: Expr): number {
-    return super.emit(permuteExpr(expr, this.order));
-  }
-}
-
-function permuteExpr(expr: Expr, order: readonly number[]): Expr {
-  const dims = order.map((d) => expr.dims[d]!);
-  if (expr.kind === "scalar") return { ...expr, dims };
-  if (expr.kind === "formula")
-    return { ...expr, dims, sources: expr.sources.map((s) => permuteExpr(s, order)) };
-  const view: View = { dims, offset: expr.view.offset, strides: order.map((d) => expr.view.strides[d]!) };
-  return { ...expr, dims, view };
-}
-
-/** Whether the marked axes lie side by side, axes of size 1 aside. */
-function oneRun(dims: readonly number[], mask: readonly boolean[]): boolean {
-  let runs = 0;
-  let inside = false;
-  for (const [d, n] of dims.entries()) {
-    if (n === 1) continue;
-    if (mask[d] && !inside) runs++;
-    inside = mask[d]!;
-  }
-  return runs <= 1;
-}
-
-/** A mask over `dims` carried to `space`, a refinement of them. */
-function spread(
-  dims: readonly number[],
-  mask: readonly boolean[],
-  space: readonly number[],
-): boolean[] | null {
-  const out: boolean[] = [];
-  let at = 0;
-  for (const [d, n] of dims.entries()) {
-    let left = n;
-    while (left > 1) {
-      if (at >= space.length || left % space[at]! !== 0) return null;
-      left /= space[at++]!;
-      out.push(mask[d]!);
-    }
-  }
-  return out.length === space.length ? out : null;
-}
-
-function siteOf(node: Node): Site {
-  return {
-    op: node.op,
-    arg: node.arg,
-    inputs: node.sources.map((s) => ({ dtype: s.dtype, dims: s.shape.dims })),
-    outputs: (node.outputs ?? [{ dtype: node.dtype, shape: node.shape }]).map((o) => ({
-      dtype: o.dtype,
-      dims: o.shape.dims,
-    })),
-  };
-}
-
-function layoutFits(layout: ReturnType<Target["layout"]>, view: View): boolean {
-  const rank = view.dims.length;
-  const unit = (d: number) => d < 0 || view.dims[d]! <= 1 || view.strides[d] === 1;
-  switch (layout) {
-    case "any":
-      return true;
-    case "contiguous":
-      return isIdentity(view);
-    case "rows":
-      return unit(rank - 1);
-    case "matrix":
-      return unit(rank - 1) || unit(rank - 2);
-  }
-}
-
-export const valueBytes = (value: Value): number => value.size * dtypeBytes(value.dtype);
+const isHalf = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
