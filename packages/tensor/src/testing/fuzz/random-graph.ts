@@ -37,7 +37,9 @@ function drawRoots(g: Generator): ProgramRoot[] {
   const { known } = g;
   const roots: ProgramRoot[] = [];
   const some = rng.int(1, 4);
-  for (let i = 0; i < some; i++) roots.push(value(g.deepest(known, 4)));
+  // A parameter's own value is read after assignments: they say how exact it is.
+  const read = known.filter((v) => !isCell(g, v));
+  for (let i = 0; i < some && read.length; i++) roots.push(value(g.deepest(read, 4)));
   const cells = known.filter((v) => isCell(g, v));
   let stepped: Known | null = null;
   if (loss) {
@@ -45,10 +47,11 @@ function drawRoots(g: Generator): ProgramRoot[] {
     const leaves = reached.filter((v) => g.steps[v.step]!.inputs.length === 0);
     const chosen = leaves.slice(0, 5);
     // With respect to values on the way as well, and to one that may not matter.
-    if (rng.chance(0.4)) chosen.push(rng.pick(reached));
+    if (reached.length && rng.chance(0.4)) chosen.push(rng.pick(reached));
     if (rng.chance(0.1)) chosen.push(rng.pick(known.filter((v) => v.tensor.dtype === "f32")));
     const order = rng.chance(0.25) ? 2 : 1;
-    roots.push({ kind: "gradient", loss: loss.step, wrt: [...new Set(chosen.map((v) => v.step))], order });
+    if (chosen.length)
+      roots.push({ kind: "gradient", loss: loss.step, wrt: [...new Set(chosen.map((v) => v.step))], order });
     const trained = cells.filter((v) => loss.ancestors.has(v.step));
     if (trained.length && rng.chance(0.7)) {
       stepped = rng.pick(trained);
