@@ -76,15 +76,61 @@ function sumFloats(from: usize, count: i32): f64 {
   return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1) + tail;
 }
 
+/** The extreme of `count` numbers, NaN if one is: comparisons pass over NaN, so those are looked for beside them. */
+function extreme<T>(from: usize, count: i32, start: f32): v128 {
+  const t = changetype<T>(<usize>0);
+  let a = f32x4.splat(start);
+  let b = a;
+  let c = a;
+  let d = a;
+  let nan = f32x4.ne(a, a);
+  let i = 0;
+  for (; i + 16 <= count; i += 16, from += 64) {
+    const p = v128.load(from);
+    const q = v128.load(from, 16);
+    const r = v128.load(from, 32);
+    const s = v128.load(from, 48);
+    a = t.f(a, p);
+    b = t.f(b, q);
+    c = t.f(c, r);
+    d = t.f(d, s);
+    nan = v128.or(nan, v128.or(v128.or(f32x4.ne(p, p), f32x4.ne(q, q)), v128.or(f32x4.ne(r, r), f32x4.ne(s, s))));
+  }
+  for (; i < count; i++, from += 4) {
+    const p = v128.load32_splat(from);
+    a = t.f(a, p);
+    nan = v128.or(nan, f32x4.ne(p, p));
+  }
+  if (v128.any_true(nan)) return f32x4.splat(NaN);
+  return t.f(t.f(a, b), t.f(c, d));
+}
+
+@final
+class LargerF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128, b: v128): v128 {
+    return f32x4.pmax(a, b);
+  }
+}
+
+@final
+class SmallerF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128, b: v128): v128 {
+    return f32x4.pmin(a, b);
+  }
+}
+
 function reduceFloats(op: i32, from: usize, count: i32): f64 {
   if (op == at.REDUCE_SUM) return sumFloats(from, count);
-  const start = f32x4.splat(<f32>startOf(op));
   const v =
     op == at.REDUCE_PROD
-      ? fold<F.MulF>(from, count, start)
+      ? fold<F.MulF>(from, count, f32x4.splat(1))
       : op == at.REDUCE_MAX
-        ? fold<F.MaxF>(from, count, start)
-        : fold<F.MinF>(from, count, start);
+        ? extreme<LargerF>(from, count, -Infinity)
+        : extreme<SmallerF>(from, count, Infinity);
   const low = join(op, f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1));
   return join(op, low, join(op, f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
 }

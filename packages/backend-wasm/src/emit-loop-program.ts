@@ -132,13 +132,22 @@ class ProgramBuilder {
     }
     const sources = instr.sources.map((n) => this.register(n));
     let last = sources[0]!;
-    for (const step of stepsOf(instr)) {
+    const steps = [...stepsOf(instr)];
+    // A store rounds halves and wraps bytes itself.
+    if (steps.length > 0 && steps.at(-1)!.op === roundingOf(instr.dtype) && this.onlyStored(number)) steps.pop();
+    for (const step of steps) {
       const target = this.block(isWide(step.op));
       const from = step.sources.map((s) => (s === "last" ? last : s === "zero" ? this.zero : sources[s]!));
       this.line(step.op, target, from);
       last = target;
     }
     this.registers[number] = last;
+  }
+
+  /** Whether nothing but stores reads a register of the loop. */
+  private onlyStored(number: number): boolean {
+    const { code, reductions } = this.group;
+    return !code.some((c) => c.sources.includes(number)) && !reductions.some((r) => r.register === number);
   }
 
   /** A register with a number for every element. */
