@@ -36,14 +36,15 @@ const quote = (argument) =>
       : `'${argument.replaceAll("'", "'\\''")}'`;
 
 const JOBS = {
-  install: { build: true, work: () => 0 },
+  install: { prepare: "build", work: () => 0 },
+  // The quick start runs on the sources: of a build it needs the Wasm kernels alone.
   start: {
-    build: true,
+    prepare: "generate",
     work: (args) =>
       run(`pnpm --silent --filter @lowrank-examples/quickstart start ${args.map(quote).join(" ")}`),
   },
   // The test run builds by itself, as its first check.
-  test: { build: false, work: (args) => run(`node scripts/test.mjs ${args.map(quote).join(" ")}`) },
+  test: { prepare: undefined, work: (args) => run(`node scripts/test.mjs ${args.map(quote).join(" ")}`) },
 };
 
 function inner() {
@@ -69,10 +70,10 @@ function inner() {
   say(`installed in ${installTime}`);
 
   let buildTime = "";
-  if (JOBS[job].build) {
+  if (JOBS[job].prepare) {
     const buildBegan = Date.now();
     const built = run(
-      "pnpm exec turbo run build --filter=./packages/* --output-logs=errors-only --ui=stream",
+      `pnpm exec turbo run ${JOBS[job].prepare} --filter=./packages/* --output-logs=errors-only --ui=stream`,
     );
     if (built !== 0) return built;
     buildTime = seconds(buildBegan);
