@@ -27,7 +27,7 @@ export function copyWords(to: usize, from: usize, bytes: usize): void {
 }
 
 /** The element at `from` as the 4 bytes of a register. */
-function loadWord(dtype: i32, from: usize): i32 {
+export function loadWord(dtype: i32, from: usize): i32 {
   switch (dtype) {
     case BOOL:
       return load<u8>(from) ? -1 : 0;

@@ -23,6 +23,9 @@ export const ARG_MODE = 32;
 /** Map: rows, and elements of a row; blocks do not cross rows. */
 export const ARG_ROWS = 36;
 export const ARG_ROW = 40;
+/** Rows that are visited together, segment by segment, and the number of rows after which groups of them begin anew. */
+export const ARG_GROUP = 44;
+export const ARG_GROUP_RUN = 48;
 /** Reductions: table of `REDUCTION_BYTES`, count, pieces of the reduced range, length of a piece. */
 export const ARG_REDUCTIONS = 36;
 export const ARG_REDUCTION_COUNT = 40;
@@ -45,7 +48,7 @@ export const MODE_ROWS = 1;
 /** The innermost axis is kept. */
 export const MODE_COLUMNS = 2;
 
-/** An instruction: opcode, destination, four sources, store + 1, flags; slots are byte offsets into the slot table. */
+/** An instruction: opcode, destination, four sources (of a load: entry, tile), store + 1, flags; slots are byte offsets into the slot table. */
 export const OP_BYTES = 32;
 /** A slot of the table: address, step (16, or 0 if all elements are equal), address of its block, of its splat. */
 export const SLOT_BYTES = 16;
@@ -55,6 +58,10 @@ export const SPLAT_BYTES = 64;
 export const FLAG_FULL = 1;
 /** A load must be copied. */
 export const FLAG_COPY = 2;
+/** A load that lies row by row where the space has columns: a group of rows is fetched at once into a tile. */
+export const FLAG_TILE = 8;
+/** Rows of a tile: a cache line of f32. */
+export const TILE_ROWS = 16;
 /** The result takes 8 bytes per element. */
 export const FLAG_WIDE = 4;
 

@@ -180,6 +180,33 @@ export function reduceInto(reduction: usize, cell: usize, from: usize, count: i3
   }
 }
 
+/** Results of rows of a few f32 each, one after the other. */
+// @ts-ignore: decorator
+@inline
+function shortRowsOf(op: i32, to: usize, from: usize, rows: i32, row: i32): void {
+  for (let i = 0; i < rows; i++, to += 4) {
+    let sum: f64 = load<f32>(from);
+    const stop = from + (<usize>row << 2);
+    for (from += 4; from < stop; from += 4) sum = join(op, sum, load<f32>(from));
+    store<f32>(to, <f32>sum);
+  }
+}
+
+/** Whether `shortRows` does a reduction over rows of this length. */
+export function hasShortRows(reduction: usize, row: i32): bool {
+  return row <= 16 && load<i32>(reduction, 4) == at.CLASS_F32 && load<i32>(reduction, 16) == F32;
+}
+
+/** Results `first`, ... of `rows` rows of `row` f32. */
+export function shortRows(reduction: usize, first: i32, from: usize, rows: i32, row: i32): void {
+  const op = load<i32>(reduction);
+  const to = load<usize>(reduction, 12) + (<usize>first << 2);
+  if (op == at.REDUCE_SUM) shortRowsOf(at.REDUCE_SUM, to, from, rows, row);
+  else if (op == at.REDUCE_PROD) shortRowsOf(at.REDUCE_PROD, to, from, rows, row);
+  else if (op == at.REDUCE_MAX) shortRowsOf(at.REDUCE_MAX, to, from, rows, row);
+  else shortRowsOf(at.REDUCE_MIN, to, from, rows, row);
+}
+
 /** Joins one cell to another. */
 function joinCells(reduction: usize, cell: usize, other: usize): void {
   const op = load<i32>(reduction);

@@ -3,12 +3,15 @@
 // F. Alted). A register that lies in memory as it is needed is not copied: its slot points there.
 import { compute } from "./loop-compute";
 import { copyWords, loadBlock, shiftOf, splat } from "./loop-load";
+import { fillTile } from "./loop-tile";
 import * as at from "./loop-ops";
 import { LoopOp } from "./loop-ops";
 import {
   accumulate,
+  hasShortRows,
   joinElement,
   reduceInto,
+  shortRows,
   startBlock,
   startCell,
   writeCell,
@@ -24,8 +27,12 @@ let slots: usize = 0;
 let program: usize = 0;
 let programEnd: usize = 0;
 let stores: usize = 0;
-/** First scratch byte after the slots. */
+/** First scratch byte after the slots. Tiles begin there. */
 let free: usize = 0;
+let slotBytes: usize = 0;
+/** Row within the group of rows, and rows of the group. */
+let groupRow: i32 = 0;
+let groupRows: i32 = 0;
 
 // @ts-ignore: decorator
 @inline
@@ -37,6 +44,7 @@ function up8(n: i32): i32 {
 function prepare(args: usize, scratch: usize): void {
   const count = load<usize>(args, at.ARG_SLOTS);
   const bytes = load<usize>(args, at.ARG_SLOT_BYTES);
+  slotBytes = bytes;
   slots = scratch;
   program = load<usize>(args, at.ARG_PROGRAM);
   programEnd = program + load<usize>(args, at.ARG_OPS) * at.OP_BYTES;
@@ -79,7 +87,20 @@ function runBlock(pos: i32, count: i32): void {
     if (op == LoopOp.Load) {
       let target = load<usize>(slot, 8);
       if (storeNumber) target = storeAddress(storeNumber, pos);
-      loadBlock(slot, load<usize>(pc, 8), pos, count, flags, target);
+      const entry = load<usize>(pc, 8);
+      if ((flags & at.FLAG_TILE) == 0) {
+        loadBlock(slot, entry, pos, count, flags, target);
+        continue;
+      }
+      const tile = free + load<usize>(pc, 12) * slotBytes * at.TILE_ROWS;
+      if (groupRow == 0) fillTile(tile, slotBytes, entry, pos, count, groupRows);
+      let row = tile + <usize>groupRow * slotBytes;
+      if ((flags & at.FLAG_COPY) != 0) {
+        copyWords(target, row, <usize>count << 2);
+        row = target;
+      }
+      store<usize>(slot, row);
+      store<usize>(slot, 16, 4);
       continue;
     }
     if (op == LoopOp.Store) {
@@ -134,12 +155,20 @@ function runMap(args: usize, chunk: i32, chunks: i32): void {
   const block = load<i32>(args, at.ARG_BLOCK);
   const perRow = (row + block - 1) / block;
   const length = up8((row + perRow - 1) / perRow);
-  const total = load<i32>(args, at.ARG_ROWS) * perRow;
+  const group = load<i32>(args, at.ARG_GROUP);
+  const run = load<i32>(args, at.ARG_GROUP_RUN);
+  const groups = (run + group - 1) / group;
+  const total = (load<i32>(args, at.ARG_ROWS) / run) * groups * perRow;
   const last = begin(total, chunk + 1, chunks);
   for (let i = begin(total, chunk, chunks); i < last; i++) {
-    const r = i / perRow;
-    const from = (i - r * perRow) * length;
-    if (from < row) runBlock(r * row + from, min(length, row - from));
+    const g = i / perRow;
+    const from = (i - g * perRow) * length;
+    if (from >= row) continue;
+    const count = min(length, row - from);
+    const first = (g % groups) * group;
+    let pos = ((g / groups) * run + first) * row + from;
+    groupRows = min(group, run - first);
+    for (groupRow = 0; groupRow < groupRows; groupRow++, pos += row) runBlock(pos, count);
   }
 }
 
@@ -196,6 +225,10 @@ function runRows(args: usize, chunk: i32, chunks: i32): void {
       runBlock(k * row, n * row);
       for (let r = reductions; r < last; r += at.REDUCTION_BYTES) {
         let from = registerOf(r);
+        if (hasShortRows(r, row)) {
+          shortRows(r, k, from, n, row);
+          continue;
+        }
         const step = <usize>row << bytesShift(r);
         for (let i = 0; i < n; i++, from += step) {
           startCell(r, cells);

@@ -153,7 +153,8 @@ export function roundingOf(dtype: DType): LoopOp | undefined {
 
 function byClass(name: string, kind: RegisterClass): LoopOp {
   let suffix: string = kind;
-  if (kind === "B") suffix = name === "Eq" || name === "Ne" ? "I" : "U"; // true is the larger mask
+  if (kind === "B")
+    suffix = name === "Eq" || name === "Ne" ? "I" : "U"; // true is the larger mask
   else if (kind === "U" && SIGNLESS.has(name)) suffix = "I";
   return opcode(name + suffix) ?? bug(`the wasm loop has no ${name} on ${kind} registers`);
 }

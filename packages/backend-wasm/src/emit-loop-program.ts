@@ -1,4 +1,12 @@
-import { bug, type DType, dtypeBytes, type Instr, type Load, type LoopGroup, type Value } from "@lowrank/tensor/backend";
+import {
+  bug,
+  type DType,
+  dtypeBytes,
+  type Instr,
+  type Load,
+  type LoopGroup,
+  type Value,
+} from "@lowrank/tensor/backend";
 import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { classOf, roundingOf, stepsOf } from "./emit-loop-opcodes.js";
@@ -101,7 +109,8 @@ class ProgramBuilder {
   private register(number: number): Register {
     const known = this.registers[number];
     if (known) return known;
-    const load = this.group.loads[number] ?? bug(`${this.group.name} reads register ${number} before it is written`);
+    const load =
+      this.group.loads[number] ?? bug(`${this.group.name} reads register ${number} before it is written`);
     const dtype = load.kind === "value" ? load.value.dtype : load.dtype;
     const wide = dtype === "f64";
     let register: Register;
@@ -134,7 +143,8 @@ class ProgramBuilder {
     let last = sources[0]!;
     const steps = [...stepsOf(instr)];
     // A store rounds halves and wraps bytes itself.
-    if (steps.length > 0 && steps.at(-1)!.op === roundingOf(instr.dtype) && this.onlyStored(number)) steps.pop();
+    if (steps.length > 0 && steps.at(-1)!.op === roundingOf(instr.dtype) && this.onlyStored(number))
+      steps.pop();
     for (const step of steps) {
       const target = this.block(isWide(step.op));
       const from = step.sources.map((s) => (s === "last" ? last : s === "zero" ? this.zero : sources[s]!));

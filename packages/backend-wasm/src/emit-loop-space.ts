@@ -1,35 +1,71 @@
-import type { LoopGroup } from "@lowrank/tensor/backend";
+import type { Load, LoopGroup } from "@lowrank/tensor/backend";
+import { TILE_ROWS } from "../assembly/loop-ops.js";
 
 /** Runs shorter than this are cheaper to copy together than to visit one by one. */
 const SHORT_RUN = 128;
+/** The same for runs that need tiles. */
+const SHORT_TILE = 32;
+
+/** How a map is walked. */
+export interface MapSpace {
+  readonly rows: number;
+  readonly row: number;
+  /** Rows visited together, and rows after which such groups begin anew. */
+  readonly together: number;
+  readonly run: number;
+  /** Loads that are fetched in tiles of `together` rows. */
+  readonly tiled: readonly number[];
+  /** Independent units of work. */
+  readonly blocks: number;
+}
 
 /**
  * Rows of a map that no block crosses, so that loads that repeat or lie side by side within a row need no copy; and the
  * number of blocks.
  */
-export function splitMap(group: LoopGroup, size: number, block: number): { rows: number; row: number; blocks: number } {
+export function splitMap(group: LoopGroup, size: number, block: number): MapSpace {
+  const views = group.loads.map((load) =>
+    load.kind === "value" ? mergeAxes(group.space, load.strides) : [],
+  );
+  const turned = views.map((axes, i) => isTurned(axes) && tiles(group.loads[i]!));
   let row = size;
-  for (const load of group.loads) {
-    if (load.kind !== "value") continue;
-    const inner = innerRun(group.space, load.strides);
-    if (inner >= SHORT_RUN && inner < row) row = inner;
-  }
+  views.forEach((axes, i) => {
+    const inner = axes.at(-1)?.[0] ?? size;
+    if (inner >= (turned[i] ? SHORT_TILE : SHORT_RUN) && inner < row) row = inner;
+  });
   const rows = size / row;
-  return { rows, row, blocks: rows * Math.ceil(row / block) };
+  const tiled = group.loads.map((_, i) => i).filter((i) => turned[i] && views[i]!.at(-1)![0] === row);
+  // Groups of rows stay within the axis along which the first of the tiles lies side by side.
+  const run = tiled.length ? views[tiled[0]!]!.at(-2)![0] : rows;
+  const fitting = tiled.filter((i) => views[i]!.at(-2)![0] === run);
+  const together = fitting.length ? TILE_ROWS : 1;
+  const groups = (rows / run) * Math.ceil(run / together);
+  return { rows, row, together, run, tiled: fitting, blocks: groups * Math.ceil(row / block) };
 }
 
-/** Elements along which the address grows evenly. */
-function innerRun(space: readonly number[], strides: readonly number[]): number {
-  let run = 1;
-  let next: number | null = null;
-  for (let d = space.length - 1; d >= 0; d--) {
-    if (space[d] === 1) continue;
-    if (next !== null && strides[d] !== next) break;
-    next = strides[d]! * space[d]!;
-    run *= space[d]!;
-  }
-  return run;
+/** (size, stride) of the axes of a load, merged where its strides allow. */
+export function mergeAxes(
+  space: readonly number[],
+  strides: readonly number[],
+): [size: number, stride: number][] {
+  const axes: [size: number, stride: number][] = [];
+  space.forEach((size, d) => {
+    if (size === 1) return;
+    const stride = strides[d]!;
+    const outer = axes.at(-1);
+    if (outer && outer[1] === stride * size) axes.splice(-1, 1, [outer[0] * size, stride]);
+    else axes.push([size, stride]);
+  });
+  return axes;
 }
+
+/** Side by side across rows, and far apart along them. */
+function isTurned(axes: readonly (readonly [number, number])[]): boolean {
+  const [inner, outer] = [axes.at(-1), axes.at(-2)];
+  return !!inner && !!outer && Math.abs(inner[1]) >= TILE_ROWS && outer[1] === 1 && outer[0] >= 4;
+}
+
+const tiles = (load: Load): boolean => load.kind === "value" && load.value.dtype !== "f64";
 
 /** How the space of a reduction is walked. Steps are in elements of the space, row-major. */
 export interface ReducedSpace {
@@ -49,7 +85,8 @@ export interface ReducedSpace {
   readonly items: number;
 }
 
-const product = (axes: readonly (readonly [number, number])[]): number => axes.reduce((n, [size]) => n * size, 1);
+const product = (axes: readonly (readonly [number, number])[]): number =>
+  axes.reduce((n, [size]) => n * size, 1);
 
 export function reducedSpace(group: LoopGroup, block: number): ReducedSpace {
   const axes: { size: number; reduced: boolean; step: number }[] = [];

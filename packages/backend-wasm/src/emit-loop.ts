@@ -3,7 +3,7 @@ import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";
 import { classOf } from "./emit-loop-opcodes.js";
-import { reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
+import { type MapSpace, mergeAxes, reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
 import { buildProgram, loadKind, type Program } from "./emit-loop-program.js";
 
 const REDUCE_IDS: Record<ReduceOp, number> = {
@@ -22,22 +22,22 @@ const LEAST_ELEMENTS = 256;
 /** Emits a fused loop as a program of the block interpreter in assembly/loop.ts. */
 export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
   const size = sizeOf(group.space);
-  if (size === 0) return emitEmpty(group, ctx);
+  if (size === 0) {
+    emitEmpty(group, ctx);
+    return;
+  }
   const program = buildProgram(group);
   const block = blockOf(program);
-  const head = [
-    ...programWords(group, program, ctx),
-    program.slots,
-    block * (program.wide ? 8 : 4) + 64,
-    block,
-  ];
+  const map = group.reductions.length === 0 ? splitMap(group, size, block) : null;
+  const slotBytes = block * (program.wide ? 8 : 4) + 64;
+  const head = [...programWords(group, program, map, ctx), program.slots, slotBytes, block];
   const accumulators = group.reductions.length * 2 * (block * 8 + 128) + 128;
-  const slotBytes = program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + block * (program.wide ? 8 : 4) + 64);
-  ctx.scratch(slotBytes + accumulators + 256);
+  const tiles = (map?.tiled.length ?? 0) * at.TILE_ROWS * slotBytes;
+  ctx.scratch(program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + slotBytes) + accumulators + tiles + 256);
   const cost = size * costOf(group, program);
-  if (group.reductions.length === 0) {
-    const { rows, row, blocks } = splitMap(group, size, block);
-    ctx.command(at.LOOP_RUN, [...head, at.MODE_MAP, rows, row], chunksFor(cost, blocks));
+  if (map) {
+    const { rows, row, together, run, blocks } = map;
+    ctx.command(at.LOOP_RUN, [...head, at.MODE_MAP, rows, row, together, run], chunksFor(cost, blocks));
   } else emitReductions(group, program, ctx, head, reducedSpace(group, block), cost);
 }
 
@@ -49,12 +49,24 @@ function blockOf({ blockSlots, wide }: Program): number {
 }
 
 /** Program, constants, stores: the first words of the arguments. */
-function programWords(group: LoopGroup, program: Program, ctx: EmitContext): ArgWord[] {
+function programWords(group: LoopGroup, program: Program, map: MapSpace | null, ctx: EmitContext): ArgWord[] {
   const slot = (register: { slot: number } | undefined) => (register ? register.slot : 0) * at.SLOT_BYTES;
   const code: ArgWord[] = [];
   for (const { op, target, sources, load, store, flags } of program.lines) {
-    if (op === LoopOp.Load) code.push(op, slot(target!), loadEntry(group, load, ctx), 0, 0, 0, store, flags);
-    else if (op === LoopOp.Store) code.push(op, slot(sources[0]), 0, 0, 0, 0, store, flags);
+    if (op === LoopOp.Load) {
+      const tile = map ? map.tiled.indexOf(load) : -1;
+      const tiled = tile >= 0 ? at.FLAG_TILE : 0;
+      code.push(
+        op,
+        slot(target!),
+        loadEntry(group, load, ctx),
+        Math.max(0, tile),
+        0,
+        0,
+        store,
+        flags | tiled,
+      );
+    } else if (op === LoopOp.Store) code.push(op, slot(sources[0]), 0, 0, 0, 0, store, flags);
     // Slot 0 holds zeros and stands for the sources that an operation does not have.
     else code.push(op, slot(target!), ...[0, 1, 2, 3].map((i) => slot(sources[i])), store, flags);
   }
@@ -77,16 +89,10 @@ function programWords(group: LoopGroup, program: Program, ctx: EmitContext): Arg
 function loadEntry(group: LoopGroup, number: number, ctx: EmitContext): Fixup {
   const load = group.loads[number]!;
   if (load.kind === "scalar") throw new Error(`lowrank bug: ${group.name} loads a scalar`);
-  const axes: [size: number, stride: number][] = [];
-  group.space.forEach((size, d) => {
-    if (size === 1) return;
-    const stride = load.strides[d]!;
-    const outer = axes.at(-1);
-    if (outer && outer[1] === stride * size) axes.splice(-1, 1, [outer[0] * size, stride]);
-    else axes.push([size, stride]);
-  });
+  const axes = mergeAxes(group.space, load.strides);
   if (axes.length === 0) axes.push([1, load.kind === "value" && dtypeBytes(load.value.dtype) >= 4 ? 1 : 0]);
-  const from = load.kind === "value" ? ctx.pointer(load.value, load.offset * dtypeBytes(load.value.dtype)) : load.offset;
+  const from =
+    load.kind === "value" ? ctx.pointer(load.value, load.offset * dtypeBytes(load.value.dtype)) : load.offset;
   return ctx.data([from, loadKind(load, DTYPE_IDS), axes.length, ...axes.flat()]);
 }
 
@@ -185,7 +191,8 @@ function costOf(group: LoopGroup, { lines }: Program): number {
   for (const { op } of lines) {
     if (op >= LoopOp.AddD) cost += op <= LoopOp.MinD ? 1 : 10;
     else if (op === LoopOp.PowF || op === LoopOp.Threefry || op === LoopOp.ErfinvF) cost += 5;
-    else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF) cost += op >= LoopOp.AsinF && op <= LoopOp.CoshF ? 15 : 2;
+    else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF)
+      cost += op >= LoopOp.AsinF && op <= LoopOp.CoshF ? 15 : 2;
     else cost += 0.2;
   }
   return cost;
