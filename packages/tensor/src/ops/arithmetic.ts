@@ -3,6 +3,7 @@ import type { Tensor, TensorLike } from "../tensor.js";
 import { inferSame } from "./infer.js";
 import { eq, gt, where } from "./logic.js";
 import { abs, floor, log, sqrt } from "./math.js";
+import { unchanged } from "./movement.js";
 import { binaryNode, fit, toFloat, unaryNode } from "./operands.js";
 
 /** A row of two operands of one dtype. The gradients come in the result's shape and are summed for scalars. */
@@ -175,14 +176,14 @@ export const square = (x: Tensor): Tensor => mul(x, x);
 export function pow(a: TensorLike, b: TensorLike): Tensor {
   if (typeof b === "number" && typeof a !== "number" && (b === 1 || b === 2 || b === 3)) {
     const x = toFloat(a);
-    return b === 1 ? x : b === 2 ? mul(x, x) : mul(mul(x, x), x);
+    return b === 1 ? unchanged(x) : b === 2 ? mul(x, x) : mul(mul(x, x), x);
   }
   return binaryNode(powOp, a, b, "float");
 }
 
 /** x held between two bounds. The gradient is 0 outside them and one half where x meets a bound. */
 export function clamp(x: Tensor, { min, max }: { min?: TensorLike; max?: TensorLike }): Tensor {
-  const low = min === undefined ? x : maximum(x, min);
+  const low = min === undefined ? unchanged(x) : maximum(x, min);
   return max === undefined ? low : minimum(low, max);
 }
 

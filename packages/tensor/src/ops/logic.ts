@@ -4,6 +4,7 @@ import { Node } from "../node.js";
 import { defineOp, type OpDef } from "../op.js";
 import { broadcastDims, internShape } from "../shape.js";
 import { Tensor, type TensorLike } from "../tensor.js";
+import { unchanged } from "./movement.js";
 import { commonDims, inferSame } from "./infer.js";
 import { binaryNode, castNode, commonDType, fit, operandNode, stretch, unaryNode } from "./operands.js";
 import { scalarOp } from "./create.js";
@@ -173,7 +174,7 @@ export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
 
 /** The value in another dtype: see the row for how floats become integers and integers narrower ones. */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
-  x.dtype === dtype ? x : new Tensor(castNode(x.node, dtype));
+  x.dtype === dtype ? unchanged(x) : new Tensor(castNode(x.node, dtype));
 
 /** Word 0 of Threefry-2x32-20 of u32 tensors of one shape, or 0-d scalars beside it. */
 export function threefry(k0: Tensor, k1: Tensor, c0: TensorLike, c1: TensorLike): Tensor {

@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
-import "../evaluate.js";
 import { gradients } from "../autograd.js";
+import { evaluate } from "../evaluate.js";
+import { parameter } from "../parameter.js";
 import { setDefaultBackend } from "../default-backend.js";
 import { reference } from "../reference/backend.js";
 import { arange, ones, tensor } from "./create.js";
@@ -105,4 +106,22 @@ test("the gradient of a transposed weight is one matrix product in the weight's 
     [2, 2, 2],
     [2, 2, 2],
   ]);
+});
+
+test("an op that changes nothing still holds a parameter's value of now", async () => {
+  const p = parameter(tensor([1, 2]));
+  const before = [
+    p.reshape([2]),
+    p.astype("f32"),
+    p.sum([]),
+    p.permute([0]),
+    p.slice([null]),
+    pad(p, [[0, 0]]),
+  ];
+  await evaluate(...before, p.assign(p.mul(10)));
+  for (const t of before) expect(await t.toArray()).toEqual([1, 2]);
+  expect(await p.toArray()).toEqual([10, 20]);
+  const late = p.reshape([2]);
+  await evaluate(p.assign(p.mul(10)));
+  await expect(late.data()).rejects.toMatchObject({ code: "LOWRANK_STALE" });
 });

@@ -14,6 +14,7 @@ import {
   showDims,
   sizeOf,
 } from "../shape.js";
+import { cellOp } from "../cell.js";
 import { apply, Tensor } from "../tensor.js";
 import { zeros } from "./create.js";
 import { matmulOp } from "./matmul.js";
@@ -174,19 +175,25 @@ export const pickOp = /* @__PURE__ */ defineOp<number>("pick", {
 });
 
 /**
+ * What an op that changes nothing returns: the tensor itself. A parameter is a handle whose value moves on with
+ * assignments, so it gives a handle to its value of now.
+ */
+export const unchanged = (x: Tensor): Tensor => (x.node.op === cellOp ? apply(aliasOp, [x], null) : x);
+
+/**
  * The same numbers, row-major, under other dims. One -1 is worked out from the rest.
  *
  * @throws ShapeError when the sizes differ
  */
 export function reshape(x: Tensor, dims: Dims): Tensor {
   const to = resolveDims("reshape", dims, x.size);
-  return sameDims(to, x.shape) ? x : make(reshapeOp, x, { dims: to }, to);
+  return sameDims(to, x.shape) ? unchanged(x) : make(reshapeOp, x, { dims: to }, to);
 }
 
 /** Axis d of the result is axis `axes[d]` of x; negative axes count from the end. */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const to = axes.map((a) => normalizeAxis("permute", a, x.ndim));
-  if (to.length === x.ndim && to.every((a, d) => a === d)) return x;
+  if (to.length === x.ndim && to.every((a, d) => a === d)) return unchanged(x);
   return apply(permuteOp, [x], { axes: to });
 }
 
@@ -211,7 +218,7 @@ export function moveaxis(x: Tensor, from: number, to: number): Tensor {
 
 /** Stretches axes of size 1 to `dims` (aligned from the right) without copying. */
 export function broadcastTo(x: Tensor, dims: Dims): Tensor {
-  return sameDims(x.shape, dims) ? x : apply(broadcastOp, [x], { dims: dims.slice() });
+  return sameDims(x.shape, dims) ? unchanged(x) : apply(broadcastOp, [x], { dims: dims.slice() });
 }
 
 /**
@@ -245,7 +252,7 @@ export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
     kept.push(size);
   }
   const whole = sizes.every((s, d) => s === x.shape[d] && starts[d] === 0 && (steps[d] === 1 || s <= 1));
-  const part = whole ? x : make(sliceOp, x, { starts, steps, sizes }, sizes);
+  const part = whole ? unchanged(x) : make(sliceOp, x, { starts, steps, sizes }, sizes);
   return kept.length === x.ndim ? part : reshape(part, kept);
 }
 

@@ -5,7 +5,7 @@ import { contiguousStrides, type Dims, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { ones } from "./create.js";
 import { where } from "./logic.js";
-import { slice } from "./movement.js";
+import { slice, unchanged } from "./movement.js";
 
 export interface PadArg {
   /** Elements added before, after and between neighbours, along each axis. */
@@ -72,7 +72,8 @@ export function pad(
 ): Tensor {
   const { value = 0, interior = new Array<number>(x.ndim).fill(0) } = options;
   const arg: PadArg = { low: widths.map((w) => w[0]), high: widths.map((w) => w[1]), interior };
-  if ([...arg.low, ...arg.high, ...interior].every((c) => c === 0) && widths.length === x.ndim) return x;
+  if ([...arg.low, ...arg.high, ...interior].every((c) => c === 0) && widths.length === x.ndim)
+    return unchanged(x);
   const padded = apply(padOp, [x], arg);
   if (value === 0) return padded;
   return where(apply(padOp, [ones(x.shape, { dtype: "bool" })], arg), padded, value);

@@ -1,7 +1,7 @@
 import { sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { mul } from "./arithmetic.js";
-import { iota } from "./create.js";
+import { iota, zeros } from "./create.js";
 import { lt, where } from "./logic.js";
 import { flip, permute, reshape, slice } from "./movement.js";
 import { pad } from "./pad.js";
@@ -18,7 +18,7 @@ export function productGradient(dy: Tensor, x: Tensor, axes: readonly number[]):
   const count = sizeOf(axes.map((d) => x.shape[d]!));
   const outer = kept.map((d) => x.shape[d]!);
   const rows = sizeOf(outer);
-  if (count === 0 || rows === 0) return x; // no elements: the gradient has none either
+  if (count === 0 || rows === 0) return zeros(x.shape, { dtype: x.dtype });
   const width = 2 ** Math.ceil(Math.log2(count));
   const flat = reshape(permute(x, order), [rows, count]);
   const padded = where(

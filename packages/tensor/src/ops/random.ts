@@ -6,6 +6,7 @@ import { add, mul, neg, sub } from "./arithmetic.js";
 import { iota, scalar } from "./create.js";
 import { and, cast, lt, shiftRight, threefry, where } from "./logic.js";
 import { erfinv, log } from "./math.js";
+import { unchanged } from "./movement.js";
 import { argmax, argsort } from "./sort.js";
 
 const U32 = { dtype: "u32" } as const;
@@ -231,13 +232,13 @@ export function permutation(n: number, { key }: { key: Key }): Tensor {
 
 /**
  * Sets elements to 0 with probability p and scales the others by 1 / (1 − p), so that the mean stays (Srivastava et al.
- * 2014). p = 0 returns x itself.
+ * 2014). p = 0 changes nothing.
  *
  * @category Random numbers
  */
 export function dropout(x: Tensor, p: number, { key }: { key: Key }): Tensor {
   if (!(p >= 0 && p < 1))
     throw new ConfigError({ where: "dropout", expected: "p from 0 to below 1", got: String(p) });
-  if (p === 0) return x;
+  if (p === 0) return unchanged(x);
   return where(bernoulli(x.shape, 1 - p, { key }), mul(x, 1 / (1 - p)), 0);
 }

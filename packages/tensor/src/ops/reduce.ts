@@ -17,7 +17,7 @@ import { Tensor } from "../tensor.js";
 import { div, mul, sub } from "./arithmetic.js";
 import { cast, eq, gt, isfinite, ne, where } from "./logic.js";
 import { abs, exp, log, sqrt } from "./math.js";
-import { broadcastTo, reshape, stopGradient } from "./movement.js";
+import { broadcastTo, reshape, stopGradient, unchanged } from "./movement.js";
 import { toFloat } from "./operands.js";
 import { productGradient } from "./product-gradient.js";
 
@@ -143,7 +143,7 @@ function reduce(
 ): Tensor {
   // An axis of size 1 has nothing to fold.
   const folded = axes.filter((d) => x.shape[d] !== 1);
-  const kept = folded.length ? reduceKept(op, x, folded) : x;
+  const kept = folded.length ? reduceKept(op, x, folded) : unchanged(x);
   return keepDims ? kept : dropAxes(kept, axes);
 }
 

@@ -225,7 +225,7 @@ export async function shrink(
       const step = best.steps[i];
       if (!step || step.inputs.length === 0) continue;
       // First without this value, where one of its inputs can stand for it; then a leaf in its place.
-      const same = step.inputs.find((k) => sameKind(best.steps[k]!, step));
+      const same = step.inputs.find((k) => sameKind(best.steps[k]!, step) && !isParameter(best.steps[k]!));
       if (same !== undefined && (await attempt(bypass(best, i, same)))) {
         changed = true;
         continue;
@@ -237,6 +237,8 @@ export async function shrink(
   }
   return best;
 }
+
+export const isParameter = (step: Step): boolean => step.text.startsWith("parameter");
 
 const sameKind = (a: Step, b: Step): boolean => a.dtype === b.dtype && sameDims(a.dims, b.dims);
 

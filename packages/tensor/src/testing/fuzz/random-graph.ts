@@ -1,7 +1,7 @@
 import type { Tensor } from "../../tensor.js";
 import { Generator, isExact, type Known } from "./generator.js";
 import { otherOps } from "./other-ops.js";
-import type { Program, ProgramRoot } from "./program.js";
+import { isParameter, type Program, type ProgramRoot } from "./program.js";
 import { type Draw, smoothOps } from "./smooth-ops.js";
 
 const MENU = (): readonly (readonly [number, Draw])[] => [...smoothOps, ...otherOps];
@@ -28,7 +28,7 @@ export function randomGraph(seed: number, { large = false }: GraphOptions = {}):
   return { seed, steps: g.steps, roots: drawRoots(g) };
 }
 
-const isCell = (g: Generator, v: Known): boolean => g.steps[v.step]!.text.startsWith("parameter");
+const isCell = (g: Generator, v: Known): boolean => isParameter(g.steps[v.step]!);
 const value = (v: Known): ProgramRoot => ({ kind: "value", step: v.step, exact: isExact(v) });
 
 function drawRoots(g: Generator): ProgramRoot[] {
