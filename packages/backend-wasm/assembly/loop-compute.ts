@@ -46,9 +46,9 @@ export function compute(
     case LoopOp.PowF:
       return F.longBinary<F.PowF>(d, a, sa, b, sb, end);
     case LoopOp.RemF:
-      return F.laneBinary<D.RemD>(d, a, sa, b, sb, end);
+      return F.longBinary<F.RemF>(d, a, sa, b, sb, end);
     case LoopOp.Atan2F:
-      return F.laneBinary<D.Atan2D>(d, a, sa, b, sb, end);
+      return F.longBinary<F.Atan2F>(d, a, sa, b, sb, end);
     case LoopOp.MaddF:
       return F.ternary<F.MaddF>(d, a, sa, b, sb, c, sc, end);
     case LoopOp.NegF:
@@ -108,15 +108,15 @@ export function compute(
     case LoopOp.ErfinvF:
       return F.long<F.ErfinvF>(d, a, sa, end);
     case LoopOp.AsinF:
-      return F.laneUnary<D.AsinD>(d, a, sa, end);
+      return F.long<F.AsinF>(d, a, sa, end);
     case LoopOp.AcosF:
-      return F.laneUnary<D.AcosD>(d, a, sa, end);
+      return F.long<F.AcosF>(d, a, sa, end);
     case LoopOp.AtanF:
-      return F.laneUnary<D.AtanD>(d, a, sa, end);
+      return F.long<F.AtanF>(d, a, sa, end);
     case LoopOp.SinhF:
-      return F.laneUnary<D.SinhD>(d, a, sa, end);
+      return F.long<F.SinhF>(d, a, sa, end);
     case LoopOp.CoshF:
-      return F.laneUnary<D.CoshD>(d, a, sa, end);
+      return F.long<F.CoshF>(d, a, sa, end);
     case LoopOp.AddI:
       return F.binary<I.AddI>(d, a, sa, b, sb, end);
     case LoopOp.SubI:

@@ -2,20 +2,10 @@
 // everywhere. Blocks are whole pairs of vectors, so all loops take two vectors at a time. A destination may be a source.
 import { f32x4ToF16, f16x4ToF32, f32x4ToBf16 } from "./half";
 import { madd } from "./simd";
-import {
-  cos4,
-  erf4,
-  erfinv4,
-  exp4,
-  expm1x4,
-  log1px4,
-  log4,
-  pow4,
-  sigmoid4,
-  sin4,
-  tan4,
-  tanh4,
-} from "./simd-math";
+import { acos4, asin4, atan4, atan24, cosh4, remainder4, sinh4 } from "./simd-inverse";
+import { erf4, erfinv4, exp4, expm1x4, log1px4, log4, sigmoid4, tanh4 } from "./simd-math";
+import { pow4 } from "./simd-power";
+import { cos4, sin4, tan4 } from "./simd-trig";
 
 /** d = f(a, b) for blocks that end at `end`. T has a method f; no T is ever made. */
 export function binary<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, end: usize): void {
@@ -83,28 +73,6 @@ export function ternary<T>(
     a += sa;
     b += sb;
     c += sc;
-    d += 16;
-  } while (d < end);
-}
-
-/** d = f(a) lane by lane, in f64. T has a method s. */
-export function laneUnary<T>(d: usize, a: usize, sa: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  do {
-    for (let i: usize = 0; i < 16; i += 4) store<f32>(d + i, <f32>t.s(<f64>load<f32>(a + i)));
-    a += sa;
-    d += 16;
-  } while (d < end);
-}
-
-export function laneBinary<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  do {
-    for (let i: usize = 0; i < 16; i += 4) {
-      store<f32>(d + i, <f32>t.s(<f64>load<f32>(a + i), <f64>load<f32>(b + i)));
-    }
-    a += sa;
-    b += sb;
     d += 16;
   } while (d < end);
 }
@@ -480,5 +448,68 @@ export class Where {
   @inline
   f(a: v128, b: v128, c: v128): v128 {
     return v128.bitselect(b, c, a);
+  }
+}
+
+@final
+export class AsinF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128): v128 {
+    return asin4(a);
+  }
+}
+
+@final
+export class AcosF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128): v128 {
+    return acos4(a);
+  }
+}
+
+@final
+export class AtanF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128): v128 {
+    return atan4(a);
+  }
+}
+
+@final
+export class SinhF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128): v128 {
+    return sinh4(a);
+  }
+}
+
+@final
+export class CoshF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128): v128 {
+    return cosh4(a);
+  }
+}
+
+@final
+export class Atan2F {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128, b: v128): v128 {
+    return atan24(a, b);
+  }
+}
+
+@final
+export class RemF {
+  // @ts-ignore: decorator
+  @inline
+  f(a: v128, b: v128): v128 {
+    return remainder4(a, b);
   }
 }

@@ -1,5 +1,5 @@
 // Operations on f64, one number at a time: right first. Steps of sources are halved: 8 bytes per element, or 0.
-import { powScalar } from "./simd-math";
+import { powScalar } from "./simd-power";
 
 /** d = f(a) for `count` f64. T has a method s. */
 export function doubles<T>(d: usize, a: usize, sa: usize, count: i32): void {
@@ -171,7 +171,7 @@ function remainder64(a: f64, b: f64): f64 {
   return r != 0 && r < 0 != b < 0 ? r + b : r;
 }
 
-// Each class below is an operation on f64; those of one number serve f32 lane by lane too.
+// Each class below is an operation on f64.
 
 @final
 export class AddD {

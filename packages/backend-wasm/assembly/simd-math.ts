@@ -13,21 +13,15 @@ function k(table: usize, at: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-function k64(table: usize, at: usize): v128 {
-  return v128.load64_splat(table + at);
-}
-
-// @ts-ignore: decorator
-@inline
 function signOf(x: v128): v128 {
   return v128.and(x, i32x4.splat(0x80000000));
 }
 
-/** 0 magic 1.5 · 2^23, 4 log2 e, 8 ln 2 high, 12 ln 2 low, 16 lowest and 20 highest argument, 24 1.0; then the q of e^r = 1 + r + r² q(r). */
+/** 0 magic 1.5 · 2^23, 4 log2 e, 8 ln 2 high, 12 ln 2 low, 16 lowest and 20 highest argument, 24 1.0; then the q of e^r = 1 + r + r² q(r), and 48 the highest argument of e^x / 2. */
 // prettier-ignore
 const EXP: usize = memory.data<f32>([
   12582912.0, 1.44269504, 0.693359375, -2.12194440e-4, -104.5, 89.0, 1.0,
-  0.49999993432, 0.16666520395, 0.041668390814, 0.0083687454843, 0.00138145404,
+  0.49999993432, 0.16666520395, 0.041668390814, 0.0083687454843, 0.00138145404, 90.0,
 ]);
 
 /** e^x - 1 on the reduced interval. */
@@ -56,6 +50,24 @@ export function exp4(x: v128): v128 {
   const half = i32x4.shr_s(whole, 1);
   const a = i32x4.add(i32x4.shl(half, 23), one);
   const b = i32x4.add(i32x4.shl(i32x4.sub(whole, half), 23), one);
+  return f32x4.mul(f32x4.mul(p, a), b);
+}
+
+/** e^x / 2, which overflows later, for x >= 0. */
+// @ts-ignore: decorator
+@inline
+export function expHalf4(x: v128): v128 {
+  x = f32x4.pmin(x, k(EXP, 48));
+  const magic = k(EXP, 0);
+  const shifted = madd(x, k(EXP, 4), magic);
+  const n = f32x4.sub(shifted, magic);
+  const r = nmadd(n, k(EXP, 12), nmadd(n, k(EXP, 8), x));
+  const one = k(EXP, 24);
+  const p = f32x4.add(one, expTail(r));
+  const whole = i32x4.sub(shifted, magic);
+  const half = i32x4.shr_s(whole, 1);
+  const a = i32x4.add(i32x4.shl(half, 23), one);
+  const b = i32x4.add(i32x4.shl(i32x4.sub(whole, half), 23), k(EXPM1, 8));
   return f32x4.mul(f32x4.mul(p, a), b);
 }
 
@@ -180,134 +192,6 @@ export function log1px4(x: v128): v128 {
   return v128.bitselect(x, y, f32x4.lt(f32x4.abs(x), k(EXPM1, 4)));
 }
 
-/** 0 2/π, 8 π/2 in its first 33 bits, 16 the rest of π/2, 24 magic 1.5 · 2^52. */
-// prettier-ignore
-const TRIG: usize = memory.data<f64>([0.6366197723675814, 1.57079632673412561417, 6.07710050650619224932e-11, 6755399441055744.0]);
-/** 0 largest argument; then S and C of sin r = r + r³ S(r²), cos r = 1 - r²/2 + r⁴ C(r²). */
-// prettier-ignore
-const SIN_COS: usize = memory.data<f32>([
-  1000000.0,
-  -0.16666666641, 0.0083333292988, -0.00019839310311, 2.7181028696e-6,
-  0.041666645651, -0.0013887314653, 2.4432970414e-5,
-]);
-
-// x = n π/2 + r for |x| up to 10^6, in f64: n · (first part) is exact there.
-// @ts-ignore: decorator
-@inline
-function nearest2(x: v128): v128 {
-  return f64x2.add(f64x2.mul(x, k64(TRIG, 0)), k64(TRIG, 24));
-}
-
-// @ts-ignore: decorator
-@inline
-function rest2(x: v128, shifted: v128): v128 {
-  const n = f64x2.sub(shifted, k64(TRIG, 24));
-  return f64x2.sub(f64x2.sub(x, f64x2.mul(n, k64(TRIG, 8))), f64x2.mul(n, k64(TRIG, 16)));
-}
-
-// @ts-ignore: decorator
-@inline
-function highHalf(x: v128): v128 {
-  return f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3));
-}
-
-// @ts-ignore: decorator
-@inline
-function demote(a: v128, b: v128): v128 {
-  return v128.shuffle<i32>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 1, 4, 5);
-}
-
-/** The sine of x + turns · π/2, |x| <= 10^6. */
-// @ts-ignore: decorator
-@inline
-function sinTurned(x: v128, turns: i32): v128 {
-  const low = f64x2.promote_low_f32x4(x);
-  const high = highHalf(x);
-  const nl = nearest2(low);
-  const nh = nearest2(high);
-  const r = demote(rest2(low, nl), rest2(high, nh));
-  let q = v128.shuffle<i32>(nl, nh, 0, 2, 4, 6);
-  if (turns) q = i32x4.add(q, i32x4.splat(turns));
-  const z = f32x4.mul(r, r);
-  let s = madd(z, k(SIN_COS, 16), k(SIN_COS, 12));
-  s = madd(s, z, k(SIN_COS, 8));
-  s = madd(s, z, k(SIN_COS, 4));
-  s = madd(f32x4.mul(r, z), s, r);
-  let c = madd(z, k(SIN_COS, 28), k(SIN_COS, 24));
-  c = madd(c, z, k(SIN_COS, 20));
-  c = madd(f32x4.mul(z, z), c, nmadd(z, k(LOG, 24), k(LOG, 28)));
-  const odd = i32x4.neg(v128.and(q, i32x4.splat(1)));
-  return v128.xor(v128.bitselect(c, s, odd), i32x4.shl(v128.and(q, i32x4.splat(2)), 30));
-}
-
-// @ts-ignore: decorator
-@inline
-function isLarge(x: v128): bool {
-  return v128.any_true(f32x4.gt(f32x4.abs(x), k(SIN_COS, 0)));
-}
-
-/** The lanes of x one after the other in f64, by `which`. */
-function lanes(x: v128, which: i32): v128 {
-  let y = x;
-  y = f32x4.replace_lane(y, 0, lane(f32x4.extract_lane(x, 0), which));
-  y = f32x4.replace_lane(y, 1, lane(f32x4.extract_lane(x, 1), which));
-  y = f32x4.replace_lane(y, 2, lane(f32x4.extract_lane(x, 2), which));
-  return f32x4.replace_lane(y, 3, lane(f32x4.extract_lane(x, 3), which));
-}
-
-const SIN = 0;
-const COS = 1;
-const TAN_LARGE = 2;
-
-function lane(x: f32, which: i32): f32 {
-  if (which == SIN) return <f32>NativeMath.sin(x);
-  if (which == COS) return <f32>NativeMath.cos(x);
-  return <f32>NativeMath.tan(x);
-}
-
-// @ts-ignore: decorator
-@inline
-export function sin4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, SIN) : sinTurned(x, 0);
-}
-
-// @ts-ignore: decorator
-@inline
-export function cos4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, COS) : sinTurned(x, 1);
-}
-
-/** T of tan r = r + r³ T(r²), in f64; 56 is -1. */
-// prettier-ignore
-const TAN: usize = memory.data<f64>([
-  0.3333334982385342675, 0.1333266083793374922, 0.05406021092554756805, 0.02128061700993752863, 0.01084000217293970062,
-  0.00008408395222964544887, 0.004379031193989106765, -1.0,
-]);
-
-/** tan of two f64, in odd quadrants by -1 / tan r. */
-// @ts-ignore: decorator
-@inline
-function tan2(x: v128): v128 {
-  const n = nearest2(x);
-  const r = rest2(x, n);
-  const z = f64x2.mul(r, r);
-  let t = f64x2.add(f64x2.mul(z, k64(TAN, 48)), k64(TAN, 40));
-  t = f64x2.add(f64x2.mul(t, z), k64(TAN, 32));
-  t = f64x2.add(f64x2.mul(t, z), k64(TAN, 24));
-  t = f64x2.add(f64x2.mul(t, z), k64(TAN, 16));
-  t = f64x2.add(f64x2.mul(t, z), k64(TAN, 8));
-  t = f64x2.add(f64x2.mul(t, z), k64(TAN, 0));
-  t = f64x2.add(f64x2.mul(f64x2.mul(r, z), t), r);
-  const odd = i64x2.neg(v128.and(n, i64x2.splat(1)));
-  return v128.bitselect(f64x2.div(k64(TAN, 56), t), t, odd);
-}
-
-// @ts-ignore: decorator
-@inline
-export function tan4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, TAN_LARGE) : demote(tan2(f64x2.promote_low_f32x4(x)), tan2(highHalf(x)));
-}
-
 /** 0 end of the polynomial, 4 largest argument; then P of tanh x = x + x³ P(x²). */
 // prettier-ignore
 const TANH: usize = memory.data<f32>([
@@ -421,87 +305,4 @@ export function erfinv4(x: v128): v128 {
     p = v128.bitselect(k(LOG, 36), p, f32x4.eq(f32x4.abs(x), one));
   }
   return f32x4.mul(x, p);
-}
-
-/**
- * 0 1.0, 8 magic, 16 and 24 bounds of the exponent, 32 bits of √½; then log2((1+s)/(1-s)) / s in s² (degree 6), and 2^f
- * (degree 8).
- */
-// prettier-ignore
-const POW: usize = memory.data<f64>([
-  1.0, 6755399441055744.0, -1000.0, 1000.0, 0.7071067811865476,
-  2.885390081777927316, 0.9617966939243142791, 0.5770780172549065079, 0.4121984007242061828, 0.3206164802147475577,
-  0.2614413071160468414, 0.2429512358201715652,
-  0.9999999999997603594, 0.693147180546404457, 0.2402265069890188216, 0.05550410939784770054, 0.009618128539800235154,
-  0.00133334516338016658, 0.0001540385285468133336, 0.00001530985228967586566, 1.317581182076905369e-6,
-]);
-
-/** x^y of two f64 with x > 0, to f32's accuracy: 2^(y log2 x). */
-// @ts-ignore: decorator
-@inline
-function pow2(x: v128, y: v128): v128 {
-  const one = k64(POW, 0);
-  const magic = k64(POW, 8);
-  const shifted = i64x2.sub(x, k64(POW, 32));
-  const whole = i64x2.shr_s(shifted, 52);
-  const m = i64x2.sub(x, i64x2.shl(whole, 52));
-  const exponent = f64x2.sub(i64x2.add(whole, magic), magic);
-  const s = f64x2.div(f64x2.sub(m, one), f64x2.add(m, one));
-  const z = f64x2.mul(s, s);
-  let p = f64x2.add(f64x2.mul(z, k64(POW, 88)), k64(POW, 80));
-  p = f64x2.add(f64x2.mul(p, z), k64(POW, 72));
-  p = f64x2.add(f64x2.mul(p, z), k64(POW, 64));
-  p = f64x2.add(f64x2.mul(p, z), k64(POW, 56));
-  p = f64x2.add(f64x2.mul(p, z), k64(POW, 48));
-  p = f64x2.add(f64x2.mul(p, z), k64(POW, 40));
-  const log2 = f64x2.add(f64x2.mul(s, p), exponent);
-  const t = f64x2.pmin(f64x2.pmax(f64x2.mul(y, log2), k64(POW, 16)), k64(POW, 24));
-  const n = f64x2.add(t, magic);
-  const f = f64x2.sub(t, f64x2.sub(n, magic));
-  let e = f64x2.add(f64x2.mul(f, k64(POW, 160)), k64(POW, 152));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 144));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 136));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 128));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 120));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 112));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 104));
-  e = f64x2.add(f64x2.mul(e, f), k64(POW, 96));
-  return i64x2.add(e, i64x2.shl(n, 52));
-}
-
-/** x^y as JavaScript has it, but 1^y = 1. */
-export function powScalar(x: f64, y: f64): f64 {
-  if (y == 0 || x == 1) return 1;
-  if (y != y) return y;
-  if (abs(x) == 1 && abs(y) == Infinity) return NaN;
-  return NativeMath.pow(x, y);
-}
-
-function powLanes(x: v128, y: v128): v128 {
-  let z = x;
-  z = f32x4.replace_lane(z, 0, <f32>powScalar(f32x4.extract_lane(x, 0), f32x4.extract_lane(y, 0)));
-  z = f32x4.replace_lane(z, 1, <f32>powScalar(f32x4.extract_lane(x, 1), f32x4.extract_lane(y, 1)));
-  z = f32x4.replace_lane(z, 2, <f32>powScalar(f32x4.extract_lane(x, 2), f32x4.extract_lane(y, 2)));
-  return f32x4.replace_lane(z, 3, <f32>powScalar(f32x4.extract_lane(x, 3), f32x4.extract_lane(y, 3)));
-}
-
-export function pow4(x: v128, y: v128): v128 {
-  const a = f32x4.abs(x);
-  const infinity = k(LOG, 36);
-  const zero = f32x4.splat(0);
-  const plain = v128.and(
-    v128.and(f32x4.gt(a, zero), f32x4.lt(a, infinity)),
-    f32x4.lt(f32x4.abs(y), infinity),
-  );
-  if (!i32x4.all_true(plain)) return powLanes(x, y);
-  const low = pow2(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(y));
-  const r = demote(low, pow2(highHalf(a), highHalf(y)));
-  const negative = f32x4.lt(x, zero);
-  if (!v128.any_true(negative)) return r;
-  // a negative base: the sign of an odd power, NaN for a fraction
-  const whole = f32x4.eq(f32x4.trunc(y), y);
-  const half = f32x4.mul(y, k(LOG, 24));
-  const odd = v128.and(f32x4.ne(f32x4.trunc(half), half), whole);
-  const signed = v128.xor(r, v128.and(v128.and(negative, odd), i32x4.splat(0x80000000)));
-  return v128.or(signed, v128.andnot(negative, whole));
 }
