@@ -168,7 +168,6 @@ export function atan24(y: v128, x: v128): v128 {
     v128.and(f32x4.gt(a, lowest), f32x4.gt(b, lowest)),
     v128.and(f32x4.lt(a, highest), f32x4.lt(b, highest)),
   );
-  if (!i32x4.all_true(plain)) return atan2Lanes(y, x);
   // r = least / most = t, or π/4 + (least - most) / (least + most); and what the quotient lost in rounding
   const middle = f32x4.gt(least, f32x4.mul(most, k(ATAN, 0)));
   const top = v128.bitselect(f32x4.sub(least, most), least, middle);
@@ -184,7 +183,8 @@ export function atan24(y: v128, x: v128): v128 {
   const quarter = v128.and(k(ARC, 24), middle);
   const high = f32x4.add(base, v128.xor(quarter, flipped));
   const rest = f32x4.add(v128.xor(t, flipped), f32x4.add(v128.xor(tail, flipped), baseLow));
-  return withSign(f32x4.add(high, rest), y);
+  const r = withSign(f32x4.add(high, rest), y);
+  return i32x4.all_true(plain) ? r : v128.bitselect(r, atan2Lanes(y, x), plain);
 }
 
 // @ts-ignore: decorator
@@ -223,7 +223,7 @@ export function remainder4(a: v128, b: v128): v128 {
     f32x4.lt(p, f32x4.mul(q, f32x4.splat(1e8))), // a quotient of 27 bits; false for NaN and for b = 0
     v128.and(f32x4.lt(p, infinity), f32x4.lt(q, infinity)),
   );
-  if (!i32x4.all_true(plain)) return remainderLanes(a, b);
   const low = remainder2(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b));
-  return demote(low, remainder2(highHalf(a), highHalf(b)));
+  const r = demote(low, remainder2(highHalf(a), highHalf(b)));
+  return i32x4.all_true(plain) ? r : v128.bitselect(r, remainderLanes(a, b), plain);
 }

@@ -77,15 +77,17 @@ export function pow4(x: v128, y: v128): v128 {
     v128.and(f32x4.gt(a, zero), f32x4.lt(a, infinity)),
     f32x4.lt(f32x4.abs(y), infinity),
   );
-  if (!i32x4.all_true(plain)) return powLanes(x, y);
   const low = pow2(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(y));
-  const r = demote(low, pow2(highHalf(a), highHalf(y)));
+  let r = demote(low, pow2(highHalf(a), highHalf(y)));
   const negative = f32x4.lt(x, zero);
-  if (!v128.any_true(negative)) return r;
-  // a negative base: the sign of an odd power, NaN for a fraction
-  const whole = f32x4.eq(f32x4.trunc(y), y);
-  const half = f32x4.mul(y, f32x4.splat(0.5));
-  const odd = v128.and(f32x4.ne(f32x4.trunc(half), half), whole);
-  const signed = v128.xor(r, v128.and(v128.and(negative, odd), i32x4.splat(0x80000000)));
-  return v128.or(signed, v128.andnot(negative, whole));
+  if (v128.any_true(negative)) {
+    // a negative base: the sign of an odd power, NaN for a fraction
+    const whole = f32x4.eq(f32x4.trunc(y), y);
+    const half = f32x4.mul(y, f32x4.splat(0.5));
+    const odd = v128.and(f32x4.ne(f32x4.trunc(half), half), whole);
+    const signed = v128.xor(r, v128.and(v128.and(negative, odd), i32x4.splat(0x80000000)));
+    r = v128.or(signed, v128.andnot(negative, whole));
+  }
+  // lane by lane, so that no lane depends on its neighbours
+  return i32x4.all_true(plain) ? r : v128.bitselect(r, powLanes(x, y), plain);
 }

@@ -63,10 +63,12 @@ function sinTurned(x: v128, turns: i32): v128 {
   return v128.xor(v128.bitselect(c, s, odd), i32x4.shl(v128.and(q, i32x4.splat(2)), 30));
 }
 
+/** `y`, with the lanes of large x computed by themselves. A lane never depends on its neighbours. */
 // @ts-ignore: decorator
 @inline
-function isLarge(x: v128): bool {
-  return v128.any_true(f32x4.gt(f32x4.abs(x), k(SIN_COS, 0)));
+function withLarge(y: v128, x: v128, which: i32): v128 {
+  const large = f32x4.gt(f32x4.abs(x), k(SIN_COS, 0));
+  return v128.any_true(large) ? v128.bitselect(lanes(x, which), y, large) : y;
 }
 
 /** The lanes of x one after the other in f64, by `which`. */
@@ -91,13 +93,13 @@ function lane(x: f32, which: i32): f32 {
 // @ts-ignore: decorator
 @inline
 export function sin4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, SIN) : sinTurned(x, 0);
+  return withLarge(sinTurned(x, 0), x, SIN);
 }
 
 // @ts-ignore: decorator
 @inline
 export function cos4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, COS) : sinTurned(x, 1);
+  return withLarge(sinTurned(x, 1), x, COS);
 }
 
 /** T of tan r = r + r³ T(r²), in f64; 56 is -1. */
@@ -128,5 +130,5 @@ function tan2(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function tan4(x: v128): v128 {
-  return isLarge(x) ? lanes(x, TAN_LARGE) : demote(tan2(f64x2.promote_low_f32x4(x)), tan2(highHalf(x)));
+  return withLarge(demote(tan2(f64x2.promote_low_f32x4(x)), tan2(highHalf(x))), x, TAN_LARGE);
 }

@@ -128,6 +128,33 @@ const cases = {
     const out = t.parameter(param([1 << 22]).astype("f16"));
     return [6 * 2 ** 22, () => [out.assign(x.add(y))]];
   },
+  "200 small Adam steps of 64"() {
+    const all = Array.from({ length: 200 }, () => [
+      param([64]),
+      param([64]),
+      param([64], 0.1),
+      param([64], 0.1),
+    ]);
+    return [
+      200 * 7 * 4 * 64,
+      () =>
+        all.flatMap(([p, g, m, v]) => {
+          const m1 = m.mul(0.9).add(g.mul(0.1));
+          const v1 = v.mul(0.999).add(g.mul(g).mul(0.001));
+          return [m.assign(m1), v.assign(v1), p.assign(p.sub(m1.div(t.sqrt(v1).add(1e-8)).mul(0.01)))];
+        }),
+    ];
+  },
+  "silu(a) * b, backward too, 2.1 M"() {
+    const [a, b, da, db] = Array.from({ length: 4 }, () => param([1024, 2048]));
+    return [
+      6 * 4 * 2 ** 21,
+      () => {
+        const [ga, gb] = t.gradients(t.silu(a).mul(b), [a, b], da);
+        return [da.assign(ga), db.assign(gb)];
+      },
+    ];
+  },
   "uniform, 4.2 M"() {
     const out = param([1 << 22]);
     return [4 * 2 ** 22, () => [out.assign(t.uniform([1 << 22], { key: t.key(7) }))]];

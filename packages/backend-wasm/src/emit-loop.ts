@@ -16,7 +16,9 @@ const CLASS_IDS = { F: at.CLASS_F32, D: at.CLASS_F64, I: at.CLASS_I32, U: at.CLA
 
 /** Bytes of block registers that stay in the first-level cache, with room for what streams through. */
 const CACHE_BYTES = 24 << 10;
-const MOST_ELEMENTS = 1024;
+const MOST_ELEMENTS = 512;
+/** Where columns are added up, a block should hold a whole row of the matrix, so that memory is read in order. */
+const MOST_COLUMNS = 2048;
 const LEAST_ELEMENTS = 256;
 
 /** Emits a fused loop as a program of the block interpreter in assembly/loop.ts. */
@@ -27,7 +29,8 @@ export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
     return;
   }
   const program = buildProgram(group);
-  const block = blockOf(program);
+  const columns = group.reductions.length > 0 && !lastReduced(group);
+  const block = blockOf(program, columns ? MOST_COLUMNS : MOST_ELEMENTS);
   const map = group.reductions.length === 0 ? splitMap(group, size, block) : null;
   const slotBytes = block * (program.wide ? 8 : 4) + 64;
   const head = [...programWords(group, program, map, ctx), program.slots, slotBytes, block];
@@ -41,10 +44,13 @@ export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
   } else emitReductions(group, program, ctx, head, reducedSpace(group, block), cost);
 }
 
-function blockOf({ blockSlots, wide }: Program): number {
+const lastReduced = ({ space, reduced }: LoopGroup): boolean =>
+  reduced[space.findLastIndex((size) => size !== 1)] ?? true;
+
+function blockOf({ blockSlots, wide }: Program, most: number): number {
   const fits = CACHE_BYTES / (Math.max(1, blockSlots) * (wide ? 8 : 4));
   let block = LEAST_ELEMENTS;
-  while (block * 2 <= Math.min(fits, MOST_ELEMENTS)) block *= 2;
+  while (block * 2 <= Math.min(fits, most)) block *= 2;
   return block;
 }
 
