@@ -218,6 +218,51 @@ describe("what loops must not do", () => {
     }
   });
 
+  test("an element does not depend on its neighbours", async () => {
+    const special = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 1e30, -1e7, 1e-30];
+    const n = 64;
+    const rng = new Rng(21);
+    const plain = Float32Array.from({ length: n }, () => rng.between(-3, 3));
+    const mixed = plain.map((x, i) => (i % 3 === 1 ? special[i % special.length]! : x));
+    const functions = [
+      t.sin,
+      t.cos,
+      t.tan,
+      t.exp,
+      t.log,
+      t.tanh,
+      t.erf,
+      t.erfinv,
+      t.asin,
+      t.acos,
+      t.atan,
+      t.sinh,
+      t.cosh,
+    ];
+    const build = (data: Float32Array) => (): Tensor[] => {
+      const x = t.fromHost("f32", [n], data);
+      const y = t.fromHost(
+        "f32",
+        [n],
+        plain.map((v) => v * v),
+      );
+      return [
+        ...functions.map((f) => f(x)),
+        t.pow(y, x),
+        t.pow(x, y),
+        t.atan2(x, y),
+        t.atan2(y, x),
+        t.remainder(x, y),
+      ];
+    };
+    const alone = await runOn(backend, build(plain));
+    const beside = await runOn(backend, build(mixed));
+    for (const [k, result] of alone.entries()) {
+      for (let i = 0; i < n; i++)
+        if (i % 3 !== 1) expect(beside[k]!.data[i], `${k} at ${i}`).toBe(result.data[i]);
+    }
+  });
+
   test("a parameter is overwritten only behind its readers", async () => {
     const rng = new Rng(11);
     for (const n of [5, 1000, 5000]) {
