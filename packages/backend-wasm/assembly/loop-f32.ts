@@ -1,83 +1,9 @@
-// Loops over blocks of f32. A source has a step: 16 bytes from vector to vector, or 0 for a value that is the same
-// everywhere. Blocks are whole pairs of vectors, so all loops take two vectors at a time. A destination may be a source.
-import { f32x4ToF16, f16x4ToF32, f32x4ToBf16 } from "./half";
+// Operations on vectors of four f32, each a class for the loops of loop-vectors.ts.
 import { madd } from "./simd";
 import { acos4, asin4, atan4, atan24, cosh4, remainder4, sinh4 } from "./simd-inverse";
 import { erf4, erfinv4, exp4, expm1x4, log1px4, log4, sigmoid4, tanh4 } from "./simd-math";
 import { pow4 } from "./simd-power";
 import { cos4, sin4, tan4 } from "./simd-trig";
-
-/** d = f(a, b) for blocks that end at `end`. T has a method f; no T is ever made. */
-export function binary<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  const sa2 = sa << 1;
-  const sb2 = sb << 1;
-  do {
-    const x = t.f(v128.load(a), v128.load(b));
-    const y = t.f(v128.load(a + sa), v128.load(b + sb));
-    v128.store(d, x);
-    v128.store(d, y, 16);
-    a += sa2;
-    b += sb2;
-    d += 32;
-  } while (d < end);
-}
-
-/** d = f(a) for cheap f. */
-export function unary<T>(d: usize, a: usize, sa: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  const sa2 = sa << 1;
-  do {
-    const x = t.f(v128.load(a));
-    const y = t.f(v128.load(a + sa));
-    v128.store(d, x);
-    v128.store(d, y, 16);
-    a += sa2;
-    d += 32;
-  } while (d < end);
-}
-
-/** d = f(a) for long f: the processor overlaps iterations by itself, and two at once would run out of registers. */
-export function long<T>(d: usize, a: usize, sa: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  do {
-    v128.store(d, t.f(v128.load(a)));
-    a += sa;
-    d += 16;
-  } while (d < end);
-}
-
-export function longBinary<T>(d: usize, a: usize, sa: usize, b: usize, sb: usize, end: usize): void {
-  const t = changetype<T>(<usize>0);
-  do {
-    v128.store(d, t.f(v128.load(a), v128.load(b)));
-    a += sa;
-    b += sb;
-    d += 16;
-  } while (d < end);
-}
-
-export function ternary<T>(
-  d: usize,
-  a: usize,
-  sa: usize,
-  b: usize,
-  sb: usize,
-  c: usize,
-  sc: usize,
-  end: usize,
-): void {
-  const t = changetype<T>(<usize>0);
-  do {
-    v128.store(d, t.f(v128.load(a), v128.load(b), v128.load(c)));
-    a += sa;
-    b += sb;
-    c += sc;
-    d += 16;
-  } while (d < end);
-}
-
-// Each class below is an operation on vectors of four f32.
 
 @final
 export class AddF {
@@ -371,83 +297,11 @@ export class ErfinvF {
 }
 
 @final
-export class RoundF16 {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return f16x4ToF32(f32x4ToF16(a));
-  }
-}
-
-@final
-export class RoundBf16 {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return i32x4.shl(f32x4ToBf16(a), 16);
-  }
-}
-
-@final
-export class FtoI {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return i32x4.trunc_sat_f32x4_s(a);
-  }
-}
-
-@final
-export class ItoF {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return f32x4.convert_i32x4_s(a);
-  }
-}
-
-@final
-export class UtoF {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return f32x4.convert_i32x4_u(a);
-  }
-}
-
-@final
-export class BtoF {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return v128.and(a, f32x4.splat(1));
-  }
-}
-
-@final
-export class FtoU {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128): v128 {
-    return i32x4.trunc_sat_f32x4_u(a);
-  }
-}
-
-@final
 export class MaddF {
   // @ts-ignore: decorator
   @inline
   f(a: v128, b: v128, c: v128): v128 {
     return madd(a, b, c);
-  }
-}
-
-@final
-export class Where {
-  // @ts-ignore: decorator
-  @inline
-  f(a: v128, b: v128, c: v128): v128 {
-    return v128.bitselect(b, c, a);
   }
 }
 

@@ -1,9 +1,11 @@
 // Sums, products and extremes: of a stretch of a block to one number, of blocks element by element, and of partial
 // results. Numbers between blocks are cells of 8 bytes: f64 for floats, the low 4 bytes for integers.
 import { f32ToBf16, f32ToF16 } from "./half";
+import * as L from "./loop-doubles";
 import * as F from "./loop-f32";
 import * as D from "./loop-f64";
 import * as I from "./loop-int";
+import * as V from "./loop-vectors";
 import * as at from "./loop-ops";
 import { BF16, F16, F32, F64 } from "./rows";
 
@@ -239,7 +241,7 @@ export function startBlock(reduction: usize, to: usize, count: i32): void {
 function both<T>(to: usize, from: usize, count: i32): void {
   const t = changetype<T>(<usize>0);
   const whole = count & ~7;
-  if (whole) F.binary<T>(to, to, 16, from, 16, to + (<usize>whole << 2));
+  if (whole) V.binary<T>(to, to, 16, from, 16, to + (<usize>whole << 2));
   for (let i = whole; i < count; i++) {
     const p = to + (<usize>i << 2);
     store<i32>(
@@ -259,10 +261,10 @@ export function accumulate(reduction: usize, to: usize, from: usize, count: i32)
     else if (op == at.REDUCE_MAX) both<F.MaxF>(to, from, count);
     else both<F.MinF>(to, from, count);
   } else if (kind == at.CLASS_F64) {
-    if (op == at.REDUCE_SUM) D.doublePairs<D.AddD>(to, to, 16, from, 16, count);
-    else if (op == at.REDUCE_PROD) D.doublePairs<D.MulD>(to, to, 16, from, 16, count);
-    else if (op == at.REDUCE_MAX) D.doublePairs<D.MaxD>(to, to, 16, from, 16, count);
-    else D.doublePairs<D.MinD>(to, to, 16, from, 16, count);
+    if (op == at.REDUCE_SUM) L.doublePairs<D.AddD>(to, to, 16, from, 16, count);
+    else if (op == at.REDUCE_PROD) L.doublePairs<D.MulD>(to, to, 16, from, 16, count);
+    else if (op == at.REDUCE_MAX) L.doublePairs<D.MaxD>(to, to, 16, from, 16, count);
+    else L.doublePairs<D.MinD>(to, to, 16, from, 16, count);
   } else if (op == at.REDUCE_SUM) both<I.AddI>(to, from, count);
   else if (op == at.REDUCE_PROD) both<I.MulI>(to, from, count);
   else if (kind == at.CLASS_U32) {
