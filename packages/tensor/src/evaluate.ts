@@ -77,9 +77,9 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   if (!wanted.length && !cells.length) return;
   const graph = traceGraph(wanted, cells);
   if (graph.nodes.length > MANY_NODES) warnOfGrowth(graph.nodes.length);
+  checkVersions(graph);
   const pending = pendingCells(graph);
   if (pending.length) await materialize(backend, pending);
-  checkVersions(graph);
   await runPlan(backend, graph, wanted, cells);
 }
 
@@ -185,9 +185,9 @@ export async function materialize(backend: Backend, cells: readonly Cell[]): Pro
   // A cell needs memory that nobody else holds, so a tensor that is stored already is copied.
   const nodes = fresh.map(({ initial }) => initial.node);
   const graph = traceGraph(nodes, [], true);
+  checkVersions(graph);
   const pending = pendingCells(graph);
   if (pending.length) await materialize(backend, pending);
-  checkVersions(graph);
   const plan = planFor(backend, graph);
   const buffers = nodes.map((node) =>
     backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))),

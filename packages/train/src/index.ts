@@ -1,1 +1,23 @@
-export {};
+export {
+  type CheckpointStore,
+  findCheckpoint,
+  loadCheckpoint,
+  type RunState,
+  saveCheckpoint,
+} from "./checkpoint.js";
+export { type DataPosition, shuffled, TrainingData, type TrainingDataOptions } from "./data.js";
+export type { EndReason, TrainEvent } from "./events.js";
+export {
+  type ChatRecord,
+  checkRecord,
+  type DataRecord,
+  type Example,
+  type ExampleTokenizer,
+  IGNORED,
+  type PromptRecord,
+  parseJsonl,
+  type TextRecord,
+  toExample,
+} from "./example.js";
+export { batchTensors, type PackedBatch, type PackOptions, pack } from "./packing.js";
+export { type TrainOptions, type TrainResult, train } from "./trainer.js";

@@ -1,0 +1,181 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { attach, lora } from "@lowrank/adapters";
+import { LlamaForCausalLM, parseLlamaConfig } from "@lowrank/models";
+import { AdamW, cosineSchedule } from "@lowrank/optim";
+import { defaultBackend, evaluate, full, key, planStats } from "@lowrank/tensor";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { TrainingData } from "./data.js";
+import type { TrainEvent } from "./events.js";
+import { IGNORED } from "./example.js";
+import { batchTensors, pack } from "./packing.js";
+import { type TrainOptions, train } from "./trainer.js";
+
+const config = parseLlamaConfig({
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  vocab_size: 32,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 64,
+});
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "train-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Texts of 3 to 20 tokens that count upwards, so that there is something to learn. */
+const examples = Array.from({ length: 24 }, (_, i) => {
+  const ids = Array.from({ length: 3 + ((i * 7) % 18) }, (_, t) => (i + t) % 32);
+  return { ids, labels: ids };
+});
+
+function setUp(
+  steps: number,
+  more: Partial<TrainOptions> = {},
+): { options: TrainOptions; events: TrainEvent[] } {
+  const model = new LlamaForCausalLM(config, { key: key(5) });
+  attach(model, lora, { rank: 2, alpha: 4, dropout: 0.1 }, { targets: "all-linear", key: key(6) });
+  const optimizer = new AdamW(model.trainableParameters(), {
+    lr: cosineSchedule({ peak: 0.02, warmup: 2, total: 12 }),
+  });
+  const events: TrainEvent[] = [];
+  const data = new TrainingData(examples, { length: 24, batch: 2, seed: 3 });
+  return { options: { model, optimizer, data, steps, onEvent: (e) => events.push(e), ...more }, events };
+}
+
+async function weights({ model }: TrainOptions): Promise<number[]> {
+  const all: number[] = [];
+  for (const [, p] of model.trainableParameters()) all.push(...(await p.data()));
+  return all;
+}
+
+test("packs every token once, with nothing shared between texts", () => {
+  const batches = pack(examples, { length: 24, batch: 2 });
+  expect(batches.reduce((n, b) => n + b.tokens, 0)).toBe(examples.reduce((n, e) => n + e.ids.length, 0));
+  expect(batches.reduce((n, b) => n + b.targets, 0)).toBe(examples.reduce((n, e) => n + e.ids.length - 1, 0));
+});
+
+test("the loss of a packed batch with masks is the sum over its texts", async () => {
+  const model = new LlamaForCausalLM(config, { key: key(5) });
+  const masked = examples.map(({ ids }, i) => ({
+    ids,
+    labels: ids.map((id, t) => ((t + i) % 3 === 0 ? IGNORED : id)),
+  }));
+  let packed = 0;
+  for (const batch of pack(masked, { length: 32, batch: 3 })) {
+    const { ids, labels, segments } = batchTensors(batch);
+    const { sum, count } = model.lossParts(ids, labels, { segments });
+    await evaluate(sum, count);
+    expect(await count.item()).toBe(batch.targets);
+    packed += await sum.item();
+  }
+  let single = 0;
+  for (const { ids, labels } of masked)
+    single += await model.lossParts(model.ids([ids]), batchLabels(labels), {}).sum.item();
+  expect(Math.abs(packed - single) / single).toBeLessThan(1e-6);
+});
+
+function batchLabels(labels: readonly number[]) {
+  return batchTensors({
+    rows: 1,
+    length: labels.length,
+    ids: new Int32Array(labels.length),
+    labels: Int32Array.from(labels),
+    segments: new Int32Array(labels.length),
+    targets: 0,
+    tokens: 0,
+  }).labels;
+}
+
+test("lowers the loss, with plans that are made once", async () => {
+  const { options, events } = setUp(12, {
+    evaluate: { batches: pack(examples, { length: 24, batch: 2 }), every: 6 },
+  });
+  const result = await train(options);
+  const steps = events.filter((e) => e.type === "step");
+  expect(result.reason).toBe("done");
+  expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss);
+  const before = planStats(await defaultBackend()).misses;
+  await train({ ...options, steps: 4, data: new TrainingData(examples, { length: 24, batch: 2, seed: 4 }) });
+  expect(planStats(await defaultBackend()).misses - before).toBeLessThanOrEqual(1);
+});
+
+test("accumulated batches give the step of one large batch", async () => {
+  const even = examples.slice(0, 16).map(() => {
+    const ids = Array.from({ length: 24 }, (_, t) => (t * 5) % 32);
+    return { ids, labels: ids };
+  });
+  const one = setUp(3, { data: new TrainingData(even, { length: 24, batch: 4, seed: 1 }) });
+  const two = setUp(3, { data: new TrainingData(even, { length: 24, batch: 2, seed: 1 }), accumulate: 2 });
+  for (const { options } of [one, two])
+    for (const [, p] of options.model.trainableParameters()) p.trainable = true;
+  one.options.model.eval();
+  await train(one.options);
+  await train(two.options);
+  const losses = [one, two].map(({ events }) => events.flatMap((e) => (e.type === "step" ? [e.loss] : [])));
+  expect(losses[0]![0]).toBeCloseTo(losses[1]![0]!, 1);
+});
+
+test("a run that was stopped goes on to the same bits", async () => {
+  const whole = setUp(12, { save: { folder: join(folder, "a"), every: 5 } });
+  await train(whole.options);
+  const controller = new AbortController();
+  const first = setUp(12, { save: { folder: join(folder, "b"), every: 5 }, signal: controller.signal });
+  first.options.onEvent = (e) => {
+    if (e.type === "step" && e.step === 7) controller.abort();
+  };
+  expect((await train(first.options)).reason).toBe("aborted");
+  const second = setUp(12, { save: { folder: join(folder, "b"), every: 5 }, resume: true });
+  await train(second.options);
+  expect(second.events[0]).toMatchObject({ type: "resume", step: 7 });
+  expect(await weights(second.options)).toEqual(await weights(whole.options));
+  expect(readdirSync(join(folder, "b")).sort()).toEqual(["step-000010", "step-000012"]);
+});
+
+test("a flipped bit sends a resume back to the checkpoint before", async () => {
+  const run = setUp(10, { save: { folder, every: 5 } });
+  await train(run.options);
+  const file = join(folder, "step-000010", "parameters.safetensors");
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 3]! ^= 4;
+  writeFileSync(file, bytes);
+  const again = setUp(12, { save: { folder, every: 5 }, resume: true });
+  await train(again.options);
+  expect(again.events.map((e) => e.type).slice(0, 2)).toEqual(["warning", "resume"]);
+  expect(again.events[1]).toMatchObject({ step: 5 });
+  const whole = setUp(12);
+  await train(whole.options);
+  expect(await weights(again.options)).toEqual(await weights(whole.options));
+});
+
+test("a loss that is no number is named, and not saved over the last checkpoint", async () => {
+  const { options } = setUp(6, { save: { folder, every: 2 } });
+  const onEvent = options.onEvent!;
+  options.onEvent = (e) => {
+    onEvent(e);
+    if (e.type === "step" && e.step === 4) {
+      const [, p] = [...options.model.trainableParameters()][1]!;
+      p.replace(full(p.shape, Number.POSITIVE_INFINITY));
+    }
+  };
+  await expect(train(options)).rejects.toThrow(/train, step 5: expected a finite loss/);
+  expect(readdirSync(folder).sort()).toEqual(["step-000002", "step-000004"]);
+});
+
+test("stops early when the held-out loss no longer falls", async () => {
+  const heldOut = pack([{ ids: [1, 9, 4, 30, 2, 17], labels: [1, 9, 4, 30, 2, 17] }], {
+    length: 8,
+    batch: 1,
+  });
+  const { options } = setUp(60, { evaluate: { batches: heldOut, every: 1 }, earlyStop: { patience: 2 } });
+  const result = await train(options);
+  expect(result.reason).toBe("early-stop");
+  expect(result.step).toBeLessThan(60);
+});

@@ -1,0 +1,313 @@
+import { type CausalLM, perplexity } from "@lowrank/models";
+import { valueAndGrad, withContext } from "@lowrank/nn";
+import type { Optimizer } from "@lowrank/optim";
+import {
+  ConfigError,
+  evaluate,
+  type Key,
+  key,
+  minimum,
+  type Parameter,
+  parameter,
+  stack,
+  type Tensor,
+  zeros,
+} from "@lowrank/tensor";
+import {
+  type CheckpointStore,
+  findCheckpoint,
+  loadCheckpoint,
+  type RunState,
+  saveCheckpoint,
+  sweep,
+} from "./checkpoint.js";
+import type { TrainingData } from "./data.js";
+import type { EndReason, TrainEvent } from "./events.js";
+import { batchTensors, type PackedBatch } from "./packing.js";
+
+export interface TrainOptions {
+  /** The model; what is trainable in it is trained. */
+  model: CausalLM;
+  optimizer: Optimizer;
+  data: TrainingData;
+  /** Optimizer steps in all, those before a resume included. */
+  steps: number;
+  /** Batches whose gradients make one step. Default 1. */
+  accumulate?: number;
+  /** Gradients are scaled down to this norm. Default 1; null leaves them. */
+  clipNorm?: number | null;
+  /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
+  checkpointLayers?: boolean;
+  /** Rows of logits that exist at a time. Default: all. */
+  lossRows?: number;
+  /** Held-out batches, scored every so many steps and at the end. */
+  evaluate?: { batches: readonly PackedBatch[]; every: number };
+  /** Ends the run when so many evaluations in a row have not lowered the held-out loss. */
+  earlyStop?: { patience: number };
+  /** Checkpoints every so many steps, at the end, and when the signal stops the run. */
+  save?: CheckpointStore & { every: number };
+  /** Go on from the newest whole checkpoint in `save.folder`, if there is one. Default false. */
+  resume?: boolean;
+  /** Random numbers of dropout. Default 0. */
+  seed?: number;
+  /** Stops the run after the step under way. */
+  signal?: AbortSignal;
+  onEvent?: (event: TrainEvent) => void;
+}
+
+export interface TrainResult {
+  step: number;
+  reason: EndReason;
+  /** Mean loss of the last step. */
+  loss: number;
+  bestLoss: number | null;
+  /** Milliseconds in steps, without evaluation and saving. */
+  stepMs: number;
+  tokens: number;
+}
+
+/** The loss or a gradient was no finite number; the last checkpoint is as it was. */
+function notFinite(step: number, loss: number, path: string | undefined): ConfigError {
+  return new ConfigError({
+    where: `train, step ${step}`,
+    expected: "a finite loss and finite gradients",
+    got: `loss ${loss}${path === undefined ? "" : `, and a gradient that is not finite at ${path}`}`,
+    hint: "lower the learning rate, or look for broken data in this batch; nothing of this step was saved",
+  });
+}
+
+/**
+ * Trains what is trainable in a model. One optimizer step is one plan, whatever it holds: loss, gradients, their norm,
+ * clipping and the update. The loss of a step is the mean over all labels of its batches, so accumulation gives what one
+ * large batch would.
+ *
+ * A run that is resumed ends with the same bits as one that was never stopped.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  return new Run(options).run();
+}
+
+class Run {
+  private readonly trained: Map<string, Parameter>;
+  private readonly paths: string[];
+  private readonly accumulators = new Map<string, Parameter>();
+  private readonly root: Key;
+  private state: RunState;
+  private loss = Number.NaN;
+  private stepMs = 0;
+
+  constructor(private readonly options: TrainOptions) {
+    const { model, steps, accumulate = 1, seed = 0, evaluate: evaluation, earlyStop, resume, save } = options;
+    const whole: [string, number | undefined][] = [
+      ["steps", steps],
+      ["accumulate", accumulate],
+      ["evaluate.every", evaluation?.every],
+      ["save.every", save?.every],
+      ["earlyStop.patience", earlyStop?.patience],
+    ];
+    for (const [name, value] of whole) {
+      if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+        throw new ConfigError({
+          where: "train",
+          expected: `${name} to be an integer of at least 1`,
+          got: String(value),
+        });
+      }
+    }
+    if (earlyStop && !evaluation) {
+      throw new ConfigError({ where: "train", expected: "evaluate with earlyStop", got: "earlyStop alone" });
+    }
+    if (resume && !save)
+      throw new ConfigError({ where: "train", expected: "save with resume", got: "resume alone" });
+    this.trained = new Map(model.trainableParameters());
+    this.paths = [...this.trained.keys()];
+    this.root = key(seed);
+    this.state = {
+      step: 0,
+      position: options.data.position,
+      tokens: 0,
+      bestLoss: null,
+      evaluationsSinceBest: 0,
+      settings: { seed, accumulate, clipNorm: options.clipNorm ?? 1, trainable: this.paths.length },
+    };
+  }
+
+  async run(): Promise<TrainResult> {
+    const { model, data, steps, save, signal } = this.options;
+    const began = performance.now();
+    const training = model.training;
+    if (save) await sweep(save);
+    if (this.options.resume) await this.resume();
+    const counts = model.countParameters();
+    this.emit({
+      type: "start",
+      step: this.state.step,
+      steps,
+      trainable: counts.trainable,
+      total: counts.total,
+      batchesPerEpoch: data.batchesPerEpoch,
+    });
+    let reason: EndReason = "done";
+    model.train();
+    try {
+      while (this.state.step < steps) {
+        if (signal?.aborted) {
+          reason = "aborted";
+          break;
+        }
+        await this.step();
+        if (await this.afterStep()) {
+          reason = "early-stop";
+          break;
+        }
+      }
+    } finally {
+      model.train(training);
+    }
+    if (save && this.state.step > 0) await this.save();
+    this.emit({ type: "end", step: this.state.step, reason, ms: performance.now() - began });
+    const { step, bestLoss, tokens } = this.state;
+    return { step, reason, loss: this.loss, bestLoss, tokens, stepMs: this.stepMs };
+  }
+
+  /** Evaluation and saving where they are due. True if the run is to end early. */
+  private async afterStep(): Promise<boolean> {
+    const { evaluate: evaluation, earlyStop, save, steps } = this.options;
+    const { step } = this.state;
+    let stop = false;
+    if (evaluation && (step % evaluation.every === 0 || step === steps)) {
+      await this.evaluate();
+      stop = earlyStop !== undefined && this.state.evaluationsSinceBest >= earlyStop.patience;
+    }
+    if (save && step % save.every === 0 && step < steps && !stop) await this.save();
+    return stop;
+  }
+
+  private async step(): Promise<void> {
+    const { data, accumulate = 1, optimizer } = this.options;
+    const began = performance.now();
+    const step = this.state.step + 1;
+    const batches = Array.from({ length: accumulate }, () => data.next());
+    const targets = batches.reduce((n, b) => n + b.targets, 0);
+    const tokens = batches.reduce((n, b) => n + b.tokens, 0);
+    const lr = optimizer.lrAt();
+    let sum = 0;
+    for (const [i, batch] of batches.slice(0, -1).entries())
+      sum += await this.accumulate(batch, targets, step, i);
+    const { value, grads } = this.gradients(batches[accumulate - 1]!, targets, step, accumulate - 1);
+    if (accumulate > 1) for (const [path, g] of grads) grads.set(path, this.accumulators.get(path)!.add(g));
+    const { clipped, norms } = this.clip(grads);
+    await optimizer.step(clipped, { also: [value, norms] });
+    sum += await value.item();
+    const squares = Array.from(await norms.data());
+    const gradNorm = Math.sqrt(squares.reduce((a, b) => a + b, 0));
+    this.loss = sum;
+    if (!Number.isFinite(sum) || !Number.isFinite(gradNorm)) {
+      const at = squares.findIndex((s) => !Number.isFinite(s));
+      throw notFinite(step, sum, at < 0 ? undefined : this.paths[at]);
+    }
+    const ms = performance.now() - began;
+    this.stepMs += ms;
+    this.state = { ...this.state, step, tokens: this.state.tokens + tokens, position: data.position };
+    this.emit({
+      type: "step",
+      step,
+      steps: this.options.steps,
+      loss: sum,
+      lr,
+      gradNorm,
+      tokens,
+      epoch: data.position.epoch,
+      ms,
+      tokensPerSecond: tokens / (ms / 1000),
+    });
+  }
+
+  /** This batch's part of the step's mean loss, and its gradients. Lazy. */
+  private gradients(batch: PackedBatch, targets: number, step: number, micro: number) {
+    const { model, checkpointLayers, lossRows } = this.options;
+    const { ids, labels, segments } = batchTensors(batch);
+    const loss = (): Tensor =>
+      model.lossParts(ids, labels, { segments, checkpoint: checkpointLayers, lossRows }).sum.div(targets);
+    return withContext({ key: this.root.fold(step).fold(micro) }, () => valueAndGrad(model, loss)());
+  }
+
+  /** Adds the gradients of a batch to the accumulators. */
+  private async accumulate(
+    batch: PackedBatch,
+    targets: number,
+    step: number,
+    micro: number,
+  ): Promise<number> {
+    const { value, grads } = this.gradients(batch, targets, step, micro);
+    const updates = [...grads].map(([path, g]) => {
+      let sum = this.accumulators.get(path);
+      if (!sum)
+        this.accumulators.set(
+          path,
+          (sum = parameter(zeros(g.shape, { dtype: g.dtype }), { trainable: false })),
+        );
+      return sum.assign(micro === 0 ? g : sum.add(g));
+    });
+    await evaluate(value, ...updates);
+    return value.item();
+  }
+
+  /** Gradients scaled to the norm that is allowed, and the squared norm of each. Lazy. */
+  private clip(grads: Map<string, Tensor>): { clipped: Map<string, Tensor>; norms: Tensor } {
+    const norms = stack(this.paths.map((path) => grads.get(path)!.astype("f32").square().sum()));
+    const { clipNorm = 1 } = this.options;
+    if (clipNorm === null) return { clipped: grads, norms };
+    // min(1, max / (‖g‖ + 1e-6)), arXiv:1211.5063, section 3.2
+    const scale = norms.sum().sqrt().add(1e-6).pow(-1).mul(clipNorm);
+    const factor = minimum(scale, 1);
+    return { clipped: new Map([...grads].map(([path, g]) => [path, g.mul(factor.astype(g.dtype))])), norms };
+  }
+
+  private async evaluate(): Promise<void> {
+    const { model, evaluate: evaluation, signal, lossRows } = this.options;
+    const began = performance.now();
+    const scored = evaluation!.batches.map(batchTensors);
+    const { loss, perplexity: ppl } = await perplexity(model, scored, { signal, lossRows });
+    const best = this.state.bestLoss === null || loss < this.state.bestLoss;
+    this.state = {
+      ...this.state,
+      bestLoss: best ? loss : this.state.bestLoss,
+      evaluationsSinceBest: best ? 0 : this.state.evaluationsSinceBest + 1,
+    };
+    this.emit({
+      type: "eval",
+      step: this.state.step,
+      loss,
+      perplexity: ppl,
+      best,
+      ms: performance.now() - began,
+    });
+  }
+
+  private async save(): Promise<void> {
+    const { save, optimizer } = this.options;
+    const began = performance.now();
+    const path = await saveCheckpoint(save!, this.trained, optimizer, this.state);
+    this.emit({ type: "save", step: this.state.step, path, ms: performance.now() - began });
+  }
+
+  private async resume(): Promise<void> {
+    const { save, optimizer, data } = this.options;
+    const found = await findCheckpoint(save!);
+    if (!found) return;
+    for (const { path, reason } of found.broken) {
+      this.emit({
+        type: "warning",
+        message: `${path} is not whole (${reason}); going back to ${found.path}`,
+      });
+    }
+    this.state = await loadCheckpoint(found.path, this.trained, optimizer, this.state.settings);
+    data.position = this.state.position;
+    this.emit({ type: "resume", step: this.state.step, path: found.path });
+  }
+
+  private emit(event: TrainEvent): void {
+    this.options.onEvent?.(event);
+  }
+}
