@@ -118,6 +118,12 @@ function fillStrided(to: usize, dtype: i32, from: usize, step: isize, count: i32
   if (dtype == F64) {
     for (let i = 0; i < count; i++, to += 8, from += step) store<f64>(to, load<f64>(from));
   } else if (dtype > I8 && dtype != BF16 && dtype != F16) {
+    if (step == -4) {
+      for (; count >= 4; count -= 4, to += 16, from -= 16) {
+        const v = v128.load(from - 12);
+        v128.store(to, v128.shuffle<i32>(v, v, 3, 2, 1, 0));
+      }
+    }
     for (let i = 0; i < count; i++, to += 4, from += step) store<i32>(to, load<i32>(from));
   } else {
     for (let i = 0; i < count; i++, to += 4, from += step) store<i32>(to, loadWord(dtype, from));
@@ -140,6 +146,33 @@ function fillRun(to: usize, dtype: i32, from: usize, stride: i32, count: i32): v
   else if (stride == 1) fillNext(to, dtype, from, count);
   else if (stride == 0) fillSame(to, dtype, from, count);
   else fillStrided(to, dtype, from, <isize>stride << <isize>shiftOf(dtype), count);
+}
+
+/** Whole rows of `size` elements, `step` bytes (or indices) apart. Short ones are written by vectors, and the last as it is. */
+function fillRows(
+  to: usize,
+  dtype: i32,
+  from: usize,
+  stride: i32,
+  size: i32,
+  step: isize,
+  rows: i32,
+  wide: usize,
+): void {
+  const bytes = <usize>size << wide;
+  if (size >= 4 && size <= 256 && (dtype == 3 || dtype == 4 || dtype == 7)) {
+    if (stride == 0) {
+      for (; rows > 1; rows--, to += bytes, from += step) {
+        const v = v128.load32_splat(from);
+        for (let i: usize = 0; i < bytes; i += 16) v128.store(to + i, v); // the end is overwritten by the next row
+      }
+    } else if (stride == 1 && (size & 3) == 0) {
+      for (; rows > 1; rows--, to += bytes, from += step) {
+        for (let i: usize = 0; i < bytes; i += 16) v128.store(to + i, v128.load(from + i));
+      }
+    }
+  }
+  for (; rows > 0; rows--, to += bytes, from += step) fillRun(to, dtype, from, stride, size);
 }
 
 /**
@@ -192,41 +225,37 @@ export function loadBlock(slot: usize, entry: usize, pos: i32, count: i32, flags
   store<usize>(slot, target);
   store<usize>(slot, 16, 4);
   if (left >= count) return fillRun(target, dtype, from, stride, count);
-  // Runs of the innermost axis, each found from the number of its row.
+  // Runs of the innermost axis: the rest of one row, whole rows, the beginning of one.
   const wide: usize = dtype == F64 || dtype == at.LOAD_IOTA_F64 ? 3 : 2;
   let to = target;
   let todo = count;
   let row = <u32>pos / <u32>size;
-  if (axes == 2) {
-    const outer = load<i32>(table, 4);
-    const base = load<usize>(entry);
-    while (todo > 0) {
-      const run = min(left, todo);
-      fillRun(to, dtype, base + (<usize>(<i32>row * outer + inner * stride) << shift), stride, run);
-      to += <usize>run << wide;
-      todo -= run;
-      row++;
-      inner = 0;
-      left = size;
-    }
-    return;
+  if (inner > 0) {
+    fillRun(to, dtype, from, stride, left);
+    to += <usize>left << wide;
+    todo -= left;
+    row++;
   }
+  const outerSize = axes == 2 ? i32.MAX_VALUE : load<i32>(table + (<usize>(axes - 2) << 3));
+  const outerStride = load<i32>(table + (<usize>(axes - 2) << 3), 4);
+  const step = <isize>outerStride << <isize>shift;
   while (todo > 0) {
-    const run = min(left, todo);
-    let rest = row;
-    offset = 0;
-    for (let axis = axes - 2; axis > 0; axis--) {
+    // rows that follow each other along the second axis
+    let rest = row / outerSize;
+    const index = <i32>(row - rest * outerSize);
+    offset = index * outerStride;
+    for (let axis = axes - 3; axis >= 0; axis--) {
       const axisSize = load<u32>(table + (<usize>axis << 3));
-      const above = rest / axisSize;
+      const above = axis == 0 ? 0 : rest / axisSize;
       offset += <i32>(rest - above * axisSize) * load<i32>(table + (<usize>axis << 3), 4);
       rest = above;
     }
-    offset += <i32>rest * load<i32>(table, 4);
-    fillRun(to, dtype, load<usize>(entry) + (<usize>(offset + inner * stride) << shift), stride, run);
-    to += <usize>run << wide;
-    todo -= run;
-    row++;
-    inner = 0;
-    left = size;
+    from = load<usize>(entry) + (<usize>offset << shift);
+    const rows = min(todo / size, outerSize - index);
+    if (rows == 0) return fillRun(to, dtype, from, stride, todo);
+    fillRows(to, dtype, from, stride, size, step, rows, wide);
+    to += (<usize>rows * size) << wide;
+    todo -= rows * size;
+    row += rows;
   }
 }
