@@ -20,9 +20,9 @@ import { chapters, continuation, heldOut } from "./text.js";
 
 const { values: flags } = parseArgs({
   options: {
-    steps: { type: "string", default: "150" },
+    steps: { type: "string", default: "200" },
     rank: { type: "string", default: "6" },
-    lr: { type: "string", default: "0.006" },
+    lr: { type: "string", default: "0.01" },
     batch: { type: "string", default: "8" },
     length: { type: "string", default: "256" },
     seconds: { type: "string", default: "120" },
@@ -37,9 +37,9 @@ const { values: flags } = parseArgs({
 if (flags.help) {
   console.log(`npm start -- [options]
 
-  --steps N      optimizer steps                                   150
+  --steps N      optimizer steps                                   200
   --rank N       rank of the LoRA matrices                         6
-  --lr X         highest learning rate                             0.006
+  --lr X         highest learning rate                             0.01
   --batch N      rows in a batch                                   8
   --length N     tokens in a row                                   256
   --seconds N    ends the training after this time                 120
