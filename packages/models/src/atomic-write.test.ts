@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildSync } from "esbuild";
 import { afterAll, describe, expect, test } from "vitest";
@@ -303,11 +303,34 @@ describe("on the disk of this machine", () => {
     rmSync(path);
   });
 
-  test("a folder that is not there gives an error", async () => {
-    await expect(writeFileAtomic(join(folder, "no", "f"), "x")).rejects.toMatchObject({
-      code: "LOWRANK_WRITE",
-      systemCode: "ENOENT",
+  test("missing folders above are made, and a file in the way is an error that leaves it", async () => {
+    await writeFileAtomic(join(folder, "one", "two", "f"), "x");
+    await writeFolderAtomic(join(folder, "one", "three", "four"), { g: "y" });
+    expect(readdirSync(join(folder, "one")).sort()).toEqual(["three", "two"]);
+    expect(readFileSync(join(folder, "one", "two", "f"), "utf8")).toBe("x");
+    await verifyFolder(join(folder, "one", "three", "four"));
+    const inTheWay = { code: "LOWRANK_WRITE", systemCode: "ENOTDIR" };
+    await expect(writeFileAtomic(join(folder, "one", "two", "f", "g"), "z")).rejects.toMatchObject(inTheWay);
+    await expect(writeFolderAtomic(join(folder, "one", "two", "f", "g"), { h: "z" })).rejects.toMatchObject(
+      inTheWay,
+    );
+    expect(readFileSync(join(folder, "one", "two", "f"), "utf8")).toBe("x");
+    rmSync(join(folder, "one"), { recursive: true });
+  });
+
+  test("each missing folder above is synced into the one above it before anything is written", async () => {
+    const points: string[] = [];
+    await writeFileAtomic(join(folder, "up", "above", "f"), "x", {
+      onPoint: (point) => void (point.startsWith("after") && points.push(point.slice("after ".length))),
     });
+    expect(points.slice(0, 5)).toEqual([
+      "makeFolder up",
+      `syncFolder ${basename(folder)}`,
+      "makeFolder above",
+      "syncFolder up",
+      "create f.tmp",
+    ]);
+    rmSync(join(folder, "up"), { recursive: true });
   });
 
   test("a process killed at every named point of a save leaves the old folder or the new one", async () => {

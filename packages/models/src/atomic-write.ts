@@ -96,6 +96,23 @@ async function writeNew(
   return { name, size, sha256: hash.digest("hex") };
 }
 
+/** Makes the folders above a path that are missing, the topmost first, each synced into the one above it. */
+async function makeParents(layer: FileLayer, target: string): Promise<void> {
+  const missing: string[] = [];
+  for (let folder = parentOf(target); !(await layer.exists(folder)); folder = parentOf(folder)) {
+    missing.unshift(folder);
+    if (parentOf(folder) === folder) break;
+  }
+  for (const folder of missing) {
+    try {
+      await layer.makeFolder(folder);
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EEXIST") throw error; // another save made it meanwhile
+    }
+    await layer.syncFolder(parentOf(folder));
+  }
+}
+
 /** Runs a save; on failure removes what it left and says what could not be written. */
 async function guarded<T>(
   target: string,
@@ -120,7 +137,7 @@ async function guarded<T>(
  * Writes a file so that it appears whole or not at all, whenever the process or the machine stops.
  *
  * A temporary file beside the target is written and synced, then renamed over it, then the folder is synced. An earlier
- * file of that name stays as it was until the rename.
+ * file of that name stays as it was until the rename. Folders above it that are missing are made.
  *
  * @throws WriteError, with the system's error as cause.
  */
@@ -134,6 +151,7 @@ export async function writeFileAtomic(
   const temporary = temporaryName(target, "tmp");
   const name = requireBuiltin("node:path", "write").basename(target);
   return guarded(path, temporary, layer, options.signal, async () => {
+    await makeParents(layer, target);
     const record = await writeNew(layer, temporary, name, content, options.signal);
     await layer.rename(temporary, target);
     try {
@@ -149,7 +167,8 @@ export async function writeFileAtomic(
  * Writes a folder of files so that it appears whole or not at all.
  *
  * Everything goes into a temporary folder beside the target: each file written and synced, then `manifest.json` with
- * the size and SHA-256 of each, then the folder itself synced. It is renamed to its name and the parent synced. With
+ * the size and SHA-256 of each, then the folder itself synced. It is renamed to its name and the parent synced. Folders
+ * above it that are missing are made. With
  * `replace` an earlier folder steps aside first; if the process dies in that instant, {@link recoverFolder} brings it
  * back.
  *
@@ -201,6 +220,7 @@ export async function writeFolderAtomic(
     });
   }
   return guarded(path, temporary, layer, options.signal, async () => {
+    await makeParents(layer, target);
     await layer.makeFolder(temporary);
     const records: FileRecord[] = [];
     for (const [name, content] of entries) {

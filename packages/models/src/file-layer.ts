@@ -84,7 +84,8 @@ export function hostFiles(): FileLayer {
         await fs.lstat(path);
         return true;
       } catch (error) {
-        if ((error as { code?: string }).code === "ENOENT") return false;
+        const code = (error as { code?: string }).code;
+        if (code === "ENOENT" || code === "ENOTDIR") return false;
         throw error;
       }
     },
