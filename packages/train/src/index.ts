@@ -20,4 +20,5 @@ export {
   toExample,
 } from "./example.js";
 export { batchTensors, type PackedBatch, type PackOptions, pack } from "./packing.js";
+export { type ReportData, type ReportSample, renderReport, writeReport } from "./report.js";
 export { type TrainOptions, type TrainResult, train } from "./trainer.js";
