@@ -1,0 +1,166 @@
+import {
+  architectureOf,
+  openCheckpoint,
+  openFolder,
+  openSafetensors,
+  readConfigJson,
+  type TensorArchive,
+} from "@lowrank/models";
+import { ConfigError } from "@lowrank/tensor";
+import { command, common } from "../command.js";
+import { oneLine } from "../fault.js";
+import { operand, path, toggle } from "../options.js";
+import { occupied } from "../out-folder.js";
+import { bytes, count, type Output } from "../output.js";
+
+/** Tensors listed if not all are asked for. */
+const SHOWN = 12;
+
+export const infoCommand = /* @__PURE__ */ command({
+  name: "info",
+  summary: "tells what is in a model, an adapter or a safetensors file",
+  about:
+    "Reads headers and configuration only, whatever the size of the weights: tensors with their types and shapes, parameters, bytes, and the settings of the model or adapter.",
+  options: {
+    path: operand(path("Folder of a model, folder of an adapter, or a .safetensors file.", "PATH")),
+    tensors: toggle(`List all tensors, not only the first ${SHOWN}.`),
+    ...common,
+  },
+  headings: { tensors: "Options" },
+  examples: [
+    ["what an adapter was trained on", "lowrank info runs/first/adapter"],
+    ["every tensor of a model", "lowrank info models/base --tensors"],
+  ],
+  async run(settings, { output }) {
+    const what = await open(settings.path);
+    try {
+      show(what, settings.path, settings.tensors, output);
+    } finally {
+      await what.archive.close();
+    }
+  },
+});
+
+interface Content {
+  readonly kind: "model" | "adapter" | "safetensors";
+  readonly archive: TensorArchive;
+  readonly config: Readonly<Record<string, unknown>> | null;
+  /** Whether this version can run it. */
+  readonly supported: boolean | null;
+}
+
+async function open(path: string): Promise<Content> {
+  if ((await occupied(path)) === "other") {
+    return { kind: "safetensors", archive: await openSafetensors(path), config: null, supported: null };
+  }
+  const folder = await openFolder(path);
+  const has = async (name: string): Promise<boolean> => {
+    const source = await folder.open(name);
+    await source?.close();
+    return source !== undefined;
+  };
+  if (await has("adapter_config.json")) {
+    const config = await readConfigJson(folder, "adapter_config.json");
+    const source = await folder.open("adapter_model.safetensors");
+    if (source === undefined) {
+      throw new ConfigError({ where: path, expected: "adapter_model.safetensors", got: "no such file" });
+    }
+    const archive = await openSafetensors(source);
+    return { kind: "adapter", archive, config, supported: config["peft_type"] === "LORA" };
+  }
+  if (!(await has("config.json"))) {
+    throw new ConfigError({
+      where: path,
+      expected: "config.json of a model or adapter_config.json of an adapter",
+      got: "neither",
+      hint: "name the folder that holds it, or a .safetensors file",
+    });
+  }
+  const config = await readConfigJson(folder);
+  let supported = true;
+  try {
+    architectureOf(config);
+  } catch {
+    supported = false;
+  }
+  return { kind: "model", archive: await openCheckpoint(folder), config, supported };
+}
+
+/** What to tell of a configuration, by kind. */
+const FIELDS = {
+  model: {
+    architectures: "architecture",
+    hidden_size: "width",
+    num_hidden_layers: "layers",
+    num_attention_heads: "heads",
+    num_key_value_heads: "key/value heads",
+    intermediate_size: "feed-forward width",
+    vocab_size: "vocabulary",
+    max_position_embeddings: "positions",
+    tie_word_embeddings: "tied head",
+  },
+  adapter: {
+    peft_type: "method",
+    r: "rank",
+    lora_alpha: "alpha",
+    lora_dropout: "dropout",
+    use_rslora: "rsLoRA",
+    target_modules: "targets",
+    base_model_name_or_path: "base model",
+  },
+  safetensors: {},
+};
+
+const plain = (value: unknown): string => {
+  if (Array.isArray(value)) {
+    const names = value.slice(0, 8).map(plain).join(", ");
+    return value.length > 8 ? `${names}, ... (${value.length})` : names;
+  }
+  return oneLine(typeof value === "string" ? value : (JSON.stringify(value) ?? "nothing"));
+};
+
+function show(
+  { kind, archive, config, supported }: Content,
+  path: string,
+  all: boolean,
+  output: Output,
+): void {
+  const tensors = [...archive.tensors.values()];
+  const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+  const parameters = tensors.reduce((sum, t) => sum + size(t.shape), 0);
+  const sizeBytes = tensors.reduce((sum, t) => sum + t.sizeBytes, 0);
+  const dtypes = new Map<string, number>();
+  for (const t of tensors) dtypes.set(t.dtype, (dtypes.get(t.dtype) ?? 0) + size(t.shape));
+  const metadata = Object.fromEntries(archive.metadata);
+  output.record({
+    type: "info",
+    kind,
+    path,
+    supported,
+    parameters,
+    sizeBytes,
+    dtypes: Object.fromEntries(dtypes),
+    config,
+    metadata,
+    tensors: tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+  });
+  const rows: [string, string][] = [
+    ["kind", supported === false ? `${kind}, which this version cannot run` : kind],
+  ];
+  for (const [field, label] of Object.entries(FIELDS[kind])) {
+    if (config?.[field] !== undefined && config[field] !== null) rows.push([label, plain(config[field])]);
+  }
+  rows.push(["parameters", count(parameters)], ["size", bytes(sizeBytes)]);
+  rows.push(["types", [...dtypes].map(([name, n]) => `${name} ${count(n)}`).join(", ")]);
+  for (const [name, value] of Object.entries(metadata))
+    rows.push([`metadata ${oneLine(name)}`, plain(value)]);
+  rows.push(["tensors", count(tensors.length)]);
+  output.table(rows);
+  output.text();
+  const listed = all ? tensors : tensors.slice(0, SHOWN);
+  const width = Math.max(0, ...listed.map((t) => oneLine(t.name).length));
+  for (const t of listed)
+    output.text(`  ${oneLine(t.name).padEnd(width)}  ${t.dtype.padEnd(4)}  [${t.shape.join(", ")}]`);
+  if (listed.length < tensors.length)
+    output.text(`  and ${tensors.length - listed.length} more (--tensors lists all)`);
+}

@@ -1,0 +1,67 @@
+import { type Attached, loadPeft } from "@lowrank/adapters";
+import { type CausalLM, fromPretrained, openFolder, readSmallFile } from "@lowrank/models";
+import { ConfigError } from "@lowrank/tensor";
+import { choice, text } from "./options.js";
+
+/** Options of every command that loads a model. */
+export const loading = {
+  adapter: text(
+    "Folder of an adapter in PEFT's form to put onto the model.",
+    { value: "FOLDER", expected: "the path of a folder" },
+    { otherwise: "none" },
+  ),
+};
+
+export const precision = choice(
+  "Precision in which the weights are kept: stored leaves them as they are in the file.",
+  ["stored", "f32", "f16", "bf16"],
+  "stored",
+);
+
+export type Precision = "stored" | "f32" | "f16" | "bf16";
+
+/** A model from its folder, with an adapter on it if one is named. */
+export async function loadModel(
+  folder: string,
+  { adapter, dtype, signal }: { adapter?: string | undefined; dtype: Precision; signal: AbortSignal },
+): Promise<{ model: CausalLM; attached: Attached<CausalLM> | null }> {
+  const model = await fromPretrained(folder, { dtype, signal });
+  return { model, attached: adapter === undefined ? null : await loadPeft(model, adapter) };
+}
+
+/** Files that go with the weights and are copied as they are. */
+const COMPANIONS = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+  "chat_template.jinja",
+  "generation_config.json",
+];
+const MAX_COMPANION_BYTES = 100_000_000;
+
+/** The tokenizer and generation files of a model folder, by name. */
+export async function companionFiles(path: string): Promise<Map<string, Uint8Array>> {
+  const folder = await openFolder(path);
+  const files = new Map<string, Uint8Array>();
+  for (const name of COMPANIONS) {
+    const content = await readSmallFile(folder, name, MAX_COMPANION_BYTES);
+    if (content !== undefined) files.set(name, content);
+  }
+  return files;
+}
+
+/** Rows are no longer than the model has positions. */
+export function rowLength(model: CausalLM, wanted: number | undefined): number {
+  const { maxPositions } = model.config;
+  if (wanted === undefined) return Math.min(512, maxPositions);
+  if (wanted <= maxPositions) return wanted;
+  throw new ConfigError({
+    where: "--length",
+    expected: `at most ${maxPositions}, the positions of the model`,
+    got: String(wanted),
+  });
+}
