@@ -39,6 +39,24 @@ export class TrainingData {
     }
   }
 
+  /** Stands for the examples and how they are cut and ordered: a run can only go on with the same. FNV-1a. */
+  get fingerprint(): string {
+    const { length, batch, seed = 0 } = this.options;
+    let hash = 0x811c9dc5;
+    const add = (value: number): void => {
+      hash = Math.imul(hash ^ value, 0x01000193);
+    };
+    for (const value of [length, batch, seed, this.examples.length]) add(value);
+    for (const { ids, labels } of this.examples) {
+      add(ids.length);
+      for (let t = 0; t < ids.length; t++) {
+        add(ids[t]!);
+        add(labels[t]!);
+      }
+    }
+    return (hash >>> 0).toString(16).padStart(8, "0");
+  }
+
   get position(): DataPosition {
     return { epoch: this.epoch, batch: this.at };
   }
@@ -47,6 +65,28 @@ export class TrainingData {
     if (epoch !== this.epoch) this.batches = null;
     this.epoch = epoch;
     this.at = batch;
+  }
+
+  /**
+   * Eight hexadecimal digits that change with the texts, their order, the seed and the sizes of a batch; for telling on a
+   * resume that the data is another (FNV-1a over 32-bit words).
+   */
+  get fingerprint(): string {
+    const { length, batch, seed = 0 } = this.options;
+    let hash = 0x811c9dc5;
+    const add = (word: number): void => {
+      hash = Math.imul(hash ^ word, 0x01000193);
+      hash ^= hash >>> 15;
+    };
+    for (const word of [length, batch, seed, this.examples.length]) add(word);
+    for (const { ids, labels } of this.examples) {
+      add(ids.length);
+      for (let i = 0; i < ids.length; i++) {
+        add(ids[i]!);
+        add(labels[i]!);
+      }
+    }
+    return (hash >>> 0).toString(16).padStart(8, "0");
   }
 
   /** Batches in one pass. */

@@ -1,8 +1,9 @@
 export {
   type CheckpointStore,
+  type FoundCheckpoint,
   findCheckpoint,
   loadCheckpoint,
-  type RunState,
+  type RunTensors,
   saveCheckpoint,
 } from "./checkpoint.js";
 export { type DataPosition, shuffled, TrainingData, type TrainingDataOptions } from "./data.js";
@@ -21,4 +22,6 @@ export {
 } from "./example.js";
 export { batchTensors, type PackedBatch, type PackOptions, pack } from "./packing.js";
 export { type ReportData, type ReportSample, renderReport, writeReport } from "./report.js";
+export { type LogEntry, type LogNote, RunLog } from "./run-log.js";
+export type { RunState } from "./run-state.js";
 export { type TrainOptions, type TrainResult, train } from "./trainer.js";

@@ -18,7 +18,10 @@ export interface ReportData {
 }
 
 const escapeHtml = (text: string): string =>
-  text.replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]!);
+  text.replace(
+    /[&<>"']/g,
+    (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]!,
+  );
 
 const STYLE = `
 :root { color-scheme: light dark; --ink: #1d2733; --dim: #66717e; --line: #d8dee5; --paper: #fff; --warm: #c2410c; --cool: #0f6cbd; }
@@ -33,12 +36,18 @@ figcaption { color: var(--dim); font-size: .9rem; } blockquote { margin: .5rem 0
 `;
 
 /** Means of runs of neighbours, so that a long curve stays readable: at most `most` points. */
-function thin<T extends { step: number; value: number }>(points: readonly T[], most = 400): { step: number; value: number }[] {
+function thin<T extends { step: number; value: number }>(
+  points: readonly T[],
+  most = 400,
+): { step: number; value: number }[] {
   const size = Math.max(1, Math.ceil(points.length / most));
   const out: { step: number; value: number }[] = [];
   for (let at = 0; at < points.length; at += size) {
     const part = points.slice(at, at + size);
-    out.push({ step: part[part.length - 1]!.step, value: part.reduce((sum, p) => sum + p.value, 0) / part.length });
+    out.push({
+      step: part[part.length - 1]!.step,
+      value: part.reduce((sum, p) => sum + p.value, 0) / part.length,
+    });
   }
   return out;
 }
@@ -49,8 +58,14 @@ async function curves(events: readonly TrainEvent[]): Promise<string[]> {
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
   const steps = events.filter((e) => e.type === "step");
   const evals = events.filter((e) => e.type === "eval").map((e) => ({ step: e.step, value: e.loss }));
-  const of = (pick: (e: (typeof steps)[number]) => number) => thin(steps.map((e) => ({ step: e.step, value: pick(e) })));
-  const draw = (caption: string, marks: ReturnType<typeof Plot.line>[], y: string, height: number): string => {
+  const of = (pick: (e: (typeof steps)[number]) => number) =>
+    thin(steps.map((e) => ({ step: e.step, value: pick(e) })));
+  const draw = (
+    caption: string,
+    marks: ReturnType<typeof Plot.line>[],
+    y: string,
+    height: number,
+  ): string => {
     const svg = Plot.plot({
       document: document as unknown as Document,
       width: 800,
@@ -66,20 +81,47 @@ async function curves(events: readonly TrainEvent[]): Promise<string[]> {
   const line = (data: { step: number; value: number }[], stroke: string) =>
     Plot.line(data, { x: "step", y: "value", stroke, strokeWidth: 1.8 });
   if (steps.length === 0) return [];
-  const loss = [line(of((e) => e.loss), "var(--cool)")];
+  const loss = [
+    line(
+      of((e) => e.loss),
+      "var(--cool)",
+    ),
+  ];
   if (evals.length) {
     loss.push(line(evals, "var(--warm)"));
     loss.push(Plot.dot(evals, { x: "step", y: "value", fill: "var(--warm)", r: 3.5 }) as never);
   }
   return [
     draw(
-      evals.length ? "Loss in nats a token: blue while training, orange on held-out text." : "Loss in nats a token while training.",
+      evals.length
+        ? "Loss in nats a token: blue while training, orange on held-out text."
+        : "Loss in nats a token while training.",
       loss,
       "loss",
       340,
     ),
-    draw("Learning rate.", [line(of((e) => e.lr), "var(--dim)")], "learning rate", 180),
-    draw("Norm of the gradients before clipping.", [line(of((e) => e.gradNorm), "var(--dim)")], "norm", 180),
+    draw(
+      "Learning rate.",
+      [
+        line(
+          of((e) => e.lr),
+          "var(--dim)",
+        ),
+      ],
+      "learning rate",
+      180,
+    ),
+    draw(
+      "Norm of the gradients before clipping.",
+      [
+        line(
+          of((e) => e.gradNorm),
+          "var(--dim)",
+        ),
+      ],
+      "norm",
+      180,
+    ),
   ];
 }
 
@@ -88,7 +130,9 @@ async function curves(events: readonly TrainEvent[]): Promise<string[]> {
  * nothing from outside; every text in it is escaped.
  */
 export async function renderReport({ title, facts, events, samples = [] }: ReportData): Promise<string> {
-  const rows = facts.map(([name, value]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(value)}</td></tr>`);
+  const rows = facts.map(
+    ([name, value]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(value)}</td></tr>`,
+  );
   const figures = await curves(events);
   const texts = samples.map(
     ({ prompt, before, after }) =>

@@ -155,18 +155,49 @@ test("a flipped bit sends a resume back to the checkpoint before", async () => {
   expect(await weights(again.options)).toEqual(await weights(whole.options));
 });
 
-test("a loss that is no number is named, and not saved over the last checkpoint", async () => {
-  const { options } = setUp(6, { save: { folder, every: 2 } });
+/** Puts an infinity into the second trained parameter, named in errors, after a step. */
+function poisonAfter(step: number, options: TrainOptions): void {
   const onEvent = options.onEvent!;
   options.onEvent = (e) => {
     onEvent(e);
-    if (e.type === "step" && e.step === 4) {
-      const [, p] = [...options.model.trainableParameters()][1]!;
-      p.replace(full(p.shape, Number.POSITIVE_INFINITY));
-    }
+    if (e.type !== "step" || e.step !== step) return;
+    const [, p] = [...options.model.trainableParameters()][1]!;
+    p.replace(full(p.shape, Number.POSITIVE_INFINITY));
   };
-  await expect(train(options)).rejects.toThrow(/train, step 5: expected a finite loss/);
+}
+
+test("a loss that is no number is named, and nothing of it is saved", async () => {
+  const { options } = setUp(6, { save: { folder, every: 2 } });
+  poisonAfter(3, options);
+  await expect(train(options)).rejects.toThrow(/train, step 4: expected a finite loss/);
+  expect(readdirSync(folder)).toEqual(["step-000002"]);
+});
+
+test("parameters that are not finite are named, and not saved", async () => {
+  const { options } = setUp(6, { save: { folder, every: 2 } });
+  poisonAfter(4, options);
+  await expect(train(options)).rejects.toThrow(
+    /step 4: expected finite parameters to save.*layers.0.self_attn.q_proj.lora_B/,
+  );
+  expect(readdirSync(folder)).toEqual(["step-000002"]);
+});
+
+test("a new run leaves the checkpoints of another as they are", async () => {
+  await train(setUp(4, { save: { folder, every: 2 } }).options);
+  await expect(train(setUp(4, { save: { folder, every: 2 } }).options)).rejects.toThrow(
+    /without checkpoints for a new run/,
+  );
   expect(readdirSync(folder).sort()).toEqual(["step-000002", "step-000004"]);
+});
+
+test("a run goes on only with the settings and the data that it began with", async () => {
+  await train(setUp(2, { save: { folder, every: 2 } }).options);
+  const go = (more: Partial<TrainOptions>) =>
+    train(setUp(4, { save: { folder, every: 2 }, resume: true, ...more }).options);
+  await expect(go({ seed: 1 })).rejects.toThrow(/expected seed 0, as the run began, got 1/);
+  await expect(go({ clipNorm: null })).rejects.toThrow(/expected clipNorm 1, as the run began, got none/);
+  const other = new TrainingData(examples.slice(1), { length: 24, batch: 2, seed: 3 });
+  await expect(go({ data: other })).rejects.toThrow(/expected data [0-9a-f]{8}/);
 });
 
 test("stops early when the held-out loss no longer falls", async () => {

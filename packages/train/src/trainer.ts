@@ -16,6 +16,7 @@ import {
 import {
   type CheckpointStore,
   findCheckpoint,
+  hasCheckpoint,
   loadCheckpoint,
   type RunState,
   saveCheckpoint,
@@ -44,7 +45,10 @@ export interface TrainOptions {
   evaluate?: { batches: readonly PackedBatch[]; every: number };
   /** Ends the run when so many evaluations in a row have not lowered the held-out loss. */
   earlyStop?: { patience: number };
-  /** Checkpoints every so many steps, at the end, and when the signal stops the run. */
+  /**
+   * Checkpoints every so many steps, at the end, and when the signal stops the run. A new run needs a folder without
+   * checkpoints.
+   */
   save?: CheckpointStore & { every: number };
   /** Go on from the newest whole checkpoint in `save.folder`, if there is one. Default false. */
   resume?: boolean;
@@ -95,6 +99,8 @@ class Run {
   private state: RunState;
   private loss = Number.NaN;
   private stepMs = 0;
+  /** Step of the newest whole checkpoint. */
+  private savedStep = 0;
 
   constructor(private readonly options: TrainOptions) {
     const { model, steps, accumulate = 1, seed = 0, evaluate: evaluation, earlyStop, resume, save } = options;
@@ -128,16 +134,31 @@ class Run {
       tokens: 0,
       bestLoss: null,
       evaluationsSinceBest: 0,
-      settings: { seed, accumulate, clipNorm: options.clipNorm ?? 1, trainable: this.paths.length },
+      evaluatedStep: 0,
+      settings: {
+        seed,
+        accumulate,
+        clipNorm: options.clipNorm === null ? "none" : (options.clipNorm ?? 1),
+        trainable: this.paths.length,
+        data: options.data.fingerprint,
+      },
     };
   }
 
   async run(): Promise<TrainResult> {
-    const { model, data, steps, save, signal } = this.options;
+    const { model, data, steps, save } = this.options;
     const began = performance.now();
     const training = model.training;
     if (save) await sweep(save);
     if (this.options.resume) await this.resume();
+    else if (save && (await hasCheckpoint(save))) {
+      throw new ConfigError({
+        where: "train",
+        expected: "a save folder without checkpoints for a new run",
+        got: save.folder,
+        hint: "resume, or choose another folder",
+      });
+    }
     const counts = model.countParameters();
     this.emit({
       type: "start",
@@ -147,40 +168,36 @@ class Run {
       total: counts.total,
       batchesPerEpoch: data.batchesPerEpoch,
     });
-    let reason: EndReason = "done";
     model.train();
+    let reason: EndReason | null = null;
     try {
-      while (this.state.step < steps) {
-        if (signal?.aborted) {
-          reason = "aborted";
-          break;
-        }
-        await this.step();
-        if (await this.afterStep()) {
-          reason = "early-stop";
-          break;
-        }
-      }
+      while ((reason = await this.between()) === null) await this.step();
     } finally {
       model.train(training);
     }
-    if (save && this.state.step > 0) await this.save();
+    await this.save();
     this.emit({ type: "end", step: this.state.step, reason, ms: performance.now() - began });
     const { step, bestLoss, tokens } = this.state;
     return { step, reason, loss: this.loss, bestLoss, tokens, stepMs: this.stepMs };
   }
 
-  /** Evaluation and saving where they are due. True if the run is to end early. */
-  private async afterStep(): Promise<boolean> {
-    const { evaluate: evaluation, earlyStop, save, steps } = this.options;
-    const { step } = this.state;
-    let stop = false;
-    if (evaluation && (step % evaluation.every === 0 || step === steps)) {
-      await this.evaluate();
-      stop = earlyStop !== undefined && this.state.evaluationsSinceBest >= earlyStop.patience;
+  /** What is due between two steps, evaluation and saving; and the reason to end here, if there is one. */
+  private async between(): Promise<EndReason | null> {
+    const { evaluate: evaluation, earlyStop, save, steps, signal } = this.options;
+    const { step, evaluatedStep } = this.state;
+    if (signal?.aborted) return "aborted";
+    if (evaluation && step > evaluatedStep && (step % evaluation.every === 0 || step >= steps)) {
+      try {
+        await this.evaluate();
+      } catch (error) {
+        if (signal?.aborted) return "aborted"; // a resume makes up for this evaluation
+        throw error;
+      }
     }
-    if (save && step % save.every === 0 && step < steps && !stop) await this.save();
-    return stop;
+    if (earlyStop && this.state.evaluationsSinceBest >= earlyStop.patience) return "early-stop";
+    if (step >= steps) return "done";
+    if (save && step % save.every === 0) await this.save();
+    return null;
   }
 
   private async step(): Promise<void> {
@@ -274,6 +291,7 @@ class Run {
       ...this.state,
       bestLoss: best ? loss : this.state.bestLoss,
       evaluationsSinceBest: best ? 0 : this.state.evaluationsSinceBest + 1,
+      evaluatedStep: this.state.step,
     };
     this.emit({
       type: "eval",
@@ -285,11 +303,30 @@ class Run {
     });
   }
 
+  /** Saves, if there is somewhere to save to and something new. */
   private async save(): Promise<void> {
     const { save, optimizer } = this.options;
+    const { step } = this.state;
+    if (!save || step === this.savedStep) return;
     const began = performance.now();
-    const path = await saveCheckpoint(save!, this.trained, optimizer, this.state);
-    this.emit({ type: "save", step: this.state.step, path, ms: performance.now() - began });
+    await this.checkFinite();
+    const path = await saveCheckpoint(save, this.trained, optimizer, this.state);
+    this.savedStep = step;
+    this.emit({ type: "save", step, path, ms: performance.now() - began });
+  }
+
+  /** An update can overflow after a loss that was finite; such parameters are not worth keeping. */
+  private async checkFinite(): Promise<void> {
+    // 0 · x is 0 exactly where x is finite
+    const sums = stack([...this.trained.values()].map((p) => p.astype("f32").mul(0).sum()));
+    const at = Array.from(await sums.data()).findIndex((sum) => sum !== 0);
+    if (at < 0) return;
+    throw new ConfigError({
+      where: `train, step ${this.state.step}`,
+      expected: "finite parameters to save",
+      got: `values that are not finite in ${this.paths[at]}`,
+      hint: "lower the learning rate; the earlier checkpoints are as they were",
+    });
   }
 
   private async resume(): Promise<void> {
@@ -302,7 +339,8 @@ class Run {
         message: `${path} is not whole (${reason}); going back to ${found.path}`,
       });
     }
-    this.state = await loadCheckpoint(found.path, this.trained, optimizer, this.state.settings);
+    this.state = await loadCheckpoint(found.path, this.trained, optimizer, this.state.settings, save!.layer);
+    this.savedStep = found.step;
     data.position = this.state.position;
     this.emit({ type: "resume", step: this.state.step, path: found.path });
   }
