@@ -74,21 +74,25 @@ const textBefore = await continuation(model, tokenizer, flags.prompt, 60);
 say(`  perplexity ${before.perplexity.toFixed(1)}\n`);
 
 const rank = Number(flags.rank);
-const adapted = attach(
-  model,
-  lora,
-  { rank, alpha: 2 * rank },
-  { targets: "all-linear", key: key(seed) },
-);
+const adapted = attach(model, lora, { rank, alpha: 2 * rank }, { targets: "all-linear", key: key(seed) });
 const { trainable, total, share } = adapted.report();
 const optimizer = new AdamW(model.trainableParameters(), {
-  lr: cosineSchedule({ peak: Number(flags.lr), warmup: Math.min(10, steps), total: steps, final: Number(flags.lr) / 10 }),
+  lr: cosineSchedule({
+    peak: Number(flags.lr),
+    warmup: Math.min(10, steps),
+    total: steps,
+    final: Number(flags.lr) / 10,
+  }),
   weightDecay: 0,
 });
 const events: TrainEvent[] = [];
 const budget = new AbortController();
 let trainingMs = 0;
-say(dim(`  LoRA of rank ${rank} on every linear layer: ${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} numbers`));
+say(
+  dim(
+    `  LoRA of rank ${rank} on every linear layer: ${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} numbers`,
+  ),
+);
 backend.resetPeak();
 const result = await train({
   model,
@@ -102,7 +106,11 @@ const result = await train({
     if (event.type !== "step") return;
     trainingMs += event.ms;
     if (trainingMs > Number(flags.seconds) * 1000) budget.abort();
-    progress.show(event.step, steps, `loss ${event.loss.toFixed(3)}  ${Math.round(event.tokensPerSecond)} tokens/s`);
+    progress.show(
+      event.step,
+      steps,
+      `loss ${event.loss.toFixed(3)}  ${Math.round(event.tokensPerSecond)} tokens/s`,
+    );
   },
 });
 const { peakBytes } = memory();
@@ -147,9 +155,18 @@ const record = {
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 const mebi = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
 const table: [string, string][] = [
-  ["held-out perplexity", `${before.perplexity.toFixed(1)} before, ${after.perplexity.toFixed(1)} after (${percent(record.reduction)} lower)`],
-  ["trained", `${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} parameters, ${percent(share)}`],
-  ["training", `${record.trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${Math.round(record.tokensPerSecond)} tokens/s`],
+  [
+    "held-out perplexity",
+    `${before.perplexity.toFixed(1)} before, ${after.perplexity.toFixed(1)} after (${percent(record.reduction)} lower)`,
+  ],
+  [
+    "trained",
+    `${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} parameters, ${percent(share)}`,
+  ],
+  [
+    "training",
+    `${record.trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${Math.round(record.tokensPerSecond)} tokens/s`,
+  ],
   ["peak memory", `${mebi(peakBytes)} of tensors, ${mebi(record.peakProcessBytes)} of the process`],
   ["merged model", `logits differ by at most ${difference.toExponential(1)} from base plus adapter`],
 ];
@@ -164,5 +181,10 @@ else {
   say(`\n${bold("What that did")}\n\n${facts(table)}\n`);
   say(`  ${dim("before")} ${bold(flags.prompt)} …\n${wrap(textBefore)}\n`);
   say(`  ${dim("after")}  ${bold(flags.prompt)} …\n${wrap(textAfter)}\n`);
-  say(facts([["adapter", `${record.adapter} (PEFT's form)`], ["report", record.report]]));
+  say(
+    facts([
+      ["adapter", `${record.adapter} (PEFT's form)`],
+      ["report", record.report],
+    ]),
+  );
 }

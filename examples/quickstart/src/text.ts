@@ -11,13 +11,25 @@ export async function chapters(path: string, tokenizer: Tokenizer): Promise<Exam
  * Held-out chapters in batches to be scored. A chapter is cut into windows and every token but a window's first is
  * predicted once.
  */
-export const heldOut = (examples: readonly Example[], length: number): PackedBatch[] => pack(examples, { length, batch: 8 });
+export const heldOut = (examples: readonly Example[], length: number): PackedBatch[] =>
+  pack(examples, { length, batch: 8 });
 
 /** What the model writes behind a prompt; the same seed each time. */
-export async function continuation(model: CausalLM, tokenizer: Tokenizer, prompt: string, tokens: number): Promise<string> {
+export async function continuation(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  prompt: string,
+  tokens: number,
+): Promise<string> {
   const ids = tokenizer.encode(prompt);
   const written: number[] = [];
-  for await (const id of generate(model, ids, { maxNewTokens: tokens, temperature: 0.7, topK: 40, repetitionPenalty: 1.1, seed: 7 })) {
+  for await (const id of generate(model, ids, {
+    maxNewTokens: tokens,
+    temperature: 0.7,
+    topK: 40,
+    repetitionPenalty: 1.1,
+    seed: 7,
+  })) {
     written.push(id);
   }
   return tokenizer.decode(written).trim();
