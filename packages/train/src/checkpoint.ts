@@ -115,6 +115,11 @@ async function steps(folder: string, layer: FileLayer): Promise<{ name: string; 
   return found.sort((a, b) => b.step - a.step);
 }
 
+/** Whether a folder holds checkpoints, whole or not. */
+export async function hasCheckpoint({ folder, layer = hostFiles() }: CheckpointStore): Promise<boolean> {
+  return (await steps(folder, layer)).length > 0;
+}
+
 /**
  * The newest checkpoint that is whole, and those passed over with the reason. Null if there is none.
  *

@@ -39,24 +39,6 @@ export class TrainingData {
     }
   }
 
-  /** Stands for the examples and how they are cut and ordered: a run can only go on with the same. FNV-1a. */
-  get fingerprint(): string {
-    const { length, batch, seed = 0 } = this.options;
-    let hash = 0x811c9dc5;
-    const add = (value: number): void => {
-      hash = Math.imul(hash ^ value, 0x01000193);
-    };
-    for (const value of [length, batch, seed, this.examples.length]) add(value);
-    for (const { ids, labels } of this.examples) {
-      add(ids.length);
-      for (let t = 0; t < ids.length; t++) {
-        add(ids[t]!);
-        add(labels[t]!);
-      }
-    }
-    return (hash >>> 0).toString(16).padStart(8, "0");
-  }
-
   get position(): DataPosition {
     return { epoch: this.epoch, batch: this.at };
   }

@@ -59,7 +59,9 @@ export class RunLog {
     const timed = { time: new Date().toISOString(), ...entry };
     if (entry.type === "resume") {
       const step = entry["step"] as number;
-      this.entries = this.entries.filter((e) => !("step" in e && typeof e.step === "number" && e.step > step));
+      this.entries = this.entries.filter(
+        (e) => !("step" in e && typeof e.step === "number" && e.step > step),
+      );
       this.rewrite();
     }
     this.entries.push(timed);

@@ -18,13 +18,14 @@ import {
   findCheckpoint,
   hasCheckpoint,
   loadCheckpoint,
-  type RunState,
   saveCheckpoint,
   sweep,
 } from "./checkpoint.js";
 import type { TrainingData } from "./data.js";
 import type { EndReason, TrainEvent } from "./events.js";
+import { notFinite, notFiniteError } from "./not-finite.js";
 import { batchTensors, type PackedBatch } from "./packing.js";
+import type { RunState } from "./run-state.js";
 
 export interface TrainOptions {
   /** The model; what is trainable in it is trained. */
@@ -68,16 +69,6 @@ export interface TrainResult {
   /** Milliseconds in steps, without evaluation and saving. */
   stepMs: number;
   tokens: number;
-}
-
-/** The loss or a gradient was no finite number; the last checkpoint is as it was. */
-function notFinite(step: number, loss: number, path: string | undefined): ConfigError {
-  return new ConfigError({
-    where: `train, step ${step}`,
-    expected: "a finite loss and finite gradients",
-    got: `loss ${loss}${path === undefined ? "" : `, and a gradient that is not finite at ${path}`}`,
-    hint: "lower the learning rate, or look for broken data in this batch; nothing of this step was saved",
-  });
 }
 
 /**
@@ -221,7 +212,7 @@ class Run {
     this.loss = sum;
     if (!Number.isFinite(sum) || !Number.isFinite(gradNorm)) {
       const at = squares.findIndex((s) => !Number.isFinite(s));
-      throw notFinite(step, sum, at < 0 ? undefined : this.paths[at]);
+      throw notFiniteError(step, sum, at < 0 ? undefined : `the gradient of ${this.paths[at]}`);
     }
     const ms = performance.now() - began;
     this.stepMs += ms;
@@ -310,21 +301,19 @@ class Run {
     if (!save || step === this.savedStep) return;
     const began = performance.now();
     await this.checkFinite();
-    const path = await saveCheckpoint(save, this.trained, optimizer, this.state);
+    const path = await saveCheckpoint(save, { trained: this.trained, optimizer }, this.state);
     this.savedStep = step;
     this.emit({ type: "save", step, path, ms: performance.now() - began });
   }
 
   /** An update can overflow after a loss that was finite; such parameters are not worth keeping. */
   private async checkFinite(): Promise<void> {
-    // 0 · x is 0 exactly where x is finite
-    const sums = stack([...this.trained.values()].map((p) => p.astype("f32").mul(0).sum()));
-    const at = Array.from(await sums.data()).findIndex((sum) => sum !== 0);
-    if (at < 0) return;
+    const [path] = await notFinite([...this.trained]);
+    if (path === undefined) return;
     throw new ConfigError({
       where: `train, step ${this.state.step}`,
       expected: "finite parameters to save",
-      got: `values that are not finite in ${this.paths[at]}`,
+      got: `values that are not finite in ${path}`,
       hint: "lower the learning rate; the earlier checkpoints are as they were",
     });
   }
@@ -339,7 +328,12 @@ class Run {
         message: `${path} is not whole (${reason}); going back to ${found.path}`,
       });
     }
-    this.state = await loadCheckpoint(found.path, this.trained, optimizer, this.state.settings, save!.layer);
+    this.state = await loadCheckpoint(
+      found.path,
+      { trained: this.trained, optimizer },
+      this.state.settings,
+      save!,
+    );
     this.savedStep = found.step;
     data.position = this.state.position;
     this.emit({ type: "resume", step: this.state.step, path: found.path });
