@@ -1,4 +1,5 @@
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { ConfigError } from "@lowrank/tensor";
 
 /** What a path holds: nothing, an empty folder, a folder with something in it, or no folder at all. */
@@ -52,7 +53,7 @@ export class OutFolder {
     path: string,
     { overwrite, resume }: { overwrite: boolean; resume: boolean },
   ): Promise<OutFolder> {
-    const final = path.replace(/[/\\]+$/, "") || path;
+    const final = /(^|[/\\])\.{0,2}[/\\]*$/.test(path) ? resolve(path) : path;
     const aside = `${final}.new`;
     const left = `${final}.old`;
     // A run that died between the two renames of its end.
@@ -77,9 +78,10 @@ export class OutFolder {
     await rm(left, { recursive: true, force: true });
   }
 
-  /** Takes away the folder of a run that failed before it had anything worth keeping. */
-  async abandon(): Promise<void> {
-    if (!this.made || (await occupied(`${this.work}/checkpoints`)) === "folder") return;
-    await rm(this.work, { recursive: true, force: true });
+  /** Takes away the folder of a run that failed before it had a checkpoint. True if there is one. */
+  async abandon(): Promise<boolean> {
+    if ((await occupied(`${this.work}/checkpoints`)) === "folder") return true;
+    if (this.made) await rm(this.work, { recursive: true, force: true });
+    return false;
   }
 }

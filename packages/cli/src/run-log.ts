@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } f
 import type { TrainEvent } from "@lowrank/train";
 
 /** What the log holds beside the events of the trainer: the settings that each start of the run had. */
-export type LogEntry = TrainEvent | { type: "settings"; [name: string]: unknown };
+export type LogEntry = TrainEvent | ({ type: "settings" } & Readonly<Record<string, unknown>>);
 
 /**
  * The log of a run, `log.jsonl`: one JSON object a line with the time in front. Lines are added as things happen, so
@@ -26,9 +26,14 @@ export class RunLog {
     return this.entries.filter((e): e is TrainEvent => e.type !== "settings");
   }
 
-  /** Adds a line. An event of type resume first takes out what came after the step that is gone back to. */
+  /** The settings with which the run was started last. */
+  get settings(): Readonly<Record<string, unknown>> | undefined {
+    return this.entries.findLast((e) => e.type === "settings");
+  }
+
+  /** Adds a line. The start at a step first takes out what came after that step before the run was stopped. */
   add(entry: LogEntry): void {
-    if (entry.type === "resume") {
+    if (entry.type === "start") {
       const { step } = entry;
       this.entries = this.entries.filter(
         (e) => !("step" in e) || typeof e.step !== "number" || e.step <= step,

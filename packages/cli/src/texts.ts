@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { openSource, type CausalLM, type Tokenizer } from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
 import { type Example, parseJsonl, shuffled, toExample } from "@lowrank/train";
@@ -10,6 +11,8 @@ export interface Texts {
   readonly examples: readonly Example[];
   /** Whether the file is one running text, cut into blocks, whose parts stand in an order. */
   readonly running: boolean;
+  /** SHA-256 of what the file says. */
+  readonly sha256: string;
 }
 
 /** The whole of a text file in UTF-8. */
@@ -70,7 +73,7 @@ export async function loadTexts(
       hint: "the tokenizer belongs to another model",
     });
   }
-  return { path, examples, running: form === "txt" };
+  return { path, examples, running: form === "txt", sha256: createHash("sha256").update(body).digest("hex") };
 }
 
 function blocks({ ids, labels }: Example, length: number): Example[] {

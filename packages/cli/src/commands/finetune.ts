@@ -1,6 +1,6 @@
 import { type Attached, attach, lora, savePeft } from "@lowrank/adapters";
-import { type CausalLM, loadTokenizer, perplexity } from "@lowrank/models";
-import { AdamW, constantSchedule, cosineSchedule, linearSchedule, type Schedule } from "@lowrank/optim";
+import { type CausalLM, loadTokenizer, perplexity, type Tokenizer } from "@lowrank/models";
+import { AdamW } from "@lowrank/optim";
 import { type Backend, key } from "@lowrank/tensor";
 import {
   batchTensors,
@@ -13,94 +13,30 @@ import {
   TrainingData,
   writeReport,
 } from "@lowrank/train";
-import { command, common, computing, type Session } from "../command.js";
+import { command, type Session } from "../command.js";
 import { onDevice } from "../device.js";
 import { Interrupted, UsageError } from "../fault.js";
-import { loadModel, precision, rowLength } from "../model-folder.js";
-import { choice, integer, operand, path, real, text, texts, toggle, type Values } from "../options.js";
+import { loadModel, rowLength } from "../model-folder.js";
 import { checkOut, OutFolder } from "../out-folder.js";
-import { bytes, count, type Output, type Progress, percent } from "../output.js";
+import { count, type Output, type Progress, percent } from "../output.js";
 import { RunLog } from "../run-log.js";
 import { holdOut, loadTexts, longer } from "../texts.js";
-
-const options = {
-  model: operand(
-    path("Folder of the model to adapt: config.json, model.safetensors, tokenizer.json.", "FOLDER"),
-  ),
-  data: operand(
-    path("Texts to learn: .jsonl with text, prompt and completion, or messages; or .txt.", "FILE"),
-  ),
-  out: path("Folder for everything the run makes.", "FOLDER"),
-  overwrite: toggle("Replace an earlier run in that folder, once this one has ended well."),
-  resume: toggle(
-    "Go on from the newest checkpoint in that folder; the result is the same as without a stop.",
-  ),
-  "eval-data": text(
-    "Texts that are not learnt but scored.",
-    { value: "FILE" },
-    { otherwise: "a share of the data" },
-  ),
-  "eval-share": real(
-    "Share of the data that is kept back for scoring.",
-    { min: 0, max: 0.5 },
-    { fallback: 0.05 },
-  ),
-  rank: integer("Rank of the update of each layer.", { min: 1 }, { fallback: 8 }),
-  alpha: real("The update is scaled by alpha / rank.", { min: 0 }, { otherwise: "twice the rank" }),
-  dropout: real(
-    "Probability with which an input of the update is left out.",
-    { min: 0, max: 0.99 },
-    { fallback: 0 },
-  ),
-  rslora: toggle("Scale by alpha / sqrt(rank), for high ranks."),
-  targets: texts(
-    "Layers to adapt: all-linear, names separated by commas, or a regular expression for whole paths.",
-    { value: "NAMES", expected: "all-linear, names, or a regular expression" },
-    "all-linear",
-  ),
-  steps: integer("Optimizer steps.", { min: 1 }, { otherwise: "as many as --epochs takes" }),
-  epochs: real("Passes over the data, where --steps is not given.", { min: 0.001 }, { otherwise: "1" }),
-  batch: integer("Rows in a batch.", { min: 1 }, { fallback: 8 }),
-  length: integer(
-    "Tokens in a row; short texts share one, long ones are cut.",
-    { min: 2 },
-    { otherwise: "512, or the model's positions if fewer" },
-  ),
-  accumulate: integer("Batches whose gradients make one step.", { min: 1 }, { fallback: 1 }),
-  lr: real("Highest learning rate.", { min: 0 }, { fallback: 0.0002 }),
-  schedule: choice(
-    "How the learning rate falls after the warm-up.",
-    ["cosine", "linear", "constant"],
-    "cosine",
-  ),
-  warmup: integer(
-    "Steps over which the learning rate rises.",
-    { min: 0 },
-    { otherwise: "a twentieth of the steps" },
-  ),
-  "weight-decay": real("Decoupled weight decay of AdamW.", { min: 0 }, { fallback: 0 }),
-  clip: real("Largest norm of the gradients; 0 leaves them as they are.", { min: 0 }, { fallback: 1 }),
-  "checkpoint-layers": toggle("Save memory: compute each layer again in the backward pass."),
-  "loss-rows": integer("Save memory: rows of logits that exist at a time.", { min: 1 }, { otherwise: "all" }),
-  "eval-every": integer("Steps between scorings.", { min: 1 }, { otherwise: "a tenth of the steps" }),
-  "early-stop": integer(
-    "End when so many scorings in a row have not been better.",
-    { min: 1 },
-    { otherwise: "never" },
-  ),
-  "save-every": integer("Steps between checkpoints.", { min: 1 }, { otherwise: "a tenth of the steps" }),
-  dtype: precision,
-  ...computing,
-  ...common,
-};
-type Settings = Values<typeof options>;
+import {
+  checkCombinations,
+  type FinetuneSettings,
+  finetuneOptions,
+  scheduleOf,
+  targetsOf,
+} from "./finetune-options.js";
+import { describe, numbers, samples } from "./finetune-report.js";
+import { compareSettings } from "./finetune-resume.js";
 
 export const finetuneCommand = /* @__PURE__ */ command({
   name: "finetune",
   summary: "trains a LoRA adapter for a model on texts",
   about:
     "The model's own weights stay as they are; small matrices beside its linear layers are trained. The folder then holds adapter/ (PEFT's form, for generate, evaluate, merge and other programs), report.html with curves, log.jsonl, and checkpoints/ to go on from. Of records with prompt and completion only completions are learnt, of conversations only what the assistant says. Ctrl-C ends after the step under way and keeps a checkpoint.",
-  options,
+  options: finetuneOptions,
   headings: {
     out: "Output",
     "eval-data": "Held-out texts",
@@ -129,40 +65,21 @@ export const finetuneCommand = /* @__PURE__ */ command({
   },
 });
 
-function checkCombinations({ steps, epochs, overwrite, resume }: Settings): void {
-  const both = (a: string, b: string): UsageError =>
-    new UsageError({ where: `--${a}`, expected: `${a} or ${b}`, got: "both" });
-  if (steps !== undefined && epochs !== undefined) throw both("steps", "epochs");
-  if (overwrite && resume) throw both("overwrite", "resume");
-}
-
-/** "q_proj,v_proj" as a list; "all-linear" and regular expressions as they are. */
-function targetsOf(given: string | string[]): string | string[] {
-  if (typeof given !== "string" || given === "all-linear") return given;
-  const names = given.split(",").map((name) => name.trim());
-  return names.every((name) => /^[\w.]+$/.test(name)) ? names : given;
-}
-
-function scheduleOf({ lr, schedule, warmup }: Settings, total: number): Schedule {
-  if (schedule === "constant" && warmup === undefined) return constantSchedule(lr);
-  const rise = Math.min(warmup ?? Math.round(total / 20), total);
-  if (schedule === "constant") return (step) => (step < rise ? (lr * (step + 1)) / rise : lr);
-  return (schedule === "linear" ? linearSchedule : cosineSchedule)({ peak: lr, warmup: rise, total });
-}
-
 /** Everything that is needed before the first step, all of it checked. */
-interface Job {
+export interface Job {
   readonly model: CausalLM;
   readonly attached: Attached<CausalLM>;
   readonly data: TrainingData;
   readonly optimizer: AdamW;
   readonly heldOut: readonly PackedBatch[];
   readonly steps: number;
+  readonly tokenizer: Tokenizer;
+  readonly dataSha256: string;
   /** Default distance between evaluations and between checkpoints. */
   readonly tenth: number;
 }
 
-async function prepare(settings: Settings, { output, signal }: Session): Promise<Job> {
+async function prepare(settings: FinetuneSettings, { output, signal }: Session): Promise<Job> {
   const { batch, seed, accumulate } = settings;
   const { model } = await loadModel(settings.model, { dtype: settings.dtype, signal });
   const tokenizer = await loadTokenizer(settings.model);
@@ -198,10 +115,20 @@ async function prepare(settings: Settings, { output, signal }: Session): Promise
     lr: scheduleOf(settings, steps),
     weightDecay: settings["weight-decay"],
   });
-  return { model, attached, data, optimizer, heldOut, steps, tenth: Math.max(1, Math.ceil(steps / 10)) };
+  return {
+    model,
+    attached,
+    data,
+    optimizer,
+    heldOut,
+    steps,
+    tenth: Math.max(10, Math.ceil(steps / 10)),
+    tokenizer,
+    dataSha256: all.sha256,
+  };
 }
 
-async function finetune(settings: Settings, session: Session, backend: Backend): Promise<void> {
+async function finetune(settings: FinetuneSettings, session: Session, backend: Backend): Promise<void> {
   const { output, signal } = session;
   const job = await prepare(settings, session);
   const { attached, heldOut, steps } = job;
@@ -214,7 +141,9 @@ async function finetune(settings: Settings, session: Session, backend: Backend):
   try {
     const log = RunLog.open(`${out.work}/log.jsonl`, settings.resume);
     const { json: _json, debug: _debug, config: _config, ...kept } = settings;
-    log.add({ type: "settings", ...kept });
+    const entry = { type: "settings" as const, ...kept, dataSha256: job.dataSha256 };
+    if (log.settings !== undefined) compareSettings(out.work, log.settings, entry, output);
+    log.add(entry);
     backend.resetPeak();
     const result = await learn(settings, job, out.work, log, session);
     if (result === null || result.reason === "aborted") {
@@ -228,6 +157,7 @@ async function finetune(settings: Settings, session: Session, backend: Backend):
       title: `Adapter for ${settings.model}`,
       facts,
       events: log.events,
+      samples: await samples(settings, job, signal),
     });
     await out.finish();
     output.record({
@@ -243,14 +173,16 @@ async function finetune(settings: Settings, session: Session, backend: Backend):
     });
     output.table([...facts, ["adapter", `${out.path}/adapter`], ["report", `${out.path}/report.html`]]);
   } catch (error) {
-    await out.abandon();
+    const kept = await out.abandon();
+    if (kept && !(error instanceof Interrupted))
+      output.note(`checkpoints are kept in ${out.work}/checkpoints`);
     throw error;
   }
 }
 
 /** Scores the model as it is, trains, and tells. Null if stopped before anything was trained. */
 async function learn(
-  settings: Settings,
+  settings: FinetuneSettings,
   { model, data, optimizer, heldOut, steps, tenth }: Job,
   folder: string,
   log: RunLog,
@@ -268,7 +200,7 @@ async function learn(
   const every = settings["eval-every"] ?? tenth;
   const patience = settings["early-stop"];
   try {
-    const begun = log.events.some((e) => e.type === "step");
+    const begun = log.events.some((e) => e.type === "eval" && e.step === 0);
     if (heldOut.length > 0 && !begun) {
       const began = performance.now();
       const { loss, perplexity: value } = await perplexity(model, heldOut.map(batchTensors), { signal });
@@ -309,50 +241,4 @@ function tell(event: TrainEvent, bar: Progress, output: Output): void {
   } else if (event.type === "resume") {
     bar.line(`going on after step ${event.step} (${event.path})`);
   } else if (event.type === "warning") output.warn(event.message);
-}
-
-function numbers(
-  events: readonly TrainEvent[],
-  { step, reason, loss, tokens }: TrainResult,
-  heldOut: readonly PackedBatch[],
-): Record<string, unknown> {
-  const evals = events.filter((e) => e.type === "eval");
-  const stepped = events.filter((e) => e.type === "step");
-  const seconds = stepped.reduce((sum, e) => sum + e.ms, 0) / 1000;
-  return {
-    steps: step,
-    reason,
-    loss,
-    tokens,
-    seconds,
-    secondsPerStep: seconds / stepped.length,
-    heldOutTokens: heldOut.reduce((sum, b) => sum + b.targets, 0),
-    perplexityBefore: evals.find((e) => e.step === 0)?.perplexity ?? null,
-    perplexityAfter: evals.findLast((e) => e.step > 0)?.perplexity ?? null,
-  };
-}
-
-function describe(
-  events: readonly TrainEvent[],
-  result: TrainResult,
-  { attached, heldOut }: Job,
-  peakBytes: number,
-): [string, string][] {
-  const n = numbers(events, result, heldOut) as Record<string, number | null>;
-  const { trainable, total, share } = attached.report();
-  const rows: [string, string][] = [];
-  if (n["perplexityAfter"] != null) {
-    const before = n["perplexityBefore"] == null ? "" : `${n["perplexityBefore"].toFixed(2)} before, `;
-    rows.push(["held-out perplexity", `${before}${n["perplexityAfter"].toFixed(2)} after`]);
-  }
-  rows.push(
-    ["trained", `${count(trainable)} of ${count(total)} parameters (${percent(share)})`],
-    [
-      "training",
-      `${result.step} steps, ${n["seconds"]!.toFixed(1)} s, ${Math.round(result.tokens / n["seconds"]!)} tokens/s`,
-    ],
-    ["last loss", result.loss.toFixed(4)],
-    ["peak memory of tensors", bytes(peakBytes)],
-  );
-  return rows;
 }
