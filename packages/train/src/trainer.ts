@@ -15,6 +15,7 @@ import {
 } from "@lowrank/tensor";
 import {
   type CheckpointStore,
+  type FoundCheckpoint,
   findCheckpoint,
   hasCheckpoint,
   loadCheckpoint,
@@ -25,6 +26,7 @@ import type { TrainingData } from "./data.js";
 import type { EndReason, TrainEvent } from "./events.js";
 import { notFinite, notFiniteError } from "./not-finite.js";
 import { batchTensors, type PackedBatch } from "./packing.js";
+import { RunLog } from "./run-log.js";
 import type { RunState } from "./run-state.js";
 
 export interface TrainOptions {
@@ -55,9 +57,11 @@ export interface TrainOptions {
   resume?: boolean;
   /** Random numbers of dropout. Default 0. */
   seed?: number;
-  /** Stops the run after the step under way. */
+  /** Stops the run after the batch under way; what is saved then is the last whole step. */
   signal?: AbortSignal;
   onEvent?: (event: TrainEvent) => void;
+  /** Appends every event to this file, one JSON object a line; a resumed run goes on in it. See {@link RunLog}. */
+  logFile?: string;
 }
 
 export interface TrainResult {
@@ -92,6 +96,7 @@ class Run {
   private stepMs = 0;
   /** Step of the newest whole checkpoint. */
   private savedStep = 0;
+  private log: RunLog | null = null;
 
   constructor(private readonly options: TrainOptions) {
     const { model, steps, accumulate = 1, seed = 0, evaluate: evaluation, earlyStop, resume, save } = options;
@@ -137,12 +142,12 @@ class Run {
   }
 
   async run(): Promise<TrainResult> {
-    const { model, data, steps, save } = this.options;
+    const { model, data, steps, save, resume, logFile } = this.options;
     const began = performance.now();
     const training = model.training;
     if (save) await sweep(save);
-    if (this.options.resume) await this.resume();
-    else if (save && (await hasCheckpoint(save))) {
+    const found = save && resume ? await findCheckpoint(save) : null;
+    if (save && !resume && (await hasCheckpoint(save))) {
       throw new ConfigError({
         where: "train",
         expected: "a save folder without checkpoints for a new run",
@@ -150,6 +155,8 @@ class Run {
         hint: "resume, or choose another folder",
       });
     }
+    this.log = logFile === undefined ? null : RunLog.open(logFile, found !== null);
+    if (found) await this.goOn(found);
     const counts = model.countParameters();
     this.emit({
       type: "start",
@@ -192,7 +199,7 @@ class Run {
   }
 
   private async step(): Promise<void> {
-    const { data, accumulate = 1, optimizer } = this.options;
+    const { data, accumulate = 1, optimizer, signal } = this.options;
     const began = performance.now();
     const step = this.state.step + 1;
     const batches = Array.from({ length: accumulate }, () => data.next());
@@ -200,8 +207,12 @@ class Run {
     const tokens = batches.reduce((n, b) => n + b.tokens, 0);
     const lr = optimizer.lrAt();
     let sum = 0;
-    for (const [i, batch] of batches.slice(0, -1).entries())
+    for (const [i, batch] of batches.slice(0, -1).entries()) {
       sum += await this.accumulate(batch, targets, step, i);
+      if (!signal?.aborted) continue;
+      data.position = this.state.position; // as if the step had not begun
+      return;
+    }
     const { value, grads } = this.gradients(batches[accumulate - 1]!, targets, step, accumulate - 1);
     if (accumulate > 1) for (const [path, g] of grads) grads.set(path, this.accumulators.get(path)!.add(g));
     const { clipped, norms } = this.clip(grads);
@@ -318,10 +329,8 @@ class Run {
     });
   }
 
-  private async resume(): Promise<void> {
+  private async goOn(found: FoundCheckpoint): Promise<void> {
     const { save, optimizer, data } = this.options;
-    const found = await findCheckpoint(save!);
-    if (!found) return;
     for (const { path, reason } of found.broken) {
       this.emit({
         type: "warning",
@@ -340,6 +349,7 @@ class Run {
   }
 
   private emit(event: TrainEvent): void {
+    this.log?.add(event);
     this.options.onEvent?.(event);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { savePeft } from "@lowrank/adapters";
 import { wasm } from "@lowrank/backend-wasm";
+import { recoverFolder } from "@lowrank/models";
 import { setDefaultBackend } from "@lowrank/tensor";
 import { train } from "../src/trainer.js";
 import { smallRun } from "./small-run.js";
@@ -11,7 +12,7 @@ import { smallRun } from "./small-run.js";
 const [folder, steps, every, killAt] = process.argv.slice(2) as [string, string, string, string];
 
 function onPoint(point: string): void {
-  const name = point.replace(/step-\d+/, "step-N");
+  const name = point.replace(/(step|run)-\d+/, "$1-N");
   if (killAt === "list") console.log(name);
   if (name === killAt) process.kill(process.pid, "SIGKILL");
 }
@@ -22,5 +23,7 @@ await train({
   ...options,
   save: { folder: `${folder}/checkpoints`, every: Number(every), onPoint },
   resume: true,
+  onEvent: (e) => e.type === "resume" && console.log(`resumed after step ${e.step}`),
 });
+await recoverFolder(`${folder}/adapter`); // of a save that was cut off
 await savePeft(attached, `${folder}/adapter`, { replace: true, onPoint });
