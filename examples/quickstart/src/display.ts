@@ -25,21 +25,28 @@ export function wrap(text: string, width = 96, indent = "    "): string {
 
 /** Shows how far a job is: one line that is redrawn on a terminal, a line every few seconds elsewhere. */
 export class Progress {
-  private last = 0;
+  private lastMs = 0;
+  private drawn = false;
 
   constructor(private readonly quiet: boolean) {}
 
   show(done: number, total: number, text: string): void {
     if (this.quiet) return;
     const now = Date.now();
-    const end = done === total;
     if (process.stdout.isTTY) {
       const filled = Math.round((done / total) * 24);
       const bar = "█".repeat(filled) + "░".repeat(24 - filled);
-      process.stdout.write(`\r\u001b[2K  ${bar} ${done}/${total}  ${text}${end ? "\n" : ""}`);
-    } else if (end || done === 1 || now - this.last > 5000) {
-      this.last = now;
+      process.stdout.write(`\r\u001b[2K  ${bar} ${done}/${total}  ${text}`);
+      this.drawn = true;
+    } else if (done === total || done === 1 || now - this.lastMs > 5000) {
+      this.lastMs = now;
       console.log(`  ${String(done).padStart(String(total).length)}/${total}  ${text}`);
     }
+  }
+
+  /** Leaves the line where it is. */
+  end(): void {
+    if (this.drawn) process.stdout.write("\n");
+    this.drawn = false;
   }
 }

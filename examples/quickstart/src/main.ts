@@ -7,184 +7,173 @@
  *   npm start -- --steps 20 --rank 4   other settings (--help lists them)
  */
 import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { attach, lora, savePeft } from "@lowrank/adapters";
 import { wasm } from "@lowrank/backend-wasm";
-import { fromPretrained, loadTokenizer, perplexity } from "@lowrank/models";
-import { AdamW, cosineSchedule } from "@lowrank/optim";
-import { evaluate, key, memory, setDefaultBackend, type Tensor } from "@lowrank/tensor";
-import { batchTensors, type TrainEvent, train, TrainingData, writeReport } from "@lowrank/train";
+import { type CausalLM, fromPretrained, loadTokenizer, perplexity } from "@lowrank/models";
+import { AdamW } from "@lowrank/optim";
+import { key, memory, setDefaultBackend } from "@lowrank/tensor";
+import {
+  batchTensors,
+  type PackedBatch,
+  type TrainEvent,
+  TrainingData,
+  train,
+  writeReport,
+} from "@lowrank/train";
+import { Budget } from "./budget.js";
 import { bold, dim, facts, Progress, wrap } from "./display.js";
+import { readSettings, root } from "./settings.js";
 import { chapters, continuation, heldOut } from "./text.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    steps: { type: "string", default: "200" },
-    rank: { type: "string", default: "6" },
-    lr: { type: "string", default: "0.01" },
-    batch: { type: "string", default: "8" },
-    length: { type: "string", default: "256" },
-    seconds: { type: "string", default: "120" },
-    threads: { type: "string" },
-    seed: { type: "string", default: "1" },
-    prompt: { type: "string", default: "The old captain stood upon the deck and looked" },
-    out: { type: "string" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
-if (flags.help) {
-  console.log(`npm start -- [options]
+const TITLE = "A model of the State of the Union addresses reads Moby-Dick";
 
-  --steps N      optimizer steps                                   200
-  --rank N       rank of the LoRA matrices                         6
-  --lr X         highest learning rate                             0.01
-  --batch N      rows in a batch                                   8
-  --length N     tokens in a row                                   256
-  --seconds N    ends the training after this time                 120
-  --threads N    threads of the backend                            all cores
-  --seed N       order of the chapters and random start            1
-  --prompt TEXT  what the model is to continue
-  --out FOLDER   for the adapter and report.html                   examples/quickstart/output
-  --json         one JSON object with all facts instead of text`);
-  process.exit(0);
-}
-
-const root = fileURLToPath(new URL("../", import.meta.url));
-const out = resolve(flags.out ?? `${root}output`);
-const [steps, length, seed] = [Number(flags.steps), Number(flags.length), Number(flags.seed)];
-const say = (text: string): void => {
-  if (!flags.json) console.log(text);
-};
-const progress = new Progress(flags.json);
-
-const backend = await wasm(flags.threads ? { threads: Number(flags.threads) } : {});
-setDefaultBackend(backend);
-const model = await fromPretrained(`${root}model`);
-const tokenizer = await loadTokenizer(`${root}model`);
-const trainSet = await chapters(`${root}data/moby-dick-train.jsonl`, tokenizer);
-const testSet = heldOut(await chapters(`${root}data/moby-dick-heldout.jsonl`, tokenizer), length);
-
-say(bold("\nA model of the State of the Union addresses reads Moby-Dick\n"));
-say(dim("  Chapters it will not see, before:"));
-const score = () => perplexity(model, testSet.map(batchTensors));
-const before = await score();
-const textBefore = await continuation(model, tokenizer, flags.prompt, 60);
-say(`  perplexity ${before.perplexity.toFixed(1)}\n`);
-
-const rank = Number(flags.rank);
-const adapted = attach(model, lora, { rank, alpha: 2 * rank }, { targets: "all-linear", key: key(seed) });
-const { trainable, total, share } = adapted.report();
-const optimizer = new AdamW(model.trainableParameters(), {
-  lr: cosineSchedule({
-    peak: Number(flags.lr),
-    warmup: Math.min(10, steps),
-    total: steps,
-    final: Number(flags.lr) / 10,
-  }),
-  weightDecay: 0,
-});
-const events: TrainEvent[] = [];
-const budget = new AbortController();
-let trainingMs = 0;
-say(
-  dim(
-    `  LoRA of rank ${rank} on every linear layer: ${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} numbers`,
-  ),
-);
-backend.resetPeak();
-const result = await train({
-  model,
-  optimizer,
-  data: new TrainingData(trainSet, { length, batch: Number(flags.batch), seed }),
-  steps,
-  seed,
-  signal: budget.signal,
-  onEvent: (event) => {
-    events.push(event);
-    if (event.type !== "step") return;
-    trainingMs += event.ms;
-    if (trainingMs > Number(flags.seconds) * 1000) budget.abort();
-    progress.show(
-      event.step,
-      steps,
-      `loss ${event.loss.toFixed(3)}  ${Math.round(event.tokensPerSecond)} tokens/s`,
-    );
-  },
-});
-const { peakBytes } = memory();
-const after = await score();
-const textAfter = await continuation(model, tokenizer, flags.prompt, 60);
-
-/** The logits of the first held-out rows. */
-async function logits(): Promise<ArrayLike<number>> {
-  const { ids, segments } = batchTensors(testSet[0]!);
-  const all: Tensor = model.forward(ids, { segments });
-  await evaluate(all);
-  return all.data();
-}
-const apart = await logits();
-await savePeft(adapted, `${out}/adapter`, { baseModel: "lowrank/quickstart", replace: true });
-await adapted.merge();
-const merged = await logits();
-let difference = 0;
-for (let i = 0; i < apart.length; i++) difference = Math.max(difference, Math.abs(apart[i]! - merged[i]!));
-
-const record = {
-  perplexityBefore: before.perplexity,
-  perplexityAfter: after.perplexity,
-  reduction: 1 - after.perplexity / before.perplexity,
-  heldOutTokens: after.count,
-  trainable,
-  total,
-  share,
-  steps: result.step,
-  trainingSeconds: result.stepMs / 1000,
-  secondsPerStep: result.stepMs / 1000 / result.step,
-  tokensPerSecond: result.tokens / (result.stepMs / 1000),
-  peakTensorBytes: peakBytes,
-  peakProcessBytes: process.resourceUsage().maxRSS * 1024,
-  mergedLogitDifference: difference,
-  prompt: flags.prompt,
-  continuationBefore: textBefore,
-  continuationAfter: textAfter,
-  adapter: `${out}/adapter`,
-  report: `${out}/report.html`,
-};
+const whole = (x: number): string => Math.round(x).toLocaleString("en");
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 const mebi = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
-const table: [string, string][] = [
-  [
-    "held-out perplexity",
-    `${before.perplexity.toFixed(1)} before, ${after.perplexity.toFixed(1)} after (${percent(record.reduction)} lower)`,
-  ],
-  [
-    "trained",
-    `${trainable.toLocaleString("en")} of ${total.toLocaleString("en")} parameters, ${percent(share)}`,
-  ],
-  [
-    "training",
-    `${record.trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${Math.round(record.tokensPerSecond)} tokens/s`,
-  ],
-  ["peak memory", `${mebi(peakBytes)} of tensors, ${mebi(record.peakProcessBytes)} of the process`],
-  ["merged model", `logits differ by at most ${difference.toExponential(1)} from base plus adapter`],
-];
-await writeReport(record.report, {
-  title: "A model of the State of the Union addresses reads Moby-Dick",
-  facts: table,
-  events,
-  samples: [{ prompt: flags.prompt, before: textBefore, after: textAfter }],
-});
-if (flags.json) console.log(JSON.stringify(record));
-else {
+
+/** The logits of a batch. */
+const logits = (model: CausalLM, batch: PackedBatch): Promise<ArrayLike<number>> => {
+  const { ids, segments } = batchTensors(batch);
+  return model.forward(ids, { segments }).data();
+};
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let largest = 0;
+  for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i]! - b[i]!));
+  return largest;
+}
+
+async function main(): Promise<void> {
+  const settings = readSettings();
+  const { steps, rank, length, batch, seed, prompt, json, quick } = settings;
+  const out = resolve(settings.out);
+  const say = (text: string): void => {
+    if (!json) console.log(text);
+  };
+
+  const backend = await wasm(settings.threads === undefined ? {} : { threads: settings.threads });
+  setDefaultBackend(backend);
+  const model = await fromPretrained(`${root}model`);
+  const tokenizer = await loadTokenizer(`${root}model`);
+  const trainSet = await chapters(`${root}data/moby-dick-train.jsonl`, tokenizer, quick ? 4 : undefined);
+  const testSet = heldOut(
+    await chapters(`${root}data/moby-dick-heldout.jsonl`, tokenizer, quick ? 1 : undefined),
+    length,
+  );
+  const score = () => perplexity(model, testSet.map(batchTensors));
+  const write = () => continuation(model, tokenizer, prompt, settings.tokens);
+
+  say(bold(`\n${TITLE}\n`));
+  const before = await score();
+  const textBefore = await write();
+  say(
+    `  It has never seen this book: its perplexity on held-out chapters is ${before.perplexity.toFixed(1)}.`,
+  );
+
+  const adapted = attach(model, lora, { rank, alpha: 2 * rank }, { targets: "all-linear", key: key(seed) });
+  const { trainable, total, share } = adapted.report();
+  say(
+    `  LoRA of rank ${rank} on every linear layer trains ${whole(trainable)} of ${whole(total)} numbers; the rest stays as it is.\n`,
+  );
+
+  const budget = new Budget({ steps, peak: settings.lr, seconds: settings.seconds });
+  const optimizer = new AdamW(model.trainableParameters(), { lr: budget.lr, weightDecay: 0 });
+  const progress = new Progress(json);
+  const events: TrainEvent[] = [];
+  backend.resetPeak();
+  const result = await train({
+    model,
+    optimizer,
+    data: new TrainingData(trainSet, { length, batch, seed }),
+    steps,
+    seed,
+    signal: budget.signal,
+    onEvent(event) {
+      events.push(event);
+      if (event.type !== "step") return;
+      budget.spend(event.ms);
+      const rate = `loss ${event.loss.toFixed(3)}  ${whole(event.tokensPerSecond)} tokens/s`;
+      progress.show(event.step, steps, `${rate}  ${Math.round(budget.secondsLeft(event.step))} s to go`);
+    },
+  });
+  progress.end();
+  const { peakBytes } = memory();
+  if (result.step < steps) {
+    say(dim(`  ended after ${result.step} steps, when its ${settings.seconds} s were over (--seconds)`));
+  }
+
+  const after = await score();
+  const textAfter = await write();
+  const apart = await logits(model, testSet[0]!);
+  await savePeft(adapted, `${out}/adapter`, { baseModel: "lowrank/quickstart", replace: true });
+  await adapted.merge();
+  const mergedLogitDifference = largestDifference(apart, await logits(model, testSet[0]!));
+
+  const trainingSeconds = result.stepMs / 1000;
+  const record = {
+    perplexityBefore: before.perplexity,
+    perplexityAfter: after.perplexity,
+    reduction: 1 - after.perplexity / before.perplexity,
+    heldOutTokens: after.count,
+    trainable,
+    total,
+    share,
+    steps: result.step,
+    trainingSeconds,
+    secondsPerStep: trainingSeconds / result.step,
+    tokensPerSecond: result.tokens / trainingSeconds,
+    threads: backend.threads,
+    peakTensorBytes: peakBytes,
+    peakProcessBytes: process.resourceUsage().maxRSS * 1024,
+    mergedLogitDifference,
+    prompt,
+    continuationBefore: textBefore,
+    continuationAfter: textAfter,
+    adapter: `${out}/adapter`,
+    report: `${out}/report.html`,
+  };
+  const table: [string, string][] = [
+    [
+      "held-out perplexity",
+      `${before.perplexity.toFixed(1)} before, ${after.perplexity.toFixed(1)} after: ${percent(record.reduction)} lower, over ${whole(after.count)} tokens`,
+    ],
+    ["trained", `${whole(trainable)} of ${whole(total)} parameters, ${percent(share)}`],
+    [
+      "training",
+      `${trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${whole(record.tokensPerSecond)} tokens/s on ${backend.threads} threads`,
+    ],
+    ["peak memory", `${mebi(peakBytes)} of tensors, ${mebi(record.peakProcessBytes)} of the process`],
+    [
+      "merged model",
+      `logits differ by at most ${mergedLogitDifference.toExponential(1)} from base plus adapter`,
+    ],
+  ];
+  await writeReport(record.report, {
+    title: TITLE,
+    facts: table,
+    events,
+    samples: [{ prompt, before: textBefore, after: textAfter }],
+  });
+  await backend.dispose();
+  if (json) {
+    console.log(JSON.stringify(record));
+    return;
+  }
   say(`\n${bold("What that did")}\n\n${facts(table)}\n`);
-  say(`  ${dim("before")} ${bold(flags.prompt)} …\n${wrap(textBefore)}\n`);
-  say(`  ${dim("after")}  ${bold(flags.prompt)} …\n${wrap(textAfter)}\n`);
+  say(`${bold("The same prompt, before and after")}\n\n  ${prompt} …\n`);
+  say(`  ${dim("before")}\n${wrap(textBefore)}\n`);
+  say(`  ${dim("after")}\n${wrap(textAfter)}\n`);
+  say(`${bold("What it left")}\n`);
   say(
     facts([
-      ["adapter", `${record.adapter} (PEFT's form)`],
-      ["report", record.report],
+      ["adapter", `${record.adapter}, in PEFT's form`],
+      ["report", `${record.report}, opens in a browser`],
     ]),
   );
 }
+
+main().catch((error: unknown) => {
+  const known = String((error as { code?: unknown } | null)?.code).startsWith("LOWRANK_");
+  process.stderr.write(`${known ? (error as Error).message : String((error as Error)?.stack ?? error)}\n`);
+  process.exit(1);
+});

@@ -2,9 +2,15 @@ import { readFile } from "node:fs/promises";
 import { type CausalLM, generate, type Tokenizer } from "@lowrank/models";
 import { type Example, type PackedBatch, pack, parseJsonl, toExample } from "@lowrank/train";
 
-/** The chapters of a file as examples. */
-export async function chapters(path: string, tokenizer: Tokenizer): Promise<Example[]> {
-  return parseJsonl(await readFile(path, "utf8"), path).map((record) => toExample(record, tokenizer));
+/** The chapters of a file as examples, or the first few of them. */
+export async function chapters(
+  path: string,
+  tokenizer: Tokenizer,
+  most = Number.POSITIVE_INFINITY,
+): Promise<Example[]> {
+  return parseJsonl(await readFile(path, "utf8"), path)
+    .slice(0, most)
+    .map((record) => toExample(record, tokenizer));
 }
 
 /**
@@ -21,9 +27,8 @@ export async function continuation(
   prompt: string,
   tokens: number,
 ): Promise<string> {
-  const ids = tokenizer.encode(prompt);
   const written: number[] = [];
-  for await (const id of generate(model, ids, {
+  for await (const id of generate(model, tokenizer.encode(prompt), {
     maxNewTokens: tokens,
     temperature: 0.7,
     topK: 40,
