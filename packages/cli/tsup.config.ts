@@ -1,3 +1,3 @@
 import { library } from "../../tsup.base.js";
 
-export default library({ entry: ["src/index.ts", "src/bin.ts"], platform: "node", shims: true });
+export default library({ entry: ["src/index.ts", "src/bin.ts"], platform: "node" });

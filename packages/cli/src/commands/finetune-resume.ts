@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { ConfigError } from "@lowrank/tensor";
 import type { Output } from "../output.js";
 
@@ -16,6 +17,20 @@ const FIXED = [
 ];
 const CHANGEABLE = ["steps", "epochs", "lr", "schedule", "warmup", "weight-decay"];
 
+/** The settings of the last start of a run, from its log; null if it has none. */
+export function lastSettings(path: string): Readonly<Record<string, unknown>> | null {
+  if (!existsSync(path)) return null;
+  const lines = readFileSync(path, "utf8").split("\n");
+  for (const line of lines.filter((l) => l.includes('"type":"settings"')).reverse()) {
+    try {
+      return JSON.parse(line) as Readonly<Record<string, unknown>>;
+    } catch {
+      // the last line of a killed run may not be whole
+    }
+  }
+  return null;
+}
+
 /**
  * Compares the settings of a run that goes on with those that it had before.
  *
@@ -23,10 +38,11 @@ const CHANGEABLE = ["steps", "epochs", "lr", "schedule", "warmup", "weight-decay
  */
 export function compareSettings(
   where: string,
-  before: Readonly<Record<string, unknown>>,
+  before: Readonly<Record<string, unknown>> | null,
   now: Readonly<Record<string, unknown>>,
   output: Output,
 ): void {
+  if (before === null) return;
   const differ = (name: string): boolean => JSON.stringify(before[name]) !== JSON.stringify(now[name]);
   const told = (value: unknown): string => (value === undefined ? "its default" : JSON.stringify(value));
   const fixed = FIXED.find(differ);

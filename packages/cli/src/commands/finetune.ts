@@ -4,9 +4,11 @@ import { AdamW } from "@lowrank/optim";
 import { type Backend, key } from "@lowrank/tensor";
 import {
   batchTensors,
+  findCheckpoint,
   type Example,
   type PackedBatch,
   pack,
+  RunLog,
   type TrainEvent,
   type TrainResult,
   train,
@@ -19,7 +21,6 @@ import { Interrupted, UsageError } from "../fault.js";
 import { loadModel, rowLength } from "../model-folder.js";
 import { checkOut, OutFolder } from "../out-folder.js";
 import { count, type Output, type Progress, percent } from "../output.js";
-import { RunLog } from "../run-log.js";
 import { holdOut, loadTexts, longer } from "../texts.js";
 import {
   checkCombinations,
@@ -29,7 +30,7 @@ import {
   targetsOf,
 } from "./finetune-options.js";
 import { describe, numbers, samples } from "./finetune-report.js";
-import { compareSettings } from "./finetune-resume.js";
+import { compareSettings, lastSettings } from "./finetune-resume.js";
 
 export const finetuneCommand = /* @__PURE__ */ command({
   name: "finetune",
@@ -139,10 +140,12 @@ async function finetune(settings: FinetuneSettings, session: Session, backend: B
   signal.throwIfAborted();
   const out = await OutFolder.open(settings.out, settings);
   try {
-    const log = RunLog.open(`${out.work}/log.jsonl`, settings.resume);
     const { json: _json, debug: _debug, config: _config, ...kept } = settings;
-    const entry = { type: "settings" as const, ...kept, dataSha256: job.dataSha256 };
-    if (log.settings !== undefined) compareSettings(out.work, log.settings, entry, output);
+    const entry = { type: "settings", ...kept, dataSha256: job.dataSha256 };
+    const logFile = `${out.work}/log.jsonl`;
+    const goesOn = settings.resume && (await findCheckpoint({ folder: `${out.work}/checkpoints` })) !== null;
+    if (goesOn) compareSettings(out.work, lastSettings(logFile), entry, output);
+    const log = RunLog.open(logFile, goesOn);
     log.add(entry);
     backend.resetPeak();
     const result = await learn(settings, job, out.work, log, session);
