@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attach, lora } from "@lowrank/adapters";
 import { LlamaForCausalLM, parseLlamaConfig } from "@lowrank/models";
-import { AdamW, cosineSchedule } from "@lowrank/optim";
+import { AdamW, cosineSchedule, SGD } from "@lowrank/optim";
 import { defaultBackend, evaluate, full, key, planStats } from "@lowrank/tensor";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TrainingData } from "./data.js";
@@ -169,7 +169,9 @@ function poisonAfter(step: number, options: TrainOptions): void {
 test("a loss that is no number is named, and nothing of it is saved", async () => {
   const { options } = setUp(6, { save: { folder, every: 2 } });
   poisonAfter(3, options);
-  await expect(train(options)).rejects.toThrow(/train, step 4: expected a finite loss/);
+  await expect(train(options)).rejects.toThrow(
+    /train, step 4: expected a finite loss.*layers.0.self_attn.q_proj.lora_B/,
+  );
   expect(readdirSync(folder)).toEqual(["step-000002"]);
 });
 
@@ -209,4 +211,89 @@ test("stops early when the held-out loss no longer falls", async () => {
   const result = await train(options);
   expect(result.reason).toBe("early-stop");
   expect(result.step).toBeLessThan(60);
+});
+
+test("gradients are scaled down to the norm that is allowed", async () => {
+  // One step of plain gradient descent moves the parameters by lr times the clipped gradients.
+  const step = async (clipNorm: number | null) => {
+    const run = setUp(1, { clipNorm });
+    run.options.optimizer = new SGD(run.options.model.trainableParameters(), { lr: 1 });
+    const before = await weights(run.options);
+    await train(run.options);
+    const after = await weights(run.options);
+    const event = run.events.find((e) => e.type === "step")!;
+    return { moved: Math.hypot(...after.map((w, i) => w - before[i]!)), norm: event.gradNorm };
+  };
+  const free = await step(null);
+  expect(free.moved / free.norm).toBeCloseTo(1, 4);
+  const tight = await step(free.norm / 10);
+  expect(tight.norm).toBeCloseTo(free.norm, 6);
+  expect(tight.moved / (free.norm / 10)).toBeCloseTo(1, 4);
+  const loose = await step(free.norm * 10);
+  expect(loose.moved).toBeCloseTo(free.moved, 6);
+});
+
+test("layers that are computed again, and logits a few rows at a time, give the same training", async () => {
+  const plain = setUp(3);
+  const frugal = setUp(3, { checkpointLayers: true, lossRows: 7 });
+  await train(plain.options);
+  await train(frugal.options);
+  const [a, b] = [await weights(plain.options), await weights(frugal.options)];
+  const scale = Math.max(...a.map(Math.abs));
+  for (const [i, w] of a.entries()) expect(Math.abs(w - b[i]!)).toBeLessThan(1e-5 * scale);
+});
+
+test("a signal between the batches of a step leaves the step undone, and nothing half-written", async () => {
+  const whole = setUp(6, { accumulate: 3 });
+  await train(whole.options);
+  const controller = new AbortController();
+  const more = { accumulate: 3, save: { folder, every: 4 } };
+  const first = setUp(6, { ...more, signal: controller.signal });
+  const next = first.options.data.next.bind(first.options.data);
+  let drawn = 0;
+  first.options.data.next = () => {
+    if (++drawn === 8) controller.abort(); // while the third step collects its batches
+    return next();
+  };
+  expect(await train(first.options)).toMatchObject({ reason: "aborted", step: 2 });
+  expect(readdirSync(folder)).toEqual(["step-000002"]);
+  const second = setUp(6, { ...more, resume: true });
+  await train(second.options);
+  expect(await weights(second.options)).toEqual(await weights(whole.options));
+});
+
+test("an evaluation that was cut off is made up for, and an early stop stays one", async () => {
+  const heldOut = pack([{ ids: [1, 9, 4, 30, 2, 17], labels: [1, 9, 4, 30, 2, 17] }], {
+    length: 8,
+    batch: 1,
+  });
+  const more = { evaluate: { batches: heldOut, every: 1 }, earlyStop: { patience: 2 } };
+  const whole = setUp(60, more);
+  const end = await train(whole.options);
+  const controller = new AbortController();
+  const save = { folder, every: 50 };
+  const first = setUp(60, { ...more, save, signal: controller.signal });
+  first.options.onEvent = (e) => e.type === "step" && e.step === 2 && controller.abort(); // before it is scored
+  expect((await train(first.options)).reason).toBe("aborted");
+  const second = setUp(60, { ...more, save, resume: true });
+  expect(await train(second.options)).toMatchObject({ step: end.step, reason: "early-stop" });
+  const scores = (events: TrainEvent[]) => events.flatMap((e) => (e.type === "eval" ? [e.loss] : []));
+  expect(scores(second.events)).toEqual(scores(whole.events).slice(1));
+  const third = setUp(60, { ...more, save, resume: true });
+  expect(await train(third.options)).toMatchObject({ step: end.step, reason: "early-stop" });
+  expect(third.events.map((e) => e.type)).toEqual(["resume", "start", "end"]);
+});
+
+test("the log goes on where a run goes on, without what was lost", async () => {
+  const logFile = join(folder, "log.jsonl");
+  const save = { folder: join(folder, "checkpoints"), every: 2 };
+  const first = setUp(6, { save, logFile });
+  poisonAfter(3, first.options);
+  await expect(train(first.options)).rejects.toThrow(/step 4/);
+  await train(setUp(6, { save, logFile, resume: true }).options);
+  const lines = readFileSync(logFile, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as TrainEvent);
+  expect(lines.flatMap((e) => (e.type === "step" ? [e.step] : []))).toEqual([1, 2, 3, 4, 5, 6]);
 });

