@@ -3,6 +3,7 @@ import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";
 import { classOf } from "./emit-loop-opcodes.js";
+import { orderAxes } from "./emit-loop-order.js";
 import { type MapSpace, mergeAxes, reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
 import { buildProgram, loadKind, type Program } from "./emit-loop-program.js";
 
@@ -22,7 +23,8 @@ const MOST_COLUMNS = 2048;
 const LEAST_ELEMENTS = 256;
 
 /** Emits a fused loop as a program of the block interpreter in assembly/loop.ts. */
-export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
+export function emitLoop(loop: LoopGroup, ctx: EmitContext): void {
+  const group = orderAxes(loop);
   const size = sizeOf(group.space);
   if (size === 0) {
     emitEmpty(group, ctx);

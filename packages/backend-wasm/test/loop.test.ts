@@ -141,6 +141,28 @@ describe("fused loops over views give what the reference gives", () => {
     }
   });
 
+  test("reductions of permuted views along every set of axes", async () => {
+    const drawer = new Drawer(new Rng(3), "i32", false);
+    drawer.input([5, 70, 33], { plain: true });
+    for (const order of [
+      [0, 1, 2],
+      [0, 2, 1],
+      [1, 0, 2],
+      [1, 2, 0],
+      [2, 0, 1],
+      [2, 1, 0],
+    ]) {
+      const build = (): Tensor[] => {
+        const x = t.permute(tensorOf(drawer.inputs[0]!), order);
+        return [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]].flatMap((axes) => [
+          t.sum(x.mul(3), axes),
+          t.max(x, axes),
+        ]);
+      };
+      await agree(build, `order ${order}`, 0, 0);
+    }
+  });
+
   test("short rows, repeated, stretched and turned round", async () => {
     for (const dtype of ["f32", "f16", "i32", "u8", "f64"] as const) {
       for (const size of [1, 2, 3, 4, 5, 8, 12, 31, 64, 130, 256]) {
