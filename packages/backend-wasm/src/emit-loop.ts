@@ -199,8 +199,7 @@ function costOf(group: LoopGroup, { lines }: Program): number {
   for (const { op } of lines) {
     if (op >= LoopOp.AddD) cost += op <= LoopOp.MinD ? 1 : 10;
     else if (op === LoopOp.PowF || op === LoopOp.Threefry || op === LoopOp.ErfinvF) cost += 5;
-    else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF)
-      cost += op >= LoopOp.AsinF && op <= LoopOp.CoshF ? 15 : 2;
+    else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF) cost += 2;
     else cost += 0.2;
   }
   return cost;
