@@ -114,9 +114,9 @@ function givenFlags(
     const raw = o.value === null ? rawArgs.find((arg) => arg.startsWith(`--${name}=`)) : undefined;
     given.set(name, raw === undefined ? value : raw.slice(name.length + 3));
   }
-  for (const key of Object.keys(parsed)) {
-    if (key !== "_" && !spellings.has(key)) given.set(key, parsed[key]);
-  }
+  // An unknown option is the fault to tell, not the operand that its value looks like.
+  const unknown = Object.keys(parsed).filter((key) => key !== "_" && !spellings.has(key));
+  if (unknown.length > 0) return new Map(unknown.map((key) => [key, parsed[key]]));
   const places = Object.values(options).filter((o) => o.operand).length;
   if (parsed._.length > places) {
     throw new UsageError({
