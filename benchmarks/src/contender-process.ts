@@ -3,53 +3,76 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Reply, Request } from "./protocol.js";
 
-const path = (name: string): string => fileURLToPath(new URL(`./contenders/${name}`, import.meta.url));
+const root = fileURLToPath(new URL("../", import.meta.url));
+const inContenders = (file: string): string =>
+  fileURLToPath(new URL(`./contenders/${file}`, import.meta.url));
 
-/** A contender in a process of its own. */
+/** Each library, and the file that drives it. */
+export const LIBRARIES = {
+  "lowrank-wasm": "lowrank.ts",
+  "jax-js": "jax-js.ts",
+  "tfjs-wasm": "tfjs-wasm.ts",
+  numpy: "native.py",
+  torch: "native.py",
+} as const;
+export type Library = keyof typeof LIBRARIES;
+
+/** The last line of an error output that names an error, or its last line. */
+export function errorIn(output: string): string | null {
+  const lines = output.split("\n").filter((line) => line.trim());
+  return (
+    (lines.findLast((line) => /^\w*(Error|Exception)\b.*:/.test(line)) ?? lines.at(-1) ?? null)?.trim() ??
+    null
+  );
+}
+
+function environment(threads: number): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env, BENCH_THREADS: String(threads) };
+  for (const name of ["OPENBLAS", "OMP", "MKL"]) env[`${name}_NUM_THREADS`] = String(threads);
+  // Kernels chosen by hand for another machine: the native libraries are to choose for this one.
+  delete env["OPENBLAS_CORETYPE"];
+  delete env["OPENBLAS_L2_SIZE"];
+  return env;
+}
+
+/** A contender in a process of its own, asked by lines of JSON. */
 export class ContenderProcess {
   private readonly replies: AsyncIterator<string>;
-  details = "";
   private errors = "";
+  details = "";
+  threads = 1;
 
   private constructor(
-    readonly lib: string,
+    readonly lib: Library,
     private readonly child: ChildProcess,
   ) {
     this.replies = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
     child.stderr!.on("data", (data: Buffer) => {
-      this.errors = (this.errors + data.toString()).slice(-2000);
+      this.errors = (this.errors + data.toString()).slice(-8000);
     });
+    child.stdin!.on("error", () => {}); // the process has ended: seen when its reply is missing
   }
 
-  /** Starts a contender; a reason where it is not there. */
-  static async start(lib: string, threads: number): Promise<ContenderProcess | string> {
-    const native = lib === "numpy" || lib === "torch";
-    const env: NodeJS.ProcessEnv = {
-      ...process.env,
-      BENCH_THREADS: String(threads),
-      OPENBLAS_NUM_THREADS: String(threads),
-      OMP_NUM_THREADS: String(threads),
-      MKL_NUM_THREADS: String(threads),
-    };
-    // Limits that suit an older library; the one under test picks its kernels itself.
-    delete env["OPENBLAS_CORETYPE"];
-    delete env["OPENBLAS_L2_SIZE"];
-    const child = native
-      ? spawn(process.env["BENCH_PYTHON"] ?? "python3", [path("native.py"), lib], { env, stdio: "pipe" })
-      : spawn(process.execPath, ["--import", "tsx", path(`${lib === "lowrank-wasm" ? "lowrank" : lib}.ts`)], {
-          env,
-          stdio: "pipe",
-        });
-    child.stdin!.on("error", () => {});
-    const failed = new Promise<null>((resolve) => child.once("error", () => resolve(null)));
+  /** Starts a contender; a reason where its library is not there. */
+  static async start(lib: Library, threads: number): Promise<ContenderProcess | string> {
+    const file = inContenders(LIBRARIES[lib]);
+    const python = process.env["BENCH_PYTHON"] ?? "python3";
+    const [command, args] = file.endsWith(".py")
+      ? [python, [file, lib]]
+      : [process.execPath, ["--import", "tsx", file]];
+    const child = spawn(command, args, { env: environment(threads), stdio: "pipe", cwd: root });
     const contender = new ContenderProcess(lib, child);
-    const hello = await Promise.race([contender.next(), failed]);
+    const missing = new Promise<string>((resolve) =>
+      child.once("error", () => resolve(`${command} is not on this machine`)),
+    );
+    const hello = await Promise.race([missing, contender.next()]);
+    if (typeof hello === "string") return hello;
     if (!hello || !("hello" in hello)) {
-      const reason = contender.errors.trim().split("\n").at(-1) || "did not start";
       child.kill();
-      return reason;
+      return errorIn(contender.errors) ?? "its process ended at once";
     }
     contender.details = hello.details;
+    contender.threads = hello.threads;
     return contender;
   }
 
@@ -57,19 +80,21 @@ export class ContenderProcess {
     for (;;) {
       const { value, done } = await this.replies.next();
       if (done) return null;
-      if (value.startsWith("{")) return JSON.parse(value) as Reply;
+      if (value.startsWith("{")) return JSON.parse(value) as Reply; // other lines are chatter of the library
     }
   }
 
   async ask(request: Request): Promise<Reply> {
     this.child.stdin!.write(`${JSON.stringify(request)}\n`);
-    return (await this.next()) ?? { cannot: this.errors.trim().split("\n").at(-1) || "its process ended" };
+    return (await this.next()) ?? { cannot: errorIn(this.errors) ?? "its process ended" };
   }
 
   async stop(): Promise<void> {
-    this.child.stdin!.end();
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const gone = new Promise((resolve) => this.child.once("exit", resolve));
-    setTimeout(() => this.child.kill("SIGKILL"), 2000).unref();
+    this.child.stdin!.end();
+    const late = setTimeout(() => this.child.kill("SIGKILL"), 2000);
     await gone;
+    clearTimeout(late);
   }
 }

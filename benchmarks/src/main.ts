@@ -1,76 +1,98 @@
 import { parseArgs } from "node:util";
-import Table from "cli-table3";
-import { benchCore, CORE_LIBS, CORE_ROWS } from "./core.js";
-import { benchMemory } from "./memory.js";
-import type { Sample, Summary } from "./statistics.js";
+import { LIBRARIES, type Library } from "./contender-process.js";
+import { type Point, watchMemory } from "./memory.js";
+import { LOOPS, type LoopName } from "./memory-loops.js";
+import { race } from "./race.js";
+import type { Sample, Summary } from "./result.js";
+import { CORE_ROWS, chooseRows } from "./rows/index.js";
+import { coreTable, memoryTable } from "./table.js";
 
 const HELP = `pnpm bench NAME [options]
 
   core     products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
   memory   live memory over 1,000 steps of a small network and 300 of the quick start
 
-  --json           one JSON object a line
-  --rows a,b       only these rows (a name, or its beginning with a *)
-  --threads N      threads of each library (default 1)
-  --samples N      timed runs of each library and row (default 9)
-  --quick          3 samples and a short warm-up
+  --json         one JSON object a line
+  --rows a,b     only these rows: names, or their beginnings with a *
+  --libs a,b     only these libraries (core): ${Object.keys(LIBRARIES).join(", ")}
+  --threads N    threads of each library                                1
+  --samples N    turns of each library on each row                      9
+  --quick        3 turns and a short warm-up; a tenth of the steps
 
-BENCH_PYTHON names the Python that has numpy and torch (default python3).`;
+BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
-const { values: flags, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    json: { type: "boolean", default: false },
-    rows: { type: "string" },
-    threads: { type: "string", default: "1" },
-    samples: { type: "string" },
-    quick: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
+function whole(name: string, text: string): number {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1)
+    throw new Error(`bench: expected --${name} to be a whole number from 1, got "${text}"`);
+  return n;
+}
 
-const fits = (row: string): boolean =>
-  !flags.rows ||
-  flags.rows.split(",").some((p) => (p.endsWith("*") ? row.startsWith(p.slice(0, -1)) : row === p));
+function chooseFrom<T extends string>(flag: string, all: readonly T[], asked: string | undefined): T[] {
+  const names = asked?.split(",").map((name) => name.trim()) ?? all;
+  const wrong = names.find((name) => !all.includes(name as T));
+  if (wrong !== undefined)
+    throw new Error(`bench: expected --${flag} among ${all.join(", ")}, got "${wrong}"`);
+  return all.filter((name) => names.includes(name));
+}
 
-async function core(): Promise<void> {
-  const rows = CORE_ROWS.filter(fits);
-  if (rows.length === 0)
-    throw new Error(`bench core: expected --rows among ${CORE_ROWS.join(", ")}, got ${flags.rows}`);
-  const lines: (Sample | Summary)[] = [];
-  await benchCore({
-    rows,
-    threads: Number(flags.threads),
-    samples: Number(flags.samples ?? (flags.quick ? 3 : 9)),
-    warmUpMs: flags.quick ? 100 : 1000,
-    onLine(line) {
-      lines.push(line);
-      if (flags.json) console.log(JSON.stringify(line));
-      else if ("summary" in line) console.error(`${line.row} done`);
+async function main(): Promise<void> {
+  const { values: flags, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      rows: { type: "string" },
+      libs: { type: "string" },
+      threads: { type: "string", default: "1" },
+      samples: { type: "string" },
+      quick: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
     },
   });
-  if (!flags.json) console.log(table(lines));
+  const [name, ...rest] = positionals;
+  if (flags.help || !name) return console.log(HELP);
+  if (rest.length > 0) throw new Error(`bench: expected one name, got ${positionals.join(", ")}`);
+  const threads = whole("threads", flags.threads);
+  const print = (line: object): void => {
+    if (flags.json) console.log(JSON.stringify(line));
+  };
+
+  if (name === "core") {
+    const libraries = chooseFrom("libs", Object.keys(LIBRARIES) as Library[], flags.libs);
+    const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "9"));
+    const lines: (Sample | Summary)[] = [];
+    for (const row of chooseRows(CORE_ROWS, flags.rows)) {
+      if (!flags.json) console.error(`${row.name} ...`);
+      const found = await race(row, {
+        bench: "core",
+        libraries,
+        threads,
+        turns,
+        turnMs: 30,
+        warmUpMs: flags.quick ? 100 : 1000,
+      });
+      lines.push(...found);
+      for (const line of found) print(line);
+    }
+    if (!flags.json) console.log(coreTable(lines));
+  } else if (name === "memory") {
+    let flat = true;
+    for (const row of chooseFrom("rows", Object.keys(LOOPS) as LoopName[], flags.rows)) {
+      const points: Point[] = [];
+      const onPoint = (point: Point): void => {
+        points.push(point);
+        print(point);
+      };
+      const verdict = await watchMemory(row, { quick: flags.quick, threads, onPoint });
+      print(verdict);
+      if (!flags.json) console.log(memoryTable(points, verdict));
+      flat &&= verdict.flat;
+    }
+    if (!flat) process.exitCode = 1;
+  } else throw new Error(`bench: expected core or memory, got "${name}"`);
 }
 
-function table(lines: readonly (Sample | Summary)[]): string {
-  const out = new Table({
-    head: ["row", ...CORE_LIBS.map((l) => `${l} ms`), "× best JS", "× native"],
-    style: { head: [], border: [] },
-  });
-  for (const s of lines) {
-    if (!("summary" in s)) continue;
-    const cell = (lib: string): string => {
-      const found = lines.find((l): l is Sample => !("summary" in l) && l.row === s.row && l.lib === lib);
-      return found?.median_ms === undefined ? "–" : found.median_ms.toPrecision(3);
-    };
-    out.push([s.row, ...CORE_LIBS.map(cell), String(s.ratio_best_js ?? "–"), String(s.ratio_native ?? "–")]);
-  }
-  return out.toString();
-}
-
-const [name] = positionals;
-if (flags.help || !name) console.log(HELP);
-else if (name === "core") await core();
-else if (name === "memory")
-  await benchMemory({ json: flags.json, quick: flags.quick, threads: Number(flags.threads) });
-else throw new Error(`bench: expected core or memory, got ${name}`);
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+});

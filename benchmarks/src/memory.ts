@@ -1,117 +1,101 @@
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { attach, lora } from "@lowrank/adapters";
-import { wasm } from "@lowrank/backend-wasm";
-import { fromPretrained } from "@lowrank/models";
-import { Linear, Module, valueAndGrad } from "@lowrank/nn";
-import { AdamW } from "@lowrank/optim";
-import { crossEntropy, key, memory, relu, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
-import { integers, numbers } from "./inputs.js";
+import { errorIn } from "./contender-process.js";
+import { LOOPS, type LoopName } from "./memory-loops.js";
+import { machine } from "./result.js";
+import { significant } from "./statistics.js";
 
-export interface MemoryOptions {
-  json: boolean;
-  quick: boolean;
-  threads: number;
-}
-
-interface Point {
+/** Memory after one step. */
+export interface Point {
   bench: "memory";
   row: string;
   step: number;
-  /** Bytes in buffers that programs and parameters hold, and in the arena of temporaries. */
+  loss: number;
+  /** Tensors and parameters that are held, and the arena of temporaries: what the backend lives in. */
+  live_bytes: number;
   owned_bytes: number;
   arena_bytes: number;
+  /** The heap of the JavaScript engine, and buffers beside it. */
   heap_bytes: number;
+  external_bytes: number;
+  array_buffer_bytes: number;
   rss_bytes: number;
 }
 
-/** Live memory over training loops in which nothing is disposed of. */
-export async function benchMemory({ json, quick, threads }: MemoryOptions): Promise<void> {
-  setDefaultBackend(await wasm({ threads }));
-  for (const [row, steps, make] of [
-    ["mlp", quick ? 100 : 1000, smallNetwork],
-    ["quickstart", quick ? 20 : 300, quickStart],
-  ] as const) {
-    const step = await make();
-    const points: Point[] = [];
-    for (let i = 1; i <= steps; i++) {
-      await step(i);
-      if (i === 10 || i % Math.max(1, steps / 20) === 0) {
-        const { ownedBytes, arenaBytes } = memory();
-        const { heapUsed, rss } = process.memoryUsage();
-        const point: Point = {
-          bench: "memory",
-          row,
-          step: i,
-          owned_bytes: ownedBytes,
-          arena_bytes: arenaBytes,
-          heap_bytes: heapUsed,
-          rss_bytes: rss,
-        };
-        points.push(point);
-        if (json) console.log(JSON.stringify(point));
-      }
-    }
-    const live = (p: Point): number => p.owned_bytes + p.arena_bytes;
-    const tenth = points.find((p) => p.step === 10)!;
-    const most = Math.max(...points.filter((p) => p.step >= 10).map(live));
-    const growth = most / live(tenth) - 1;
-    if (!json) console.log(curve(row, points.map(live)));
-    const verdict = {
-      bench: "memory",
-      row,
-      summary: true,
-      steps,
-      live_bytes_at_10: live(tenth),
-      most_bytes: most,
-      growth,
-    };
-    console.log(
-      json
-        ? JSON.stringify(verdict)
-        : `${row}: ${steps} steps, growth after step 10: ${(100 * growth).toFixed(2)} %\n`,
-    );
-  }
+export interface Verdict {
+  bench: "memory";
+  row: string;
+  threads: number;
+  summary: true;
+  about: string;
+  steps: number;
+  live_bytes_at_10: number;
+  most_live_bytes: number;
+  /** (most live memory after the tenth step) / (live memory at the tenth) − 1. */
+  growth: number;
+  /** The same of the resident memory of the whole process, whose engine collects when it likes. */
+  rss_growth: number;
+  flat: boolean;
+  machine: string;
 }
 
-/** A curve of bars, one for each point. */
-function curve(row: string, values: readonly number[]): string {
-  const most = Math.max(...values);
-  const bars = values.map((v) => "▁▂▃▄▅▆▇█"[Math.min(7, Math.floor((v / most) * 7.999))]).join("");
-  return `${row}: ${bars}  ${(values[0]! / 2 ** 20).toFixed(1)} to ${(values.at(-1)! / 2 ** 20).toFixed(1)} MiB`;
-}
+/** Growth of live memory that counts as none. */
+const FLAT = 0.01;
 
-class Net extends Module {
-  first = new Linear(64, 128, { key: key(1) });
-  second = new Linear(128, 10, { key: key(2) });
-  forward(x: Tensor): Tensor {
-    return this.second.forward(relu(this.first.forward(x)));
-  }
-}
-
-async function smallNetwork(): Promise<(i: number) => Promise<void>> {
-  const model = new Net();
-  const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3 });
-  const step = valueAndGrad(model, (x: Tensor, y: Tensor) => crossEntropy(model.forward(x), y));
-  return async (i) => {
-    const x = tensor(numbers(32 * 64, i), { shape: [32, 64] });
-    const { value, grads } = step(x, tensor(integers(32, i, 10), { dtype: "i32", shape: [32] }));
-    await optimizer.step(grads, { also: [value] });
-    await value.item();
+export function judge(row: LoopName, threads: number, points: readonly Point[]): Verdict {
+  const tenth = points.find((p) => p.step === 10);
+  const later = points.filter((p) => p.step > 10);
+  if (!tenth || later.length === 0) throw new Error(`bench memory: ${row} ended before it could be judged`);
+  const most = (of: (p: Point) => number): number => Math.max(...later.map(of));
+  const growth = significant(most((p) => p.live_bytes) / tenth.live_bytes - 1);
+  return {
+    bench: "memory",
+    row,
+    threads,
+    summary: true,
+    about: LOOPS[row].about,
+    steps: points.at(-1)!.step,
+    live_bytes_at_10: tenth.live_bytes,
+    most_live_bytes: most((p) => p.live_bytes),
+    growth,
+    rss_growth: significant(most((p) => p.rss_bytes) / tenth.rss_bytes - 1),
+    flat: growth <= FLAT,
+    machine: machine(),
   };
 }
 
-async function quickStart(): Promise<(i: number) => Promise<void>> {
-  const model = await fromPretrained(
-    fileURLToPath(new URL("../../examples/quickstart/model", import.meta.url)),
-  );
-  attach(model, lora, { rank: 6, alpha: 12 }, { targets: "all-linear", key: key(1) });
-  const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3, weightDecay: 0 });
-  model.train();
-  const step = valueAndGrad(model, (ids: Tensor) => model.loss(ids, ids));
-  return async (i) => {
-    const ids = tensor(integers(4 * 128, i, 4096), { dtype: "i32", shape: [4, 128] });
-    const { value, grads } = step(ids);
-    await optimizer.step(grads, { also: [value] });
-    await value.item();
-  };
+/** Runs a training loop in a process of its own and watches its memory. */
+export async function watchMemory(
+  row: LoopName,
+  { quick, threads, onPoint }: { quick: boolean; threads: number; onPoint: (p: Point) => void },
+): Promise<Verdict> {
+  const steps = quick ? LOOPS[row].quickSteps : LOOPS[row].steps;
+  const script = fileURLToPath(new URL("./memory-process.ts", import.meta.url));
+  const args = [
+    "--import",
+    "tsx",
+    script,
+    row,
+    String(steps),
+    String(Math.max(1, steps / 20)),
+    String(threads),
+  ];
+  const child = spawn(process.execPath, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd: fileURLToPath(new URL("../", import.meta.url)),
+  });
+  let errors = "";
+  child.stderr.on("data", (data: Buffer) => {
+    errors = (errors + data.toString()).slice(-8000);
+  });
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  const points: Point[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    const point = JSON.parse(line) as Point;
+    points.push(point);
+    onPoint(point);
+  }
+  if ((await ended) !== 0) throw new Error(`bench memory: ${row} failed: ${errorIn(errors)}`);
+  return judge(row, threads, points);
 }

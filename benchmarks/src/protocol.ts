@@ -1,58 +1,76 @@
 import { createInterface } from "node:readline";
+import type { Spec } from "./rows/row.js";
+
+/** Parts of a result by name, by which contenders are held against each other. */
+export type Check = Record<string, number[]>;
 
 /** One thing to be timed, with its inputs in place. */
 export interface Job {
-  /** Does it once, to the end: when it returns, results exist. */
+  /** Does it once, to the end: when it returns, results exist and one number of them has been read. */
   run(): void | Promise<void>;
-  /** A few numbers of the result, by which contenders are held against each other. */
-  check(): number[] | Promise<number[]>;
+  /** Does it once more and looks at the whole result. */
+  check(): Check | Promise<Check>;
 }
+
+/** How a library does each kind of row; text in place of a job says why it cannot. */
+export type Jobs = {
+  [K in Spec["kind"]]: (spec: Extract<Spec, { kind: K }>) => Job | string | Promise<Job | string>;
+};
 
 /** A library under test. It lives in a process of its own. */
 export interface Contender {
   lib: string;
-  /** Version, build, backend: kept with the results. */
+  /** Version and what it runs on: kept with the results. */
   details: string;
-  /** The row's job, or why this library cannot do it. */
-  prepare(row: string): Job | string | Promise<Job | string>;
+  /** Threads that it really uses. */
+  threads: number;
+  jobs: Jobs;
 }
 
-export type Request = { prepare: string } | { run: number };
+export type Request = { prepare: Spec } | { run: { atLeastMs: number; atMost: number } } | { check: true };
 export type Reply =
-  | { hello: string; details: string }
-  | { ready: number[] }
+  | { hello: string; details: string; threads: number }
+  | { ready: true }
   | { cannot: string }
   /** Milliseconds of each run. */
-  | { ms: number[] };
+  | { ms: number[] }
+  | { check: Check };
 
-/** Answers requests on standard input, one JSON a line. */
+const firstLine = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).split("\n")[0]!;
+
+async function answer(contender: Contender, state: { job: Job | null }, request: Request): Promise<Reply> {
+  if ("prepare" in request) {
+    const make = contender.jobs[request.prepare.kind] as (spec: Spec) => Job | string | Promise<Job | string>;
+    const job = await make(request.prepare);
+    if (typeof job === "string") return { cannot: job };
+    await job.run(); // what cannot be done fails here
+    state.job = job;
+    return { ready: true };
+  }
+  const { job } = state;
+  if (!job) throw new Error("nothing is prepared");
+  if ("check" in request) return { check: await job.check() };
+  const ms: number[] = [];
+  const start = performance.now();
+  do {
+    const began = performance.now();
+    await job.run();
+    ms.push(performance.now() - began);
+  } while (ms.length < request.run.atMost && performance.now() - start < request.run.atLeastMs);
+  return { ms };
+}
+
+/** Answers requests on standard input until it is closed, one JSON object a line. */
 export async function serve(contender: Contender): Promise<void> {
   const reply = (r: Reply): void => void process.stdout.write(`${JSON.stringify(r)}\n`);
-  let job: Job | null = null;
-  reply({ hello: contender.lib, details: contender.details });
+  reply({ hello: contender.lib, details: contender.details, threads: contender.threads });
+  const state: { job: Job | null } = { job: null };
   for await (const line of createInterface({ input: process.stdin })) {
-    const request = JSON.parse(line) as Request;
     try {
-      if ("prepare" in request) {
-        const prepared = await contender.prepare(request.prepare);
-        if (typeof prepared === "string") {
-          reply({ cannot: prepared });
-          continue;
-        }
-        job = prepared;
-        const check = await job.check();
-        reply({ ready: check });
-      } else {
-        const ms: number[] = [];
-        for (let i = 0; i < request.run; i++) {
-          const began = performance.now();
-          await job!.run();
-          ms.push(performance.now() - began);
-        }
-        reply({ ms });
-      }
+      reply(await answer(contender, state, JSON.parse(line) as Request));
     } catch (error) {
-      reply({ cannot: error instanceof Error ? error.message.split("\n")[0]! : String(error) });
+      reply({ cannot: firstLine(error) });
     }
   }
   process.exit(0);

@@ -1,51 +1,28 @@
+import type { Sample, Summary } from "./result.js";
+
 /** The middle of sorted numbers; the mean of the two middle ones of an even count. */
 export function median(values: readonly number[]): number {
+  if (values.length === 0) return Number.NaN;
   const sorted = [...values].sort((a, b) => a - b);
   const at = sorted.length >> 1;
   return sorted.length % 2 ? sorted[at]! : (sorted[at - 1]! + sorted[at]!) / 2;
 }
 
-export interface Sample {
-  bench: string;
-  row: string;
-  lib: string;
-  threads: number;
-  median_ms?: number;
-  best_ms?: number;
-  samples?: number;
-  details?: string;
-  /** Why there are no times. */
-  absent?: string;
-}
+export const significant = (x: number, digits = 4): number => Number(x.toPrecision(digits));
 
-export interface Summary {
-  bench: string;
-  row: string;
-  threads: number;
-  summary: true;
-  /** The fastest other JavaScript library, and how many times as fast ours is. */
-  best_js: string | null;
-  ratio_best_js: number | null;
-  /** The fastest native library, likewise. */
-  native: string | null;
-  ratio_native: number | null;
-}
+const NATIVE: ReadonlySet<string> = new Set(["numpy", "torch"]);
+const isOurs = (lib: string): boolean => lib.startsWith("lowrank");
 
-const NATIVE = new Set(["numpy", "torch"]);
-const round = (x: number): number => Number(x.toPrecision(4));
-
-/** Ratios of speed of one row, by medians: ours over the best JavaScript peer and over the best native library. */
+/** Ratios of speed of one row, by medians: ours over the fastest JavaScript peer and over the fastest native library. */
 export function summarize(bench: string, row: string, threads: number, samples: readonly Sample[]): Summary {
-  const ours = samples.find((s) => s.lib.startsWith("lowrank"))?.median_ms;
-  const best = (native: boolean): Sample | undefined =>
-    samples
-      .filter(
-        (s) => s.median_ms !== undefined && !s.lib.startsWith("lowrank") && NATIVE.has(s.lib) === native,
-      )
-      .sort((a, b) => a.median_ms! - b.median_ms!)[0];
-  const [js, native] = [best(false), best(true)];
-  const ratio = (other: Sample | undefined) =>
-    other && ours !== undefined ? round(other.median_ms! / ours) : null;
+  const timed = samples.filter((s) => s.median_ms !== null);
+  const fastest = (fits: (lib: string) => boolean): Sample | undefined =>
+    timed.filter((s) => fits(s.lib)).sort((a, b) => a.median_ms! - b.median_ms!)[0];
+  const ours = fastest(isOurs);
+  const js = fastest((lib) => !isOurs(lib) && !NATIVE.has(lib));
+  const native = fastest((lib) => NATIVE.has(lib));
+  const ratio = (other: Sample | undefined): number | null =>
+    ours && other ? significant(other.median_ms! / ours.median_ms!) : null;
   return {
     bench,
     row,

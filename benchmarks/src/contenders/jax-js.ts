@@ -1,134 +1,139 @@
-import {
-  blockUntilReady,
-  defaultDevice,
-  grad,
-  init,
-  jit,
-  nn,
-  numpy as np,
-  tree,
-  valueAndGrad,
-} from "@jax-js/jax";
-import {
-  CHAIN,
-  DECODER,
-  decoderShapes,
-  decoderValue,
-  integers,
-  MLP,
-  matmulRow,
-  numbers,
-  ROWS,
-} from "../inputs.js";
-import { type Job, serve } from "../protocol.js";
+import { blockUntilReady, defaultDevice, init, jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
+import { digest } from "../check.js";
+import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
+import { type Check, type Job, serve } from "../protocol.js";
+import type { DecoderSpec } from "../rows/decoder.js";
+import type { MlpSpec } from "../rows/mlp.js";
+import { provideWorkers } from "./worker-shim.js";
 
 // In this library every call takes its arguments over; `.ref` keeps one for later.
 type Arr = np.Array;
 
+const threads = Number(process.env["BENCH_THREADS"] ?? 1);
+if (threads > 1) provideWorkers(threads);
 await init("wasm");
 defaultDevice("wasm");
 
-const array = (data: Float32Array | Int32Array, shape: number[]): Arr =>
-  np.array(data as Float32Array<ArrayBuffer>, { shape });
+const fill = (f: Filled): Arr => np.array(numbers(f), { shape: f.shape });
+const draw = (d: Drawn): Arr => np.array(integers(d), { shape: d.shape });
+const number = async (x: Arr): Promise<number> => (await x.data())[0] as number;
 
-async function ends(y: Arr): Promise<number[]> {
-  const data = await y.data();
-  return [data[0]!, data[data.length >> 1]!, data[data.length - 1]!] as number[];
-}
-
-function single(make: () => Arr): Job {
+/** Compiles f together with a read of its last number, and evaluates both. */
+function single(inputs: Arr[], f: (...inputs: Arr[]) => Arr): Job {
+  const compiled = jit((...xs: Arr[]): [Arr, Arr] => {
+    const y = f(...xs);
+    return [y.ref, y.slice(...y.shape.map(() => -1))];
+  });
+  const make = (): [Arr, Arr] => compiled(...inputs.map((x) => x.ref)) as [Arr, Arr];
   return {
     async run() {
-      const y = make();
+      const [y, last] = make();
       await blockUntilReady(y);
+      await last.data();
       y.dispose();
     },
-    check: () => ends(make()),
+    async check() {
+      const [y, last] = make();
+      last.dispose();
+      return digest((await y.data()) as Float32Array);
+    },
   };
 }
 
-function mlp(): Job {
-  const start: Arr[] = [];
-  for (let i = 0; i < 3; i++) {
-    const [from, to] = [MLP.sizes[i]!, MLP.sizes[i + 1]!];
-    start.push(array(numbers(from * to, 100 * (i + 1), 2 / Math.sqrt(from)), [to, from]), np.zeros([to]));
-  }
-  const x = array(numbers(MLP.batch * 784, 7), [MLP.batch, 784]);
-  const y = nn.oneHot(array(integers(MLP.batch, 3, 10), [MLP.batch]), 10);
-  const loss = (p: Arr[], input: Arr, target: Arr): Arr => {
-    let h = input;
-    for (let i = 0; i < 3; i++) {
-      h = np.matmul(h, np.transpose(p[2 * i]!)).add(p[2 * i + 1]!);
-      if (i < 2) h = nn.relu(h);
+function mlp({ weights, x, labels, lr, beta1, beta2, eps }: MlpSpec): Job {
+  const start = weights.flatMap((f) => [fill(f), np.zeros([f.shape[0]!])]);
+  const input = fill(x);
+  const target = nn.oneHot(draw(labels), labels.below);
+  const loss = (p: Arr[], batch: Arr, wanted: Arr): Arr => {
+    let h = batch;
+    for (let i = 0; i < p.length; i += 2) {
+      h = np.matmul(h, np.transpose(p[i]!)).add(p[i + 1]!);
+      if (i + 2 < p.length) h = nn.relu(h);
     }
-    return nn.logsumexp(h.ref, 1).sub(h.mul(target).sum(1)).mean();
+    return nn.logSoftmax(h, 1).mul(wanted).sum(1).mean().neg();
   };
-  const [b1, b2, lr] = [0.9, 0.999, 1e-3];
-  const update = jit((p: Arr[], m: Arr[], v: Arr[], input: Arr, target: Arr, c1: Arr, c2: Arr): Arr[][] => {
-    const [value, grads] = valueAndGrad(loss)(tree.ref(p), input, target) as [Arr, Arr[]];
-    const out: Arr[][] = [[value], [], [], []];
-    for (const [i, g] of grads.entries()) {
-      const nextM = m[i]!.mul(b1).add(g.ref.mul(1 - b1));
-      const nextV = v[i]!.mul(b2).add(g.ref.mul(g).mul(1 - b2));
-      const moved = nextM.ref
-        .mul(c1.ref)
-        .div(np.sqrt(nextV.ref.mul(c2.ref)).add(1e-8))
-        .mul(lr);
-      out[1]!.push(p[i]!.sub(moved));
-      out[2]!.push(nextM);
-      out[3]!.push(nextV);
-    }
-    c1.dispose();
-    c2.dispose();
-    return out;
-  });
-  let state = [start, start.map((p) => np.zerosLike(p.ref)), start.map((p) => np.zerosLike(p.ref))];
-  let t = 0;
-  const step = async (): Promise<number> => {
-    t++;
-    const [c1, c2] = [np.array(1 / (1 - b1 ** t)), np.array(1 / (1 - b2 ** t))];
-    const out = update(state[0]!, state[1]!, state[2]!, x.ref, y.ref, c1, c2) as Arr[][];
-    state = out.slice(1);
-    await blockUntilReady(state);
-    return (await out[0]![0]!.data())[0] as number;
+  const update = jit(
+    (p: Arr[], m: Arr[], v: Arr[], batch: Arr, wanted: Arr, c1: Arr, c2: Arr): [Arr, Arr[], Arr[], Arr[]] => {
+      const [value, grads] = valueAndGrad(loss)(tree.ref(p), batch, wanted) as [Arr, Arr[]];
+      const [nextP, nextM, nextV]: [Arr[], Arr[], Arr[]] = [[], [], []];
+      for (const [i, g] of grads.entries()) {
+        const mean = m[i]!.mul(beta1).add(g.ref.mul(1 - beta1));
+        const square = v[i]!.mul(beta2).add(g.ref.mul(g).mul(1 - beta2));
+        const moved = mean.ref
+          .mul(c1.ref)
+          .div(np.sqrt(square.ref.mul(c2.ref)).add(eps))
+          .mul(lr);
+        nextP.push(p[i]!.sub(moved));
+        nextM.push(mean);
+        nextV.push(square);
+      }
+      c1.dispose();
+      c2.dispose();
+      return [value, nextP, nextM, nextV];
+    },
+  );
+  let [p, m, v] = [start, start.map((w) => np.zerosLike(w.ref)), start.map((w) => np.zerosLike(w.ref))];
+  let step = 0;
+  const losses: number[] = [];
+  const run = async (): Promise<void> => {
+    step++;
+    const [c1, c2] = [np.array(1 / (1 - beta1 ** step)), np.array(1 / (1 - beta2 ** step))];
+    const [value, ...next] = update(p, m, v, input.ref, target.ref, c1, c2) as unknown as [
+      Arr,
+      Arr[],
+      Arr[],
+      Arr[],
+    ];
+    [p, m, v] = next;
+    await blockUntilReady(next);
+    const got = await number(value);
+    if (losses.length < 5) losses.push(got);
   };
   return {
-    run: async () => void (await step()),
-    check: async () => [await step(), await step(), await step()],
+    run,
+    async check() {
+      while (losses.length < 5) await run();
+      return Object.fromEntries(losses.map((l, i) => [`loss ${i}`, [l]]));
+    },
   };
 }
 
-function decoder(): Job {
-  const { layers, width, heads, vocabulary, batch, length } = DECODER;
+/** cos and sin of the rotary angles, [1, length, 1, size / 2]. */
+function rotary(length: number, size: number, theta: number): [Arr, Arr] {
+  const angles = new Float32Array((length * size) / 2);
+  for (let i = 0; i < angles.length; i++) {
+    const [position, pair] = [Math.floor(i / (size / 2)), i % (size / 2)];
+    angles[i] = position * theta ** ((-2 * pair) / size);
+  }
+  const angle = np.array(angles, { shape: [1, length, 1, size / 2] });
+  return [np.cos(angle.ref), np.sin(angle)];
+}
+
+function decoder(spec: DecoderSpec): Job {
+  const { layers, width, heads, vocabulary, batch, length, eps, theta } = spec;
   const size = width / heads;
-  const params: Record<string, Arr> = {};
-  for (const [i, [name, shape]] of decoderShapes().entries())
-    params[name] = array(decoderValue(i, shape), shape);
-  const ids = array(integers(batch * length, 11, vocabulary), [batch, length]);
-  const raw = integers(batch * length, 11, vocabulary);
+  const params = Object.fromEntries(Object.entries(spec.weights).map(([name, f]) => [name, fill(f)]));
+  const raw = integers(spec.ids);
   const next = new Int32Array(batch * (length - 1));
   for (let b = 0; b < batch; b++) next.set(raw.subarray(b * length + 1, (b + 1) * length), b * (length - 1));
-  const targets = array(next, [batch * (length - 1)]);
-  const angles = new Float32Array((length * size) / 2);
-  for (let p = 0; p < length; p++)
-    for (let i = 0; i < size / 2; i++) angles[(p * size) / 2 + i] = p * 10000 ** ((-2 * i) / size);
-  const angle = array(angles, [1, length, 1, size / 2]);
-  const [cos, sin] = [np.cos(angle.ref), np.sin(angle)];
+  const [ids, targets] = [draw(spec.ids), np.array(next)];
+  const [cos, sin] = rotary(length, size, theta);
+
   const norm = (x: Arr, w: Arr): Arr =>
-    x.ref.mul(np.reciprocal(np.sqrt(x.ref.mul(x).mean(-1, { keepdims: true }).add(1e-5)))).mul(w);
+    x.ref.mul(np.reciprocal(np.sqrt(x.ref.mul(x).mean(-1, { keepdims: true }).add(eps)))).mul(w);
   const rope = (x: Arr): Arr => {
     const [a, b] = np.split(x, 2, -1) as [Arr, Arr];
     const first = a.ref.mul(cos.ref).sub(b.ref.mul(sin.ref));
     return np.concatenate([first, b.mul(cos.ref).add(a.mul(sin.ref))], -1);
   };
   const linear = (x: Arr, w: Arr): Arr => np.matmul(x, np.transpose(w));
-  const loss = (p: Record<string, Arr>, embedded: Arr, wanted: Arr): Arr => {
-    let h = embedded;
+  const loss = (p: Record<string, Arr>, tokens: Arr, wanted: Arr): Arr => {
+    let h = np.take(p["model.embed_tokens.weight"]!, tokens, 0).reshape([batch * length, width]);
     for (let l = 0; l < layers; l++) {
       const w = (name: string): Arr => p[`model.layers.${l}.${name}.weight`]!;
       const x = norm(h.ref, w("input_layernorm"));
-      const part = (name: string, keep: Arr): Arr =>
-        linear(keep, w(`self_attn.${name}_proj`)).reshape([batch, length, heads, size]);
+      const part = (name: string, input: Arr): Arr =>
+        linear(input, w(`self_attn.${name}_proj`)).reshape([batch, length, heads, size]);
       const [q, k, v] = [part("q", x.ref), part("k", x.ref), part("v", x)];
       const o = nn
         .dotProductAttention(rope(q), rope(k), v, { isCausal: true })
@@ -145,75 +150,45 @@ function decoder(): Job {
     const picked = logits.ref.mul(nn.oneHot(wanted, vocabulary)).sum(1);
     return nn.logsumexp(logits, 1).sub(picked).mean();
   };
-  // `take` has no gradient under jit here, so the embedding and its gradient stay outside of it.
-  const table = params["model.embed_tokens.weight"]!;
-  delete params["model.embed_tokens.weight"];
-  const flat = ids.reshape([batch * length]);
-  const step = jit(valueAndGrad(loss, { argnums: [0, 1] }));
-  const scatter = grad((t: Arr, tokens: Arr, dy: Arr) => np.take(t, tokens, 0).mul(dy).sum());
+  const gradients = jit(valueAndGrad(loss));
   const once = async (): Promise<[Arr, Record<string, Arr>]> => {
-    const embedded = np.take(table.ref, flat.ref, 0);
-    const [value, [grads, dy]] = step(tree.ref(params), embedded, targets.ref) as unknown as [
-      Arr,
-      [Record<string, Arr>, Arr],
-    ];
-    grads["model.embed_tokens.weight"] = scatter(table.ref, flat.ref, dy) as Arr;
-    await blockUntilReady([value, grads]);
-    return [value, grads];
+    const out = gradients(tree.ref(params), ids.ref, targets.ref) as unknown as [Arr, Record<string, Arr>];
+    await blockUntilReady(out);
+    return out;
   };
   return {
-    run: async () => tree.dispose(await once()),
+    async run() {
+      const [value, grads] = await once();
+      await value.data();
+      tree.dispose(grads);
+    },
     async check() {
       const [value, grads] = await once();
-      const out = [(await value.data())[0] as number];
-      for (const name of ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight"]) {
-        const g = grads[name]!;
-        out.push(Math.sqrt(((await g.ref.mul(g).sum().data()) as Float32Array)[0]!));
-        delete grads[name];
-      }
-      tree.dispose(grads);
-      return out;
+      const check: Check = { loss: [await number(value)] };
+      for (const [name, g] of Object.entries(grads))
+        check[name] = digest((await g.data()) as Float32Array)["elements"]!;
+      return check;
     },
   };
 }
 
 await serve({
   lib: "jax-js",
-  details: `@jax-js/jax 0.1.25, wasm, Node ${process.versions.node}`,
-  prepare(row) {
-    if (Number(process.env["BENCH_THREADS"] ?? 1) > 1) return "one thread only in Node";
-    const product = matmulRow(row);
-    if (product) {
-      const { n, transposeA, transposeB } = product;
-      const [a, b] = [array(numbers(n * n, 1), [n, n]), array(numbers(n * n, 2), [n, n])];
-      const f = jit((x: Arr, y: Arr) =>
-        np.matmul(transposeA ? np.transpose(x) : x, transposeB ? np.transpose(y) : y),
-      );
-      return single(() => f(a.ref, b.ref) as Arr);
-    }
-    switch (row) {
-      case "chain": {
-        const [x, y, z] = [1, 2, 3].map((seed) => array(numbers(CHAIN, seed, 4), [CHAIN]));
-        const f = jit((a: Arr, b: Arr, c: Arr) => nn.gelu(a.mul(b).add(c), { approximate: false }));
-        return single(() => f(x!.ref, y!.ref, z!.ref) as Arr);
-      }
-      case "softmax": {
-        const x = array(numbers(ROWS.rows * ROWS.width, 1, 8), [ROWS.rows, ROWS.width]);
-        const f = jit((a: Arr) => nn.softmax(a, -1));
-        return single(() => f(x.ref) as Arr);
-      }
-      case "layernorm": {
-        const x = array(numbers(ROWS.rows * ROWS.width, 1, 8), [ROWS.rows, ROWS.width]);
-        const [w, b] = [2, 3].map((seed) => array(numbers(ROWS.width, seed, 2), [ROWS.width]));
-        const f = jit((a: Arr, u: Arr, v: Arr) => nn.standardize(a, -1, { epsilon: 1e-5 }).mul(u).add(v));
-        return single(() => f(x.ref, w!.ref, b!.ref) as Arr);
-      }
-      case "mlp":
-        return mlp();
-      case "decoder":
-        return decoder();
-      default:
-        return `no row ${row}`;
-    }
+  details: `@jax-js/jax 0.1.25, wasm, jit, Node ${process.versions.node}${threads > 1 ? ", its Worker provided" : ""}`,
+  threads,
+  jobs: {
+    matmul: ({ a, b, transposeA, transposeB }) =>
+      single([fill(a), fill(b)], (x, y) =>
+        np.matmul(transposeA ? np.transpose(x!) : x!, transposeB ? np.transpose(y!) : y!),
+      ),
+    chain: ({ x, y, z }) =>
+      single([fill(x), fill(y), fill(z)], (a, b, c) => nn.gelu(a!.mul(b!).add(c!), { approximate: false })),
+    softmax: ({ x }) => single([fill(x)], (a) => nn.softmax(a!, -1)),
+    layernorm: ({ x, weight, bias, eps }) =>
+      single([fill(x), fill(weight), fill(bias)], (a, w, b) =>
+        nn.standardize(a!, -1, { epsilon: eps }).mul(w!).add(b!),
+      ),
+    mlp,
+    decoder,
   },
 });

@@ -13,150 +13,146 @@ import {
   parameter,
   relu,
   setDefaultBackend,
+  slice,
   softmax,
   type Tensor,
   tensor,
 } from "@lowrank/tensor";
-import {
-  CHAIN,
-  DECODER,
-  decoderShapes,
-  decoderValue,
-  integers,
-  MLP,
-  matmulRow,
-  numbers,
-  ROWS,
-} from "../inputs.js";
-import { type Job, serve } from "../protocol.js";
+import { digest } from "../check.js";
+import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
+import { type Check, type Job, serve } from "../protocol.js";
+import type { DecoderSpec } from "../rows/decoder.js";
+import type { MlpSpec } from "../rows/mlp.js";
 
 const threads = Number(process.env["BENCH_THREADS"] ?? 1);
 setDefaultBackend(await wasm({ threads }));
 
-const matrix = (rows: number, columns: number, seed: number, scale = 1): Parameter =>
-  parameter(tensor(numbers(rows * columns, seed, scale), { shape: [rows, columns] }));
+const fill = (f: Filled): Tensor => tensor(numbers(f), { shape: f.shape });
+const draw = (d: Drawn): Tensor => tensor(integers(d), { dtype: "i32", shape: d.shape });
+/** An input that lives on the device, as weights and activations do. */
+const resident = (f: Filled): Parameter => parameter(fill(f));
 
-/** Times `make`, and looks at the first and last numbers of what it makes. */
+/** Evaluates `make()` whole and reads its last number. */
 function single(make: () => Tensor): Job {
   return {
     async run() {
       const y = make();
-      await evaluate(y);
+      const last = slice(
+        y,
+        y.shape.map((n): [number, number] => [n - 1, n]),
+      );
+      await evaluate(y, last);
+      await last.item();
       y.dispose();
+      last.dispose();
     },
-    async check() {
-      const data = await make().data();
-      return [data[0]!, data[data.length >> 1]!, data[data.length - 1]!];
-    },
+    check: async () => digest((await make().data()) as Float32Array),
   };
 }
 
 class Mlp extends Module {
-  layers = [0, 1, 2].map((i) => new Linear(MLP.sizes[i]!, MLP.sizes[i + 1]!, { key: key(i) }));
+  readonly layers: Linear[];
+
+  constructor(weights: readonly Filled[]) {
+    super();
+    this.layers = weights.map((f) => {
+      const layer = new Linear(f.shape[1]!, f.shape[0]!, { key: key(0) });
+      layer.weight.replace(fill(f));
+      layer.bias!.replace(tensor(new Float32Array(f.shape[0]!)));
+      return layer;
+    });
+  }
 
   forward(x: Tensor): Tensor {
-    let h = x;
-    for (const [i, layer] of this.layers.entries()) h = i < 2 ? relu(layer.forward(h)) : layer.forward(h);
-    return h;
+    const last = this.layers.length - 1;
+    return this.layers.reduce((h, layer, i) => (i < last ? relu(layer.forward(h)) : layer.forward(h)), x);
   }
 }
 
-function mlp(): Job {
-  const model = new Mlp();
-  for (const [i, layer] of model.layers.entries()) {
-    const [from, to] = [MLP.sizes[i]!, MLP.sizes[i + 1]!];
-    layer.weight.replace(
-      tensor(numbers(from * to, 100 * (i + 1), 2 / Math.sqrt(from)), { shape: [to, from] }),
-    );
-    layer.bias!.replace(tensor(new Float32Array(to)));
-  }
-  const x = tensor(numbers(MLP.batch * 784, 7), { shape: [MLP.batch, 784] });
-  const labels = tensor(integers(MLP.batch, 3, 10), { dtype: "i32", shape: [MLP.batch] });
-  const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3, weightDecay: 0 });
-  const gradients = valueAndGrad(model, () => crossEntropy(model.forward(x), labels));
-  const step = async (): Promise<number> => {
+function mlp({ weights, x, labels, lr, beta1, beta2, eps }: MlpSpec): Job {
+  const model = new Mlp(weights);
+  const [input, target] = [parameter(fill(x)), draw(labels)];
+  const optimizer = new AdamW(model.trainableParameters(), {
+    lr,
+    betas: [beta1, beta2],
+    eps,
+    weightDecay: 0,
+  });
+  const gradients = valueAndGrad(model, () => crossEntropy(model.forward(input), target));
+  const losses: number[] = [];
+  const run = async (): Promise<void> => {
     const { value, grads } = gradients();
     await optimizer.step(grads, { also: [value] });
-    return value.item();
+    const loss = await value.item();
+    if (losses.length < 5) losses.push(loss);
   };
-  return {
-    run: async () => void (await step()),
-    check: async () => [await step(), await step(), await step()],
-  };
+  return { run, check: () => firstLosses(run, losses) };
 }
 
-function decoder(): Job {
-  const { layers, width, heads, inner, vocabulary, batch, length } = DECODER;
+/** The losses of the first five steps: they differ where gradients or the optimizer do. */
+async function firstLosses(run: () => Promise<void>, losses: readonly number[]): Promise<Check> {
+  while (losses.length < 5) await run();
+  return Object.fromEntries(losses.map((loss, i) => [`loss ${i}`, [loss]]));
+}
+
+function decoder(spec: DecoderSpec): Job {
   const config = parseLlamaConfig({
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",
-    vocab_size: vocabulary,
-    hidden_size: width,
-    intermediate_size: inner,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    num_key_value_heads: heads,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
+    vocab_size: spec.vocabulary,
+    hidden_size: spec.width,
+    intermediate_size: spec.inner,
+    num_hidden_layers: spec.layers,
+    num_attention_heads: spec.heads,
+    num_key_value_heads: spec.heads,
+    rms_norm_eps: spec.eps,
+    rope_theta: spec.theta,
+    tie_word_embeddings: false,
   });
   const model = new LlamaForCausalLM(config);
-  const values = new Map(
-    decoderShapes().map(([name, shape], i): [string, Tensor] => [
-      name,
-      tensor(decoderValue(i, shape), { shape }),
-    ]),
-  );
-  model.loadState(values);
+  model.loadState(new Map(Object.entries(spec.weights).map(([name, f]) => [name, fill(f)])));
   model.train();
-  const ids = tensor(integers(batch * length, 11, vocabulary), { dtype: "i32", shape: [batch, length] });
-  const step = valueAndGrad(model, () => model.loss(ids, ids));
+  const ids = draw(spec.ids);
+  const gradients = valueAndGrad(model, () => model.loss(ids, ids));
   return {
     async run() {
-      const { value, grads } = step();
+      const { value, grads } = gradients();
       await evaluate(value, ...grads.values());
+      await value.item();
       for (const g of grads.values()) g.dispose();
     },
     async check() {
-      const { value, grads } = step();
-      const norms = ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight"].map((name) =>
-        grads.get(name)!.square().sum().sqrt(),
-      );
-      await evaluate(value, ...norms);
-      return Promise.all([value, ...norms].map((t) => t.item()));
+      const { value, grads } = gradients();
+      await evaluate(value, ...grads.values());
+      const check: Check = { loss: [await value.item()] };
+      for (const [name, g] of grads) check[name] = digest((await g.data()) as Float32Array)["elements"]!;
+      return check;
     },
   };
 }
 
 await serve({
   lib: "lowrank-wasm",
-  details: `Node ${process.versions.node}`,
-  async prepare(row) {
-    const product = matmulRow(row);
-    if (product) {
-      const { n, transposeA, transposeB } = product;
-      const [a, b] = [matrix(n, n, 1), matrix(n, n, 2)];
-      return single(() => matmul(transposeA ? a.T : a, transposeB ? b.T : b));
-    }
-    switch (row) {
-      case "chain": {
-        const [x, y, z] = [1, 2, 3].map((seed) => parameter(tensor(numbers(CHAIN, seed, 4))));
-        return single(() => gelu(x!.mul(y!).add(z!)));
-      }
-      case "softmax": {
-        const x = matrix(ROWS.rows, ROWS.width, 1, 8);
-        return single(() => softmax(x, -1));
-      }
-      case "layernorm": {
-        const x = matrix(ROWS.rows, ROWS.width, 1, 8);
-        const [w, b] = [2, 3].map((seed) => parameter(tensor(numbers(ROWS.width, seed, 2))));
-        return single(() => layerNorm(x, w!, b!, { eps: 1e-5 }));
-      }
-      case "mlp":
-        return mlp();
-      case "decoder":
-        return decoder();
-      default:
-        return `no row ${row}`;
-    }
+  details: `@lowrank/backend-wasm, Node ${process.versions.node}`,
+  threads,
+  jobs: {
+    matmul({ a, b, transposeA, transposeB }) {
+      const [x, y] = [resident(a), resident(b)];
+      return single(() => matmul(transposeA ? x.T : x, transposeB ? y.T : y));
+    },
+    chain(spec) {
+      const [x, y, z] = [resident(spec.x), resident(spec.y), resident(spec.z)];
+      return single(() => gelu(x.mul(y).add(z)));
+    },
+    softmax(spec) {
+      const x = resident(spec.x);
+      return single(() => softmax(x, -1));
+    },
+    layernorm({ eps, ...spec }) {
+      const [x, weight, bias] = [resident(spec.x), resident(spec.weight), resident(spec.bias)];
+      return single(() => layerNorm(x, weight, bias, { eps }));
+    },
+    mlp,
+    decoder,
   },
 });

@@ -1,194 +1,249 @@
-"""The native side: numpy for products and rows, torch for the rest. Speaks the protocol of src/protocol.ts."""
+"""The native side: numpy for products and rows, torch for all. Speaks the protocol of src/protocol.ts."""
+
 import json
 import os
 import sys
 import time
 
-threads = int(os.environ.get("BENCH_THREADS", "1"))
-lib = sys.argv[1]
+LIB = sys.argv[1]
+THREADS = int(os.environ.get("BENCH_THREADS", "1"))
+
 import numpy as np  # noqa: E402
 
-if lib == "torch":
+if LIB == "torch":
     import torch
     import torch.nn.functional as F
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(THREADS)
 
 
-def numbers(size, seed, scale=1.0):
-    i = np.arange(size, dtype=np.uint64) + np.uint64(seed)
-    u = (i * np.uint64(2654435761)) % np.uint64(2**32)
-    return ((u.astype(np.float64) / 2**32 - 0.5) * scale).astype(np.float32)
+def unit(size, seed):
+    """Elements of a stream in [0, 1): the same bits as in src/inputs.ts."""
+    h = np.arange(size, dtype=np.uint32) + np.uint32((seed * 0x9E3779B9) % 2**32)
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return (h ^ (h >> np.uint32(16))).astype(np.float64) / 2**32
 
 
-def integers(size, seed, below):
-    i = np.arange(size, dtype=np.uint64) + np.uint64(seed)
-    u = (i * np.uint64(2654435761)) % np.uint64(2**32)
-    return np.floor(u.astype(np.float64) / 2**32 * below).astype(np.int64)
+def fill(f):
+    u = unit(int(np.prod(f["shape"])), f["seed"])
+    return (f["offset"] + (u - 0.5) * f["scale"]).astype(np.float32).reshape(f["shape"])
 
 
-def ends(y):
-    flat = np.asarray(y).reshape(-1)
-    return [float(flat[0]), float(flat[len(flat) >> 1]), float(flat[-1])]
+def draw(d):
+    u = unit(int(np.prod(d["shape"])), d["seed"])
+    return np.floor(u * d["below"]).astype(np.int64).reshape(d["shape"])
 
 
-def product(row):
-    parts = row.split("-")
-    n = int(parts[1])
-    a, b = numbers(n * n, 1).reshape(n, n), numbers(n * n, 2).reshape(n, n)
-    if len(parts) > 2:
-        a = a.T if parts[2][0] == "t" else a
-        b = b.T if parts[2][1] == "t" else b
-    if lib == "torch":
-        ta, tb = torch.from_numpy(a), torch.from_numpy(b)
-        return (lambda: ta @ tb), (lambda: ends((ta @ tb).numpy()))
-    return (lambda: a @ b), (lambda: ends(a @ b))
+def digest(values):
+    flat = np.asarray(values).reshape(-1)
+    wide = flat.astype(np.float64)
+    spread = [float(flat[(k * (flat.size - 1)) // 60]) for k in range(61)]
+    return {"elements": [float(np.sqrt(np.mean(wide * wide))), float(wide.mean()), *spread]}
 
 
-def with_numpy(row):
-    if row == "softmax":
-        x = numbers(4096 * 1024, 1, 8).reshape(4096, 1024)
+class Single:
+    """Does f, and reads the last number of what it gives."""
 
-        def f():
-            e = np.exp(x - x.max(-1, keepdims=True))
-            return e / e.sum(-1, keepdims=True)
+    def __init__(self, f):
+        self.f = f
 
-        return f, lambda: ends(f())
-    if row == "layernorm":
-        x = numbers(4096 * 1024, 1, 8).reshape(4096, 1024)
-        w, b = numbers(1024, 2, 2), numbers(1024, 3, 2)
+    def run(self):
+        y = self.f()
+        return float(y[(-1,) * y.ndim])
 
-        def g():
-            c = x - x.mean(-1, keepdims=True)
-            return c / np.sqrt((c * c).mean(-1, keepdims=True) + 1e-5) * w + b
-
-        return g, lambda: ends(g())
-    return "numpy has no automatic differentiation" if row in ("mlp", "decoder") else "numpy has no erf"
+    def check(self):
+        y = self.f()
+        return digest(y if isinstance(y, np.ndarray) else y.numpy())
 
 
-def with_torch(row):
-    if row == "chain":
-        x, y, z = (torch.from_numpy(numbers(16777216, s, 4)) for s in (1, 2, 3))
-        f = lambda: F.gelu(x * y + z)  # noqa: E731
-    elif row == "softmax":
-        x = torch.from_numpy(numbers(4096 * 1024, 1, 8).reshape(4096, 1024))
-        f = lambda: torch.softmax(x, -1)  # noqa: E731
-    elif row == "layernorm":
-        x = torch.from_numpy(numbers(4096 * 1024, 1, 8).reshape(4096, 1024))
-        w, b = torch.from_numpy(numbers(1024, 2, 2)), torch.from_numpy(numbers(1024, 3, 2))
-        f = lambda: F.layer_norm(x, (1024,), w, b, 1e-5)  # noqa: E731
-    elif row == "mlp":
-        return mlp()
-    elif row == "decoder":
-        return decoder()
-    else:
-        return f"no row {row}"
-    return f, lambda: ends(f().numpy())
+def transposed(x, flag):
+    return x.T if flag else x
 
 
-def mlp():
-    sizes = [784, 1024, 1024, 10]
-    ws = []
-    for i in range(3):
-        n, m = sizes[i], sizes[i + 1]
-        w = torch.from_numpy(numbers(n * m, 100 * (i + 1), 2 / n**0.5).reshape(m, n)).requires_grad_()
-        ws += [w, torch.zeros(m, requires_grad=True)]
-    x = torch.from_numpy(numbers(128 * 784, 7).reshape(128, 784))
-    labels = torch.from_numpy(integers(128, 3, 10))
-    opt = torch.optim.Adam(ws, lr=1e-3)
+def numpy_matmul(s):
+    a, b = transposed(fill(s["a"]), s["transposeA"]), transposed(fill(s["b"]), s["transposeB"])
+    return Single(lambda: a @ b)
 
-    def step():
-        h = x
-        for i in range(3):
-            h = F.linear(h, ws[2 * i], ws[2 * i + 1])
-            if i < 2:
+
+def numpy_softmax(s):
+    x = fill(s["x"])
+
+    def f():
+        e = np.exp(x - x.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    return Single(f)
+
+
+def numpy_layernorm(s):
+    x, w, b = fill(s["x"]), fill(s["weight"]), fill(s["bias"])
+
+    def f():
+        c = x - x.mean(-1, keepdims=True)
+        return c / np.sqrt((c * c).mean(-1, keepdims=True) + np.float32(s["eps"])) * w + b
+
+    return Single(f)
+
+
+NUMPY = {
+    "matmul": numpy_matmul,
+    "softmax": numpy_softmax,
+    "layernorm": numpy_layernorm,
+    "chain": lambda s: "numpy has no erf",
+    "mlp": lambda s: "numpy has no gradients",
+    "decoder": lambda s: "numpy has no gradients",
+}
+
+
+def torch_fill(f):
+    return torch.from_numpy(fill(f))
+
+
+def torch_matmul(s):
+    a, b = torch_fill(s["a"]), torch_fill(s["b"])
+    a, b = transposed(a, s["transposeA"]), transposed(b, s["transposeB"])
+    return Single(lambda: a @ b)
+
+
+def torch_chain(s):
+    x, y, z = (torch_fill(s[n]) for n in "xyz")
+    return Single(lambda: F.gelu(x * y + z))
+
+
+def torch_softmax(s):
+    x = torch_fill(s["x"])
+    return Single(lambda: torch.softmax(x, -1))
+
+
+def torch_layernorm(s):
+    x, w, b = (torch_fill(s[n]) for n in ("x", "weight", "bias"))
+    return Single(lambda: F.layer_norm(x, w.shape, w, b, s["eps"]))
+
+
+class Mlp:
+    def __init__(self, s):
+        self.p = []
+        for f in s["weights"]:
+            self.p += [torch_fill(f).requires_grad_(), torch.zeros(f["shape"][0], requires_grad=True)]
+        self.x, self.labels = torch_fill(s["x"]), torch.from_numpy(draw(s["labels"]))
+        self.opt = torch.optim.Adam(self.p, lr=s["lr"], betas=(s["beta1"], s["beta2"]), eps=s["eps"])
+        self.losses = []
+
+    def run(self):
+        h = self.x
+        for i in range(0, len(self.p), 2):
+            h = F.linear(h, self.p[i], self.p[i + 1])
+            if i + 2 < len(self.p):
                 h = F.relu(h)
-        loss = F.cross_entropy(h, labels)
-        opt.zero_grad()
+        loss = F.cross_entropy(h, self.labels)
+        self.opt.zero_grad()
         loss.backward()
-        opt.step()
-        return float(loss)
+        self.opt.step()
+        if len(self.losses) < 5:
+            self.losses.append(loss.item())
+        return loss.item()
 
-    return step, lambda: [step(), step(), step()]
+    def check(self):
+        while len(self.losses) < 5:
+            self.run()
+        return {f"loss {i}": [x] for i, x in enumerate(self.losses)}
 
 
-def decoder():
-    L, D, H, I, V, B, T = 2, 256, 4, 768, 4096, 8, 128
-    shapes = [("model.embed_tokens.weight", (V, D))]
-    for n in range(L):
-        at = f"model.layers.{n}"
-        shapes.append((f"{at}.input_layernorm.weight", (D,)))
-        shapes += [(f"{at}.self_attn.{p}_proj.weight", (D, D)) for p in "qkvo"]
-        shapes.append((f"{at}.post_attention_layernorm.weight", (D,)))
-        shapes += [(f"{at}.mlp.gate_proj.weight", (I, D)), (f"{at}.mlp.up_proj.weight", (I, D)), (f"{at}.mlp.down_proj.weight", (D, I))]
-    shapes += [("model.norm.weight", (D,)), ("lm_head.weight", (V, D))]
-    p = {}
-    for i, (name, shape) in enumerate(shapes):
-        size = int(np.prod(shape))
-        v = np.ones(size, np.float32) if len(shape) == 1 else numbers(size, 1000 * (i + 1), 0.12)
-        p[name] = torch.from_numpy(v.reshape(shape)).requires_grad_()
-    ids = torch.from_numpy(integers(B * T, 11, V).reshape(B, T))
-    freq = 1.0 / (10000.0 ** (torch.arange(0, D // H, 2).float() / (D // H)))
-    angle = torch.outer(torch.arange(T).float(), freq)
-    cos, sin = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
+class Decoder:
+    def __init__(self, s):
+        self.s = s
+        self.p = {name: torch_fill(f).requires_grad_() for name, f in s["weights"].items()}
+        self.ids = torch.from_numpy(draw(s["ids"]))
+        size = s["width"] // s["heads"]
+        frequencies = s["theta"] ** (-torch.arange(0, size, 2).float() / size)
+        angle = torch.outer(torch.arange(s["length"]).float(), frequencies)
+        self.cos, self.sin = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
 
-    def norm(x, w):
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * w
+    def norm(self, x, name):
+        w = self.p[f"{name}.weight"]
+        return F.rms_norm(x, w.shape, w, self.s["eps"])
 
-    def rope(x):
+    def linear(self, x, name):
+        return F.linear(x, self.p[f"{name}.weight"])
+
+    def rope(self, x):
         a, b = x.chunk(2, -1)
-        return x * cos + torch.cat([-b, a], -1) * sin
+        return x * self.cos + torch.cat([-b, a], -1) * self.sin
 
-    def step():
-        h = F.embedding(ids, p["model.embed_tokens.weight"])
-        for n in range(L):
-            w = lambda s: p[f"model.layers.{n}.{s}.weight"]  # noqa: E731, B023
-            x = norm(h, w("input_layernorm"))
-            q, k, v = (F.linear(x, w(f"self_attn.{s}_proj")).view(B, T, H, D // H).transpose(1, 2) for s in "qkv")
-            o = F.scaled_dot_product_attention(rope(q), rope(k), v, is_causal=True)
-            h = h + F.linear(o.transpose(1, 2).reshape(B, T, D), w("self_attn.o_proj"))
-            x = norm(h, w("post_attention_layernorm"))
-            h = h + F.linear(F.silu(F.linear(x, w("mlp.gate_proj"))) * F.linear(x, w("mlp.up_proj")), w("mlp.down_proj"))
-        logits = F.linear(norm(h, p["model.norm.weight"]), p["lm_head.weight"])
-        loss = F.cross_entropy(logits[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1))
-        for t in p.values():
+    def loss(self):
+        batch, length, heads, width = (self.s[n] for n in ("batch", "length", "heads", "width"))
+        h = F.embedding(self.ids, self.p["model.embed_tokens.weight"])
+        for n in range(self.s["layers"]):
+            at = f"model.layers.{n}"
+            x = self.norm(h, f"{at}.input_layernorm")
+            q, k, v = (
+                self.linear(x, f"{at}.self_attn.{c}_proj").view(batch, length, heads, -1).transpose(1, 2) for c in "qkv"
+            )
+            o = F.scaled_dot_product_attention(self.rope(q), self.rope(k), v, is_causal=True)
+            h = h + self.linear(o.transpose(1, 2).reshape(batch, length, width), f"{at}.self_attn.o_proj")
+            y = self.norm(h, f"{at}.post_attention_layernorm")
+            inner = F.silu(self.linear(y, f"{at}.mlp.gate_proj")) * self.linear(y, f"{at}.mlp.up_proj")
+            h = h + self.linear(inner, f"{at}.mlp.down_proj")
+        logits = self.linear(self.norm(h, "model.norm")[:, :-1], "lm_head")
+        return F.cross_entropy(logits.reshape(-1, self.s["vocabulary"]), self.ids[:, 1:].reshape(-1))
+
+    def run(self):
+        for t in self.p.values():
             t.grad = None
+        loss = self.loss()
         loss.backward()
-        return float(loss)
+        return loss.item()
 
-    def check():
-        loss = step()
-        names = ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight"]
-        return [loss] + [float(p[n].grad.norm()) for n in names]
+    def check(self):
+        loss = self.run()
+        return {"loss": [loss], **{name: digest(t.grad.numpy())["elements"] for name, t in self.p.items()}}
 
-    return step, check
+
+TORCH = {
+    "matmul": torch_matmul,
+    "chain": torch_chain,
+    "softmax": torch_softmax,
+    "layernorm": torch_layernorm,
+    "mlp": Mlp,
+    "decoder": Decoder,
+}
+
+
+def repeat(job, at_least_ms, at_most):
+    ms = []
+    start = time.perf_counter()
+    while True:
+        began = time.perf_counter()
+        job.run()
+        ended = time.perf_counter()
+        ms.append((ended - began) * 1000)
+        if len(ms) >= at_most or (ended - start) * 1000 >= at_least_ms:
+            return ms
+
+
+def answer(state, request):
+    if "prepare" in request:
+        job = (TORCH if LIB == "torch" else NUMPY)[request["prepare"]["kind"]](request["prepare"])
+        if isinstance(job, str):
+            return {"cannot": job}
+        job.run()
+        state["job"] = job
+        return {"ready": True}
+    if "check" in request:
+        return {"check": state["job"].check()}
+    return {"ms": repeat(state["job"], request["run"]["atLeastMs"], request["run"]["atMost"])}
 
 
 def reply(r):
-    sys.stdout.write(json.dumps(r) + "\n")
-    sys.stdout.flush()
+    print(json.dumps(r), flush=True)
 
 
-version = np.__version__ if lib == "numpy" else torch.__version__
-reply({"hello": lib, "details": f"{lib} {version}"})
-run = None
+version = (np if LIB == "numpy" else torch).__version__
+reply({"hello": LIB, "details": f"{LIB} {version}, Python {sys.version.split()[0]}", "threads": THREADS})
+state = {"job": None}
 for line in sys.stdin:
-    request = json.loads(line)
     try:
-        if "prepare" in request:
-            row = request["prepare"]
-            job = product(row) if row.startswith("matmul") else (with_torch if lib == "torch" else with_numpy)(row)
-            if isinstance(job, str):
-                reply({"cannot": job})
-                continue
-            run, check = job
-            reply({"ready": check()})
-        else:
-            ms = []
-            for _ in range(request["run"]):
-                began = time.perf_counter()
-                run()
-                ms.append((time.perf_counter() - began) * 1000)
-            reply({"ms": ms})
+        reply(answer(state, json.loads(line)))
     except Exception as error:  # told to the parent, which reports it
-        reply({"cannot": str(error).split("\n")[0]})
+        reply({"cannot": f"{type(error).__name__}: {error}".split("\n")[0]})

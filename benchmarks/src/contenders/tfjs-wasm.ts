@@ -1,109 +1,162 @@
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
-import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs";
-import { CHAIN, integers, MLP, matmulRow, numbers, ROWS } from "../inputs.js";
-import { type Job, serve } from "../protocol.js";
+import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+import { digest } from "../check.js";
+import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
+import { type Check, type Job, serve } from "../protocol.js";
+import type { DecoderSpec } from "../rows/decoder.js";
+import type { MlpSpec } from "../rows/mlp.js";
 
 const require = createRequire(import.meta.url);
 setWasmPaths(`${dirname(require.resolve("@tensorflow/tfjs-backend-wasm/package.json"))}/wasm-out/`);
-const threads = Number(process.env["BENCH_THREADS"] ?? 1);
-setThreadsCount(threads);
 await tf.setBackend("wasm");
 await tf.ready();
 
+const fill = (f: Filled): tf.Tensor => tf.tensor(numbers(f), f.shape);
+const draw = (d: Drawn): tf.Tensor => tf.tensor(integers(d), d.shape, "int32");
+
+/** Runs `make()` and reads its last number. Kernels of this backend are done when they return. */
 function single(make: () => tf.Tensor): Job {
   return {
     async run() {
-      make().dispose(); // kernels of this backend are done when they return
+      const y = tf.tidy(make);
+      const last = tf.slice(
+        y,
+        y.shape.map((n) => n - 1),
+        y.shape.map(() => 1),
+      );
+      await last.data();
+      tf.dispose([y, last]);
     },
     async check() {
-      const y = make();
-      const data = await y.data();
+      const y = tf.tidy(make);
+      const check = digest(await y.data());
       y.dispose();
-      return [data[0]!, data[data.length >> 1]!, data[data.length - 1]!];
+      return check;
     },
   };
 }
 
-function mlp(): Job {
-  const weights: tf.Variable[] = [];
-  for (let i = 0; i < 3; i++) {
-    const [from, to] = [MLP.sizes[i]!, MLP.sizes[i + 1]!];
-    const w = tf.tensor2d(numbers(from * to, 100 * (i + 1), 2 / Math.sqrt(from)), [to, from]);
-    weights.push(tf.variable(w), tf.variable(tf.zeros([to])));
-  }
-  const x = tf.tensor2d(numbers(MLP.batch * 784, 7), [MLP.batch, 784]);
-  const y = tf.cast(
-    tf.oneHot(tf.tensor1d(integers(MLP.batch, 3, 10), "int32"), 10),
-    "float32",
-  ) as tf.Tensor2D;
-  const optimizer = tf.train.adam(1e-3, 0.9, 0.999, 1e-8);
-  const step = async (): Promise<number> => {
-    const loss = optimizer.minimize(
-      () => {
-        let h: tf.Tensor = x;
-        for (let i = 0; i < 3; i++) {
-          h = tf.add(tf.matMul(h, weights[2 * i]!, false, true), weights[2 * i + 1]!);
-          if (i < 2) h = tf.relu(h);
-        }
-        return tf.losses.softmaxCrossEntropy(y, h) as tf.Scalar;
-      },
-      true,
-      weights,
-    )!;
+function mlp({ weights, x, labels, lr, beta1, beta2, eps }: MlpSpec): Job {
+  const variables = weights.flatMap((f) => [tf.variable(fill(f)), tf.variable(tf.zeros([f.shape[0]!]))]);
+  const input = fill(x);
+  const target = tf.oneHot(draw(labels), labels.below).toFloat();
+  const optimizer = tf.train.adam(lr, beta1, beta2, eps);
+  const losses: number[] = [];
+  const forward = (): tf.Scalar => {
+    let h = input;
+    for (let i = 0; i < variables.length; i += 2) {
+      h = tf.add(tf.matMul(h, variables[i]!, false, true), variables[i + 1]!);
+      if (i + 2 < variables.length) h = tf.relu(h);
+    }
+    return tf.losses.softmaxCrossEntropy(target, h) as tf.Scalar;
+  };
+  const run = async (): Promise<void> => {
+    const loss = optimizer.minimize(forward, true, variables)!;
     const value = (await loss.data())[0]!;
     loss.dispose();
-    return value;
+    if (losses.length < 5) losses.push(value);
   };
   return {
-    run: async () => void (await step()),
-    check: async () => [await step(), await step(), await step()],
+    run,
+    async check() {
+      while (losses.length < 5) await run();
+      return Object.fromEntries(losses.map((l, i) => [`loss ${i}`, [l]]));
+    },
+  };
+}
+
+/** The model as this library writes it. Where a kernel of the backward pass is missing, its first run says which. */
+function decoder(spec: DecoderSpec): Job {
+  const { layers, width, heads, vocabulary, batch, length, eps, theta } = spec;
+  const size = width / heads;
+  const p = Object.fromEntries(
+    Object.entries(spec.weights).map(([name, f]) => [name, tf.variable(fill(f), true, name)]),
+  );
+  const ids = draw(spec.ids) as tf.Tensor2D;
+  const targets = tf.oneHot(tf.slice(ids, [0, 1], [batch, length - 1]).reshape([-1]), vocabulary).toFloat();
+  const positions = tf.range(0, length).reshape([length, 1]);
+  const angle = tf.mul(positions, tf.pow(theta, tf.mul(tf.range(0, size, 2), -1 / size)));
+  const [cos, sin] = [tf.cos(angle), tf.sin(angle)];
+  const hidden = tf.mul(tf.sub(1, tf.linalg.bandPart(tf.ones([length, length]), -1, 0)), -1e9);
+
+  const norm = (x: tf.Tensor, name: string): tf.Tensor =>
+    tf.mul(tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), eps))), p[`${name}.weight`]!);
+  const linear = (x: tf.Tensor, name: string): tf.Tensor => tf.matMul(x, p[`${name}.weight`]!, false, true);
+  const toHeads = (x: tf.Tensor): tf.Tensor =>
+    tf.transpose(tf.reshape(x, [batch, length, heads, size]), [0, 2, 1, 3]);
+  const rope = (x: tf.Tensor): tf.Tensor => {
+    const [a, b] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+    return tf.concat([tf.sub(tf.mul(a, cos), tf.mul(b, sin)), tf.add(tf.mul(b, cos), tf.mul(a, sin))], -1);
+  };
+  const loss = (): tf.Scalar => {
+    let h: tf.Tensor = tf.gather(p["model.embed_tokens.weight"]!, ids.flatten());
+    for (let l = 0; l < layers; l++) {
+      const at = `model.layers.${l}`;
+      const x = norm(h, `${at}.input_layernorm`);
+      const [q, k, v] = ["q", "k", "v"].map((n) => toHeads(linear(x, `${at}.self_attn.${n}_proj`))) as [
+        tf.Tensor,
+        tf.Tensor,
+        tf.Tensor,
+      ];
+      const scores = tf.add(tf.mul(tf.matMul(rope(q), rope(k), false, true), size ** -0.5), hidden);
+      const o = tf.reshape(tf.transpose(tf.matMul(tf.softmax(scores), v), [0, 2, 1, 3]), [-1, width]);
+      h = tf.add(h, linear(o, `${at}.self_attn.o_proj`));
+      const y = norm(h, `${at}.post_attention_layernorm`);
+      const gate = linear(y, `${at}.mlp.gate_proj`);
+      const inner = tf.mul(tf.mul(gate, tf.sigmoid(gate)), linear(y, `${at}.mlp.up_proj`));
+      h = tf.add(h, linear(inner, `${at}.mlp.down_proj`));
+    }
+    const states = tf.reshape(norm(h, "model.norm"), [batch, length, width]);
+    const kept = tf.reshape(tf.slice(states, [0, 0, 0], [batch, length - 1, width]), [-1, width]);
+    return tf.losses.softmaxCrossEntropy(targets, linear(kept, "lm_head")) as tf.Scalar;
+  };
+  const once = () => tf.variableGrads(loss, Object.values(p));
+  return {
+    async run() {
+      const { value, grads } = once();
+      await value.data();
+      tf.dispose([value, ...Object.values(grads)]);
+    },
+    async check() {
+      const { value, grads } = once();
+      const check: Check = { loss: [(await value.data())[0]!] };
+      for (const [name, g] of Object.entries(grads)) check[name] = digest(await g.data())["elements"]!;
+      return check;
+    },
   };
 }
 
 await serve({
   lib: "tfjs-wasm",
-  details: `@tensorflow/tfjs 4.22.0, wasm SIMD, Node ${process.versions.node}`,
-  prepare(row) {
-    if (threads > 1) return "one thread only in Node";
-    const product = matmulRow(row);
-    if (product) {
-      const { n, transposeA, transposeB } = product;
-      const [a, b] = [tf.tensor2d(numbers(n * n, 1), [n, n]), tf.tensor2d(numbers(n * n, 2), [n, n])];
-      return single(() => tf.matMul(a, b, transposeA, transposeB));
-    }
-    switch (row) {
-      case "chain": {
-        const [x, y, z] = [1, 2, 3].map((seed) => tf.tensor1d(numbers(CHAIN, seed, 4)));
-        return single(() =>
-          tf.tidy(() => {
-            const t = tf.add(tf.mul(x!, y!), z!);
-            return tf.mul(tf.mul(t, 0.5), tf.add(tf.erf(tf.mul(t, Math.SQRT1_2)), 1));
-          }),
-        );
-      }
-      case "softmax": {
-        const x = tf.tensor2d(numbers(ROWS.rows * ROWS.width, 1, 8), [ROWS.rows, ROWS.width]);
-        return single(() => tf.softmax(x));
-      }
-      case "layernorm": {
-        const x = tf.tensor2d(numbers(ROWS.rows * ROWS.width, 1, 8), [ROWS.rows, ROWS.width]);
-        const [w, b] = [2, 3].map((seed) => tf.tensor1d(numbers(ROWS.width, seed, 2)));
-        return single(() =>
-          tf.tidy(() => {
-            const centred = tf.sub(x, tf.mean(x, -1, true));
-            const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), 1e-5));
-            return tf.add(tf.mul(tf.mul(centred, scale), w!), b!);
-          }),
-        );
-      }
-      case "mlp":
-        return mlp();
-      case "decoder":
-        return "the wasm backend lacks gradient kernels that a decoder needs (UnsortedSegmentSum of the embedding)";
-      default:
-        return `no row ${row}`;
-    }
+  details: `@tensorflow/tfjs ${tf.version_core}, wasm SIMD, Node ${process.versions.node}`,
+  threads: 1, // in Node it never takes more
+  jobs: {
+    matmul({ a, b, transposeA, transposeB }) {
+      const [x, y] = [fill(a), fill(b)];
+      return single(() => tf.matMul(x, y, transposeA, transposeB));
+    },
+    chain(spec) {
+      const [x, y, z] = [fill(spec.x), fill(spec.y), fill(spec.z)];
+      return single(() => {
+        const t = tf.add(tf.mul(x, y), z);
+        return tf.mul(tf.mul(t, 0.5), tf.add(tf.erf(tf.mul(t, Math.SQRT1_2)), 1));
+      });
+    },
+    softmax(spec) {
+      const x = fill(spec.x);
+      return single(() => tf.softmax(x));
+    },
+    layernorm(spec) {
+      const [x, weight, bias] = [fill(spec.x), fill(spec.weight), fill(spec.bias)];
+      return single(() => {
+        const centred = tf.sub(x, tf.mean(x, -1, true));
+        const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), spec.eps));
+        return tf.add(tf.mul(tf.mul(centred, scale), weight), bias);
+      });
+    },
+    mlp,
+    decoder,
   },
 });

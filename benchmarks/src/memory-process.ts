@@ -1,0 +1,35 @@
+/** Runs one loop and prints its memory, one JSON object a line: `memory-process.ts LOOP STEPS EVERY THREADS`. */
+import { wasm } from "@lowrank/backend-wasm";
+import { memory, setDefaultBackend } from "@lowrank/tensor";
+import type { Point } from "./memory.js";
+import { LOOPS, type LoopName } from "./memory-loops.js";
+
+const [row, steps, every, threads] = [process.argv[2] as LoopName, ...process.argv.slice(3).map(Number)] as [
+  LoopName,
+  number,
+  number,
+  number,
+];
+setDefaultBackend(await wasm({ threads }));
+const step = await LOOPS[row].prepare();
+for (let i = 1; i <= steps; i++) {
+  const loss = await step(i);
+  if (i !== 1 && i !== 10 && i % every !== 0) continue;
+  const { ownedBytes, arenaBytes } = memory();
+  const { heapUsed, external, arrayBuffers, rss } = process.memoryUsage();
+  const point: Point = {
+    bench: "memory",
+    row,
+    step: i,
+    loss,
+    live_bytes: ownedBytes + arenaBytes,
+    owned_bytes: ownedBytes,
+    arena_bytes: arenaBytes,
+    heap_bytes: heapUsed,
+    external_bytes: external,
+    array_buffer_bytes: arrayBuffers,
+    rss_bytes: rss,
+  };
+  console.log(JSON.stringify(point));
+}
+process.exit(0);

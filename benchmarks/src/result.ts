@@ -1,0 +1,41 @@
+import { cpus, totalmem } from "node:os";
+
+/** One library on one row. Field names are those of the printed lines. */
+export interface Sample {
+  bench: string;
+  row: string;
+  lib: string;
+  /** Threads that were asked for. */
+  threads: number;
+  median_ms: number | null;
+  best_ms: number | null;
+  /** Timed runs. */
+  samples: number;
+  /** Threads that the library used, where it could not take those asked for. */
+  threads_used?: number;
+  details?: string;
+  machine?: string;
+  /** The library is not on this machine: why. */
+  absent?: string;
+  /** The library is there and cannot do this row: why. */
+  cannot?: string;
+}
+
+export interface Summary {
+  bench: string;
+  row: string;
+  threads: number;
+  summary: true;
+  /** The fastest other JavaScript library, and how many times as fast ours is. */
+  best_js: string | null;
+  ratio_best_js: number | null;
+  /** The fastest native library, likewise. */
+  native: string | null;
+  ratio_native: number | null;
+}
+
+/** The machine in a few words, kept with each result. */
+export function machine(): string {
+  const cores = cpus();
+  return `${cores[0]?.model.trim() ?? "unknown processor"}, ${cores.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform} ${process.arch}`;
+}
