@@ -27,10 +27,10 @@ const STYLE = `
 :root { color-scheme: light dark; --ink: #1d2733; --dim: #66717e; --line: #d8dee5; --paper: #fff; --warm: #c2410c; --cool: #0f6cbd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa5b1; --line: #35404c; --paper: #14191f; --warm: #fb923c; --cool: #60a5fa; } }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 52rem; margin: 2.5rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1.5rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+h1 { text-wrap: balance; font-size: 1.6rem; line-height: 1.25; margin: 0 0 1.5rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 table { border-collapse: collapse; width: 100%; } td { border-top: 1px solid var(--line); padding: .45rem .8rem .45rem 0; vertical-align: top; }
 td:first-child { color: var(--dim); white-space: nowrap; width: 1%; padding-right: 1.6rem; }
-figure { margin: 0; overflow-x: auto; } svg { max-width: 100%; height: auto; color: var(--ink); background: none !important; }
+figure { margin: 0 0 1.6rem; overflow-x: auto; } svg { max-width: 100%; height: auto; color: var(--ink); background: none !important; }
 figcaption { color: var(--dim); font-size: .9rem; } blockquote { margin: .5rem 0 1rem; padding: .1rem 0 .1rem 1rem; border-left: 3px solid var(--line); }
 .after { border-color: var(--warm); } .label { color: var(--dim); font-size: .85rem; }
 `;
@@ -52,77 +52,81 @@ function thin<T extends { step: number; value: number }>(
   return out;
 }
 
+type Points = readonly { step: number; value: number }[];
+
+interface Curve {
+  caption: string;
+  /** Name of the vertical axis. */
+  axis: string;
+  height: number;
+  line: Points;
+  /** Held-out points, drawn over the line. */
+  marks?: Points;
+  color: string;
+  /** The axis begins at zero. */
+  fromZero?: boolean;
+}
+
+function curves(events: readonly TrainEvent[]): Curve[] {
+  const steps = events.filter((e) => e.type === "step");
+  if (steps.length === 0) return [];
+  const evals = events.filter((e) => e.type === "eval").map((e) => ({ step: e.step, value: e.loss }));
+  const of = (value: (e: (typeof steps)[number]) => number) =>
+    thin(steps.map((e) => ({ step: e.step, value: value(e) })));
+  const held = evals.length > 0 ? ": blue while training, orange on held-out text" : " while training";
+  return [
+    {
+      caption: `Loss in nats a token${held}`,
+      axis: "loss",
+      height: 340,
+      line: of((e) => e.loss),
+      marks: evals,
+      color: "var(--cool)",
+    },
+    {
+      caption: "Learning rate",
+      axis: "learning rate",
+      height: 180,
+      line: of((e) => e.lr),
+      color: "var(--dim)",
+      fromZero: true,
+    },
+    {
+      caption: "Norm of the gradients before clipping",
+      axis: "norm",
+      height: 180,
+      line: of((e) => e.gradNorm),
+      color: "var(--dim)",
+      fromZero: true,
+    },
+  ];
+}
+
 /** Curves as SVG, drawn by Observable Plot into a document that exists only here. */
-async function curves(events: readonly TrainEvent[]): Promise<string[]> {
+async function draw(all: readonly Curve[]): Promise<string[]> {
+  if (all.length === 0) return [];
   const [Plot, { parseHTML }] = await Promise.all([import("@observablehq/plot"), import("linkedom")]);
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
-  const steps = events.filter((e) => e.type === "step");
-  const evals = events.filter((e) => e.type === "eval").map((e) => ({ step: e.step, value: e.loss }));
-  const of = (pick: (e: (typeof steps)[number]) => number) =>
-    thin(steps.map((e) => ({ step: e.step, value: pick(e) })));
-  const draw = (
-    caption: string,
-    marks: ReturnType<typeof Plot.line>[],
-    y: string,
-    height: number,
-  ): string => {
+  return all.map(({ caption, axis, height, line, marks = [], color, fromZero }) => {
+    const at = { x: "step", y: "value" };
     const svg = Plot.plot({
       document: document as unknown as Document,
       width: 800,
       height,
       marginLeft: 60,
+      marginTop: 32,
+      marginBottom: 44,
       style: { background: "none", color: "currentColor", fontSize: "13px" },
       x: { label: "step", nice: true },
-      y: { label: y, grid: true, nice: true },
-      marks,
+      y: { label: axis, grid: true, nice: true, zero: fromZero, ticks: Math.round(height / 45) },
+      marks: [
+        Plot.line(line, { ...at, stroke: color, strokeWidth: 1.8 }),
+        Plot.line(marks, { ...at, stroke: "var(--warm)", strokeWidth: 1.8 }),
+        Plot.dot(marks, { ...at, fill: "var(--warm)", r: 3.5 }),
+      ],
     });
-    return `<figure>${(svg as Element).outerHTML}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
-  };
-  const line = (data: { step: number; value: number }[], stroke: string) =>
-    Plot.line(data, { x: "step", y: "value", stroke, strokeWidth: 1.8 });
-  if (steps.length === 0) return [];
-  const loss = [
-    line(
-      of((e) => e.loss),
-      "var(--cool)",
-    ),
-  ];
-  if (evals.length) {
-    loss.push(line(evals, "var(--warm)"));
-    loss.push(Plot.dot(evals, { x: "step", y: "value", fill: "var(--warm)", r: 3.5 }) as never);
-  }
-  return [
-    draw(
-      evals.length
-        ? "Loss in nats a token: blue while training, orange on held-out text."
-        : "Loss in nats a token while training.",
-      loss,
-      "loss",
-      340,
-    ),
-    draw(
-      "Learning rate.",
-      [
-        line(
-          of((e) => e.lr),
-          "var(--dim)",
-        ),
-      ],
-      "learning rate",
-      180,
-    ),
-    draw(
-      "Norm of the gradients before clipping.",
-      [
-        line(
-          of((e) => e.gradNorm),
-          "var(--dim)",
-        ),
-      ],
-      "norm",
-      180,
-    ),
-  ];
+    return `<figure><figcaption>${escapeHtml(caption)}</figcaption>${(svg as Element).outerHTML}</figure>`;
+  });
 }
 
 /**
@@ -133,7 +137,7 @@ export async function renderReport({ title, facts, events, samples = [] }: Repor
   const rows = facts.map(
     ([name, value]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(value)}</td></tr>`,
   );
-  const figures = await curves(events);
+  const figures = await draw(curves(events));
   const texts = samples.map(
     ({ prompt, before, after }) =>
       `<p><b>${escapeHtml(prompt)}</b> …</p>` +
