@@ -1,7 +1,7 @@
-// Every check of the repository, in one run: build, types, lint, unit tests, unused code, size ceilings and the packed
-// packages. Ends with one line, "N passed, N failed", added up from what each tool reported.
+// Every check of the repository, in one run: build, types, lint, unit tests, a browser if there is one, unused code, size
+// ceilings and the packed packages. Ends with one line, "N passed, N failed", added up from what each tool reported.
 //
-//   node scripts/test.mjs [--only build,typecheck,lint,unit,knip,size,pack] [-- arguments for vitest]
+//   node scripts/test.mjs [--only build,typecheck,lint,unit,browser,knip,size,pack] [-- arguments for vitest]
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -89,6 +89,12 @@ const STEPS = {
       failed: ok ? failed : Math.max(1, failed),
       note: skipped ? `${skipped} skipped` : "",
     };
+  },
+  browser() {
+    const { ok } = run("node", ["scripts/browser-check.mjs", `--json=${join(scratch, "browser.json")}`]);
+    const report = json("browser.json");
+    if (report === undefined) return { passed: 0, failed: 1 };
+    return { ...report, failed: ok ? report.failed : Math.max(1, report.failed) };
   },
   knip: () => single(...pnpm("exec", "knip", "--no-progress", "--no-config-hints")),
   size() {

@@ -23,6 +23,7 @@ import {
   randint,
   setDefaultBackend,
   softmax,
+  tanh,
   type Tensor,
 } from "@lowrank/tensor";
 
@@ -31,6 +32,8 @@ export interface Outcome {
   readonly threads: number;
   readonly relaxed: boolean;
   readonly isolated: boolean;
+  /** As the place itself counts them. */
+  readonly cores: number;
   readonly milliseconds: number;
   readonly values: Record<string, number[]>;
 }
@@ -49,6 +52,7 @@ export async function run(threads?: number): Promise<Outcome> {
     threads: backend.threads,
     relaxed: backend.relaxed,
     isolated: globalThis.crossOriginIsolated === true,
+    cores: globalThis.navigator?.hardwareConcurrency ?? 1,
     milliseconds: Math.round(performance.now() - began),
     values,
   };
@@ -60,7 +64,13 @@ const every = (step: number, all: number[]): number[] => all.filter((_, i) => i 
 async function core(): Promise<Record<string, number[]>> {
   const x = normal([64, 300], { key: key(1) });
   const w = normal([300, 120], { key: key(2), std: 0.1 });
-  const [dx, dw] = gradients(layerNorm(matmul(gelu(x), w).tanh()).square().mul(w.sum(0)).mean(), [x, w]);
+  const [dx, dw] = gradients(
+    layerNorm(tanh(matmul(gelu(x), w)))
+      .square()
+      .mul(w.sum(0))
+      .mean(),
+    [x, w],
+  );
   const large = matmul(normal([512, 384], { key: key(3) }), normal([384, 512], { key: key(4) }));
   const elements = softmax(gelu(x)).mul(x.max(-1, { keepDims: true }));
   const product = matmul(x, w);

@@ -1,9 +1,9 @@
 import { run } from "./program.js";
 
-onmessage = async ({ data }: MessageEvent<number | undefined>) => {
+addEventListener("message", async ({ data }: MessageEvent<number | undefined>) => {
   try {
     postMessage({ outcome: await run(data) });
   } catch (error) {
     postMessage({ error: String(error) });
   }
-};
+});

@@ -46,7 +46,8 @@ export interface WasmBackend extends Backend {
  * Starts the embedded backend: WebAssembly with 128-bit SIMD, on threads where they can be had.
  *
  * @throws ConfigError if an option is out of range
- * @throws DeviceError if the engine has no WebAssembly SIMD or refuses the address space
+ * @throws DeviceError if the engine has no WebAssembly SIMD or refuses the address space, or if a browser starts fewer
+ * threads than were asked for (by default those are used that start)
  */
 export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   const { maxMemoryBytes = LARGEST_MEMORY, threads = defaultThreads() } = options;
@@ -62,6 +63,15 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
     });
   }
   const machine = await Machine.create({ threads, maxMemoryBytes });
+  if (options.threads !== undefined && machine.threads < threads) {
+    machine.dispose();
+    throw new DeviceError({
+      where: "wasm",
+      expected: `${threads} threads`,
+      got: `${machine.threads}, the others could not be started`,
+      hint: "let the Content-Security-Policy of the page allow worker-src 'self', and serve dist/thread.js of this package beside the bundle",
+    });
+  }
   return new EmbeddedBackend(machine, options.profile ? new Profile() : null);
 }
 

@@ -1,17 +1,32 @@
+import { DeviceError } from "@lowrank/tensor/backend";
 import { plainKernels, relaxedKernels } from "./generated/kernels.js";
 
 const IMPORT_SECTION = 2;
 const MEMORY_IMPORT = 2;
 const SHARED_FLAG = 2;
 
-/** The kernels in the fastest form that this engine takes, for shared memory or not. */
+/**
+ * The kernels in the fastest form that this engine takes, for shared memory or not.
+ *
+ * @throws DeviceError if the engine or the policy of the page refuses them
+ */
 export async function compileKernels(
   shared: boolean,
 ): Promise<{ module: WebAssembly.Module; relaxed: boolean }> {
   let bytes = await inflate(relaxedKernels);
   const relaxed = WebAssembly.validate(shared ? bytes : unshare(bytes));
   if (!relaxed) bytes = await inflate(plainKernels);
-  return { module: await WebAssembly.compile(shared ? bytes : unshare(bytes)), relaxed };
+  try {
+    return { module: await WebAssembly.compile(shared ? bytes : unshare(bytes)), relaxed };
+  } catch (cause) {
+    throw new DeviceError({
+      where: "wasm",
+      expected: "an engine that compiles WebAssembly with SIMD",
+      got: String(cause),
+      hint: "a page with a Content-Security-Policy needs script-src 'wasm-unsafe-eval'",
+      cause,
+    });
+  }
 }
 
 async function inflate(base64: string): Promise<Uint8Array<ArrayBuffer>> {

@@ -29,14 +29,19 @@ export class Machine {
   private scratchBase = 0;
   private scratchBytes = 0;
   private failure: unknown;
-  private readonly workers: { stop(): void }[] = [];
+  private readonly workers: ReturnType<typeof startThread>[] = [];
+  private startedThreads = 1;
 
   static async create(options: MachineOptions): Promise<Machine> {
     const shared = options.threads > 1;
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
-    return new Machine(module, memory, instance.exports as unknown as KernelExports, relaxed, options);
+    const kernels = instance.exports as unknown as KernelExports;
+    const machine = new Machine(module, memory, kernels, relaxed, options);
+    const started = await Promise.all(machine.workers.map((worker) => worker.started));
+    machine.startedThreads += started.filter((up) => up).length;
+    return machine;
   }
 
   private constructor(
@@ -55,8 +60,9 @@ export class Machine {
     }
   }
 
+  /** Threads, the caller included: those asked for, less those that a browser refused to start. */
   get threads(): number {
-    return this.options.threads;
+    return this.startedThreads;
   }
 
   /** Threads beside the caller that have come up. */

@@ -1,14 +1,9 @@
-/** What a further thread gets. */
-interface ThreadData {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  readonly thread: number;
-  /** Addresses by which a thread that dies tells the others. */
-  readonly active: number;
-  readonly poison: number;
-}
+import { type ThreadData, threadLoop } from "./thread-loop.js";
 
+/** A further thread. */
 interface Thread {
+  /** Whether it could be started, once that is known. */
+  readonly started: Promise<boolean>;
   stop(): void;
 }
 
@@ -28,21 +23,6 @@ function builtin(name: string): unknown {
     ?.getBuiltinModule;
   return getBuiltin?.(name);
 }
-
-// A thread leaves `work` only when it is told to quit or when a kernel traps; then the caller must not wait for it.
-const BODY = `({ module, memory, thread, active, poison }) => {
-  try {
-    new WebAssembly.Instance(module, { env: { memory } }).exports.work(thread);
-  } catch (error) {
-    const words = new Int32Array(memory.buffer);
-    Atomics.store(words, poison >> 2, 1);
-    Atomics.sub(words, active >> 2, 1);
-    Atomics.notify(words, active >> 2);
-    throw error;
-  }
-}`;
-const NODE_SOURCE = `import { workerData } from "node:worker_threads"; (${BODY})(workerData);`;
-const WEB_SOURCE = `onmessage = ({ data }) => (${BODY})(data);`;
 
 const isNode = (): boolean => builtin("node:worker_threads") !== undefined;
 
@@ -68,24 +48,61 @@ export const canBlock = (): boolean =>
       typeof Worker !== "undefined" &&
       typeof document === "undefined"));
 
-/** Starts one thread. It joins jobs as soon as it is up; nobody waits for it, and it keeps no process alive. */
+/** Starts one thread. It joins jobs as soon as it is up, and keeps no process alive. */
 export function startThread(data: ThreadData): Thread {
   const node = builtin("node:worker_threads") as NodeThreads | undefined;
-  if (node) {
-    const url = new URL(`data:text/javascript,${encodeURIComponent(NODE_SOURCE)}`);
-    const worker = new node.Worker(url, { workerData: data, execArgv: [] });
-    worker.on("error", () => {}); // the machine learns it through the poison word
-    worker.unref();
-    return { stop: () => void worker.terminate() };
-  }
-  const url = URL.createObjectURL(new Blob([WEB_SOURCE], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  worker.onmessageerror = worker.onerror = () => {};
-  worker.postMessage(data);
+  return node ? startInNode(node, data) : startInBrowser(data);
+}
+
+function startInNode(node: NodeThreads, data: ThreadData): Thread {
+  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {});`;
+  const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+  const worker = new node.Worker(url, { workerData: data, execArgv: [] });
+  worker.on("error", () => {}); // the machine learns it through the poison word
+  worker.unref();
+  // Jobs run without it until it is up, so nobody need wait.
+  return { started: Promise.resolve(true), stop: () => void worker.terminate() };
+}
+
+/**
+ * The worker's own file comes first, since the policy of a page may forbid workers made of a blob. Where a bundler did
+ * not take the file along, or inlined this module somewhere else, the blob is the way that needs no file.
+ */
+function startInBrowser(data: ThreadData): Thread {
+  let worker: Worker | undefined;
+  let stopped = false;
+  const attempt = (make: () => Worker): Promise<boolean> =>
+    new Promise((done) => {
+      if (stopped) return done(false);
+      try {
+        worker = make();
+      } catch {
+        return done(false); // a policy, or no address to begin from
+      }
+      worker.onmessage = () => done(true);
+      worker.onmessageerror = worker.onerror = (event: Event) => {
+        event.preventDefault();
+        done(false);
+      };
+      worker.postMessage(data);
+    });
+  const started = attempt(fromFile).then((up) => up || attempt(fromBlob));
   return {
+    started,
     stop() {
-      worker.terminate();
-      URL.revokeObjectURL(url);
+      stopped = true;
+      worker?.terminate();
     },
   };
+}
+
+// Bundlers know this expression by its form, and give the file an address of their own.
+const fromFile = (): Worker => new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
+
+function fromBlob(): Worker {
+  const source = `onmessage = ({ data }) => (${threadLoop})(data, () => postMessage("up"));`;
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(url);
+  for (const event of ["message", "error"]) worker.addEventListener(event, () => URL.revokeObjectURL(url));
+  return worker;
 }
