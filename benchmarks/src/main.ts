@@ -5,12 +5,14 @@ import { LOOPS, type LoopName } from "./memory-loops.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
+import { writeResults } from "./results.js";
 import { coreTable, memoryTable } from "./table.js";
 
 const HELP = `pnpm bench NAME [options]
 
   core     products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
   memory   live memory over 1,000 steps of a small network and 300 of the quick start
+  results  writes benchmarks/results/README.md from the .jsonl files beside it
 
   --json         one JSON object a line
   --rows a,b     only these rows: names, or their beginnings with a *
@@ -89,7 +91,8 @@ async function main(): Promise<void> {
       flat &&= verdict.flat;
     }
     if (!flat) process.exitCode = 1;
-  } else throw new Error(`bench: expected core or memory, got "${name}"`);
+  } else if (name === "results") console.log(await writeResults());
+  else throw new Error(`bench: expected core, memory or results, got "${name}"`);
 }
 
 main().catch((error: unknown) => {

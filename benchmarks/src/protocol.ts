@@ -30,7 +30,8 @@ export interface Contender {
 export type Request = { prepare: Spec } | { run: { atLeastMs: number; atMost: number } } | { check: true };
 export type Reply =
   | { hello: string; details: string; threads: number }
-  | { ready: true }
+  /** Milliseconds of the first run, with all that is built once. */
+  | { first: number }
   | { cannot: string }
   /** Milliseconds of each run. */
   | { ms: number[] }
@@ -44,9 +45,10 @@ async function answer(contender: Contender, state: { job: Job | null }, request:
     const make = contender.jobs[request.prepare.kind] as (spec: Spec) => Job | string | Promise<Job | string>;
     const job = await make(request.prepare);
     if (typeof job === "string") return { cannot: job };
+    const began = performance.now();
     await job.run(); // what cannot be done fails here
     state.job = job;
-    return { ready: true };
+    return { first: performance.now() - began };
   }
   const { job } = state;
   if (!job) throw new Error("nothing is prepared");

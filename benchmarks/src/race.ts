@@ -36,6 +36,7 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
   const { bench, libraries, threads, turns, turnMs, warmUpMs } = options;
   const samples = new Map<Library, Sample>();
   const running: ContenderProcess[] = [];
+  const first = new Map<Library, number>();
   const untimed = (lib: Library, reason: { absent: string } | { cannot: string }): void =>
     void samples.set(lib, {
       bench,
@@ -57,7 +58,10 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
       }
       running.push(contender);
       const reply = await contender.ask({ prepare: row.spec });
-      if ("ready" in reply) continue;
+      if ("first" in reply) {
+        first.set(lib, reply.first);
+        continue;
+      }
       untimed(lib, { cannot: "cannot" in reply ? reply.cannot : "no answer" });
       running.pop();
       await contender.stop();
@@ -89,6 +93,7 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
         median_ms: significant(median(ms), 5),
         best_ms: significant(Math.min(...ms), 5),
         samples: ms.length,
+        first_ms: significant(first.get(c.lib)!, 5),
         ...(c.threads === threads ? {} : { threads_used: c.threads }),
         details: c.details,
         machine: machine(),

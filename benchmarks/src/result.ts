@@ -11,6 +11,8 @@ export interface Sample {
   best_ms: number | null;
   /** Timed runs. */
   samples: number;
+  /** The first run in a fresh process: what is compiled, planned or laid out once is in it. */
+  first_ms?: number;
   /** Threads that the library used, where it could not take those asked for. */
   threads_used?: number;
   details?: string;

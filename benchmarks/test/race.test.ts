@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "vitest";
 import { errorIn } from "../src/contender-process.js";
 import { filled } from "../src/inputs.js";
 import { race } from "../src/race.js";
+import { coreMarkdown } from "../src/results.js";
 import { CORE_ROWS, chooseRows } from "../src/rows/index.js";
 import type { Row } from "../src/rows/row.js";
 import { coreTable } from "../src/table.js";
@@ -64,6 +65,7 @@ test("a race gives a line for each library, absent ones too, and a summary", asy
     native: null,
     ratio_native: null,
   });
+  expect(coreMarkdown(lines)).toMatch(/\| matmul-8-tn \| [\d.]+ \| [\d.]+ \| [\d.]+ \| – \| [\d.]+ \| – \|/);
   expect(coreTable(lines)).toMatch(/numpy: absent: no-such-python/);
 });
 

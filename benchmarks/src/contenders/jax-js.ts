@@ -116,7 +116,7 @@ function decoder(spec: DecoderSpec): Job {
   const raw = integers(spec.ids);
   const next = new Int32Array(batch * (length - 1));
   for (let b = 0; b < batch; b++) next.set(raw.subarray(b * length + 1, (b + 1) * length), b * (length - 1));
-  const [ids, targets] = [draw(spec.ids), np.array(next)];
+  const [ids, targets] = [np.array(raw), np.array(next)];
   const [cos, sin] = rotary(length, size, theta);
 
   const norm = (x: Arr, w: Arr): Arr =>
@@ -128,7 +128,8 @@ function decoder(spec: DecoderSpec): Job {
   };
   const linear = (x: Arr, w: Arr): Arr => np.matmul(x, np.transpose(w));
   const loss = (p: Record<string, Arr>, tokens: Arr, wanted: Arr): Arr => {
-    let h = np.take(p["model.embed_tokens.weight"]!, tokens, 0).reshape([batch * length, width]);
+    // One id a row: the scatter of its gradient takes no reshaped input inside jit.
+    let h = np.take(p["model.embed_tokens.weight"]!, tokens, 0);
     for (let l = 0; l < layers; l++) {
       const w = (name: string): Arr => p[`model.layers.${l}.${name}.weight`]!;
       const x = norm(h.ref, w("input_layernorm"));

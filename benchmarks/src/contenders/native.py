@@ -227,9 +227,10 @@ def answer(state, request):
         job = (TORCH if LIB == "torch" else NUMPY)[request["prepare"]["kind"]](request["prepare"])
         if isinstance(job, str):
             return {"cannot": job}
+        began = time.perf_counter()
         job.run()
         state["job"] = job
-        return {"ready": True}
+        return {"first": (time.perf_counter() - began) * 1000}
     if "check" in request:
         return {"check": state["job"].check()}
     return {"ms": repeat(state["job"], request["run"]["atLeastMs"], request["run"]["atMost"])}

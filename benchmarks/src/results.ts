@@ -1,0 +1,100 @@
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { Point, Verdict } from "./memory.js";
+import type { Sample, Summary } from "./result.js";
+
+type Line = Sample | Summary | Point | Verdict;
+
+const folder = fileURLToPath(new URL("../results/", import.meta.url));
+const INTRODUCTION = `# Results
+
+Lines as \`pnpm bench NAME --json\` prints them, one file a run, and the tables made from them by \`pnpm bench results\`.
+
+Each library runs in a process of its own; they take turns in alternating order after a warm-up, and every run is timed
+with a read of one number of its result. Times are medians in milliseconds. "× best JS" and "× native" are ratios of
+speed: ours over the fastest other JavaScript library, and over the fastest of numpy and torch; above 1 we are faster.
+The results of all libraries were compared with each other in the same run. A number of one machine under one load says
+little alone; the ratios hold better, because the libraries took turns.
+`;
+
+const row = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [row(head), row(head.map((_, i) => (i === 0 ? "---" : "---:"))), ...rows.map(row)].join("\n");
+}
+
+/** A Markdown table of a run of `core`, with the reasons of empty cells below. */
+export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
+  const samples = lines.filter((l): l is Sample => !("summary" in l));
+  const libs = [...new Set(samples.map((s) => s.lib))];
+  const ratio = (x: number | null): string => x?.toFixed(2) ?? "–";
+  const rows = lines
+    .filter((l): l is Summary => "summary" in l)
+    .map((s) => {
+      const cell = (lib: string): string =>
+        samples.find((l) => l.row === s.row && l.lib === lib)?.median_ms?.toPrecision(3) ?? "–";
+      return [s.row, ...libs.map((lib) => cell(lib)), ratio(s.ratio_best_js), ratio(s.ratio_native)];
+    });
+  const details = libs.map(
+    (lib) => samples.find((s) => s.lib === lib && s.details)?.details ?? `${lib} absent`,
+  );
+  const reasons = new Set(
+    samples.flatMap((s) =>
+      s.cannot ? [`${s.lib}, ${s.row}: ${s.cannot}`] : s.absent ? [`${s.lib}: ${s.absent}`] : [],
+    ),
+  );
+  const machine = samples.find((s) => s.machine)?.machine ?? "unknown machine";
+  return [
+    `${machine}; ${samples[0]!.threads === 1 ? "one thread" : `${samples[0]!.threads} threads`}. ${[...new Set(details)].join("; ")}.`,
+    table(["row", ...libs, "× best JS", "× native"], rows),
+    ...(reasons.size > 0 ? [[...reasons].map((r) => `- ${r}`).join("\n")] : []),
+  ].join("\n\n");
+}
+
+/** A Markdown table of a run of `memory`: one part for each loop. */
+export function memoryMarkdown(lines: readonly (Point | Verdict)[]): string {
+  const mebi = (bytes: number): string => (bytes / 2 ** 20).toFixed(2);
+  return lines
+    .filter((l): l is Verdict => "summary" in l)
+    .map((v) => {
+      const points = lines.filter((l): l is Point => !("summary" in l) && l.row === v.row);
+      const rows = points.map((p) =>
+        [
+          p.step,
+          p.loss.toFixed(3),
+          ...[p.live_bytes, p.owned_bytes, p.arena_bytes, p.heap_bytes, p.rss_bytes].map(mebi),
+        ].map(String),
+      );
+      return [
+        `**${v.row}**: ${v.about}. ${v.machine}. Growth of live memory after step 10: ${(100 * v.growth).toFixed(2)} %.`,
+        table(["step", "loss", "live MiB", "owned", "arena", "JS heap", "process"], rows),
+      ].join("\n\n");
+    })
+    .join("\n\n");
+}
+
+/** Writes results/README.md from the .jsonl files beside it. */
+export async function writeResults(): Promise<string> {
+  const files = (await readdir(folder)).filter((name) => name.endsWith(".jsonl")).sort();
+  const parts = [INTRODUCTION];
+  for (const file of files) {
+    const text = await readFile(`${folder}${file}`, "utf8");
+    const lines = text
+      .split("\n")
+      .filter((l) => l.startsWith("{"))
+      .map((l) => JSON.parse(l) as Line);
+    if (lines.length === 0) continue;
+    const { bench } = lines[0]!;
+    const body =
+      bench === "memory"
+        ? memoryMarkdown(lines as (Point | Verdict)[])
+        : coreMarkdown(lines as (Sample | Summary)[]);
+    const threads = lines.find((l) => "threads" in l)?.threads ?? 1;
+    parts.push(
+      `## ${file}\n\n\`pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""} > benchmarks/results/${file}\`\n\n${body}\n`,
+    );
+  }
+  const path = `${folder}README.md`;
+  await writeFile(path, parts.join("\n"));
+  return path;
+}
