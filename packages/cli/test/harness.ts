@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable, Writable } from "node:stream";
@@ -113,12 +114,15 @@ export async function run(argv: string[], { signal, stdin = "", onOutput }: RunO
   return { status, stdout: out.text(), stderr: err.text(), records };
 }
 
-/** Every file under a folder with its bytes, to see that nothing has changed. */
+/** Every file under a folder with the hash of its bytes, to see that nothing has changed. */
 export function tree(folder: string): Map<string, string> {
   const files = new Map<string, string>();
   for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
     const path = join(folder, name);
-    files.set(name, statSync(path).isDirectory() ? "folder" : readFileSync(path).toString("base64"));
+    files.set(
+      name,
+      statSync(path).isDirectory() ? "folder" : createHash("sha256").update(readFileSync(path)).digest("hex"),
+    );
   }
   return files;
 }
