@@ -27,6 +27,8 @@ import { chapters, continuation, heldOut } from "./text.js";
 
 const TITLE = "A model of the State of the Union addresses reads Moby-Dick";
 
+const LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
 const whole = (x: number): string => Math.round(x).toLocaleString("en");
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 const mebi = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
@@ -45,7 +47,7 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 async function main(): Promise<void> {
   const settings = readSettings();
-  const { steps, rank, length, batch, seed, prompt, json, quick } = settings;
+  const { "head-rank": headRank, steps, rank, length, batch, seed, prompt, json, quick } = settings;
   const out = resolve(settings.out);
   const say = (text: string): void => {
     if (!json) console.log(text);
@@ -70,10 +72,23 @@ async function main(): Promise<void> {
     `  It has never seen this book: its perplexity on held-out chapters is ${before.perplexity.toFixed(1)}.`,
   );
 
-  const adapted = attach(model, lora, { rank, alpha: 2 * rank }, { targets: "all-linear", key: key(seed) });
+  // New words matter most when a model meets a book, so the output head gets the larger share of what is trained.
+  const adapted = attach(
+    model,
+    lora,
+    { rank, alpha: 2 * rank },
+    headRank === 0
+      ? { targets: "all-linear", key: key(seed) }
+      : {
+          targets: [...LAYERS, "lm_head"],
+          rankPattern: { lm_head: headRank },
+          alphaPattern: { lm_head: 2 * headRank },
+          key: key(seed),
+        },
+  );
   const { trainable, total, share } = adapted.report();
   say(
-    `  LoRA of rank ${rank} on every linear layer trains ${whole(trainable)} of ${whole(total)} numbers; the rest stays as it is.\n`,
+    `  LoRA of rank ${rank} on every linear layer${headRank ? `, ${headRank} on the output head,` : ""} trains ${whole(trainable)} of ${whole(total)} numbers.\n`,
   );
 
   const budget = new Budget({ steps, peak: settings.lr, seconds: settings.seconds });

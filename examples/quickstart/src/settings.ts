@@ -6,10 +6,11 @@ export const root = fileURLToPath(new URL("../", import.meta.url));
 
 /** Settings that are numbers: least value, default, words for the help. */
 const NUMBERS = {
-  steps: [1, 200, "optimizer steps"],
-  rank: [1, 6, "rank of the LoRA matrices"],
+  steps: [1, 300, "optimizer steps"],
+  rank: [1, 3, "rank of the LoRA matrices in every layer"],
+  "head-rank": [0, 14, "their rank in the output head; 0 leaves it alone"],
   lr: [1e-9, 0.01, "highest learning rate"],
-  batch: [1, 8, "rows in a batch"],
+  batch: [1, 4, "rows in a batch"],
   length: [2, 256, "tokens in a row"],
   seconds: [1, 110, "longest time to train"],
   tokens: [1, 60, "tokens of each continuation"],
