@@ -21,10 +21,9 @@ export function defaultBackend(): Promise<Backend> {
 }
 
 async function loadEmbedded(): Promise<Backend> {
+  let wasm: () => Promise<Backend>;
   try {
-    const { wasm } = (await import("@lowrank/backend-wasm")) as { wasm: () => Promise<Backend> };
-    current ??= await wasm();
-    return current;
+    ({ wasm } = (await import("@lowrank/backend-wasm")) as { wasm: () => Promise<Backend> });
   } catch (cause) {
     loading = null;
     throw new DeviceError({
@@ -34,6 +33,13 @@ async function loadEmbedded(): Promise<Backend> {
       hint: "install @lowrank/backend-wasm, or call setDefaultBackend(...)",
       cause,
     });
+  }
+  try {
+    current ??= await wasm();
+    return current;
+  } catch (error) {
+    loading = null; // its own words say what is missing
+    throw error;
   }
 }
 
