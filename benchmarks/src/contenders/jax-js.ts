@@ -1,16 +1,15 @@
+import "./workers.js"; // before the library
 import { blockUntilReady, defaultDevice, init, jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 import { digest } from "../check.js";
 import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
 import { type Check, type Job, serve } from "../protocol.js";
 import type { DecoderSpec } from "../rows/decoder.js";
 import type { MlpSpec } from "../rows/mlp.js";
-import { provideWorkers } from "./worker-shim.js";
 
 // In this library every call takes its arguments over; `.ref` keeps one for later.
 type Arr = np.Array;
 
 const threads = Number(process.env["BENCH_THREADS"] ?? 1);
-if (threads > 1) provideWorkers(threads);
 await init("wasm");
 defaultDevice("wasm");
 

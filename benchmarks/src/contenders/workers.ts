@@ -32,8 +32,12 @@ class BlobWorker {
   }
 }
 
-/** Gives Node the globals by which the library finds its threads in a browser. Before it is initialised. */
-export function provideWorkers(threads: number): void {
+/**
+ * Gives Node the globals by which the library finds its threads in a browser. Importing this file does it, where more
+ * than one thread is asked for: the library looks for them while it is imported itself.
+ */
+const threads = Number(process.env["BENCH_THREADS"] ?? 1);
+if (threads > 1) {
   Object.assign(globalThis, { Worker: BlobWorker });
   Object.defineProperty(globalThis, "navigator", {
     value: { hardwareConcurrency: threads },
