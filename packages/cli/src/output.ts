@@ -1,9 +1,13 @@
 import type { Writable } from "node:stream";
-import { progress as clackProgress } from "@clack/prompts";
 import { oneLine } from "./fault.js";
 
 /** Lines of progress where nothing can be redrawn come at most this often. */
 const QUIET_MS = 10_000;
+
+/** Characters of a bar. */
+const BAR = 24;
+/** To the start of the line, and what is on it erased. */
+const REDRAW = "\r\u001b[2K";
 
 /** Shows how far a job is. */
 export interface Progress {
@@ -62,23 +66,24 @@ export class Output {
     return this.interactive ? this.bar(total, label) : this.lines(total);
   }
 
+  /** One line that is redrawn. It leaves the keyboard alone, so that Ctrl-C stays a signal. */
   private bar(total: number, label: string): Progress {
-    const begin = () => clackProgress({ max: total, output: this.stderr });
-    let bar = begin();
-    let at = 0;
-    bar.start(label);
+    const { stderr } = this;
+    const draw = (done: number, text: string): void => {
+      const filled = Math.round((BAR * done) / Math.max(1, total));
+      const line = `${"█".repeat(filled)}${"░".repeat(BAR - filled)} ${done}/${total}  ${text}`;
+      const columns = (stderr as { columns?: number }).columns || 80;
+      stderr.write(`${REDRAW}${line.slice(0, columns - 1)}`);
+    };
+    let last: [number, string] = [0, label];
+    draw(...last);
     return {
-      show: (done, text) => {
-        bar.advance(done - at, `${done}/${total}  ${text}`);
-        at = done;
-      },
+      show: (done, text) => draw(...(last = [done, text])),
       line: (text) => {
-        bar.stop(text);
-        bar = begin();
-        bar.start(label);
-        bar.advance(at);
+        stderr.write(`${REDRAW}${text}\n`);
+        draw(...last);
       },
-      end: (text) => bar.stop(text),
+      end: (text) => void stderr.write(`${REDRAW}${text}\n`),
     };
   }
 

@@ -272,6 +272,17 @@ describe("evaluate", () => {
   });
 });
 
+test("on a terminal progress is one line that is redrawn, no wider than 80 columns", async () => {
+  const argv = ["evaluate", at("model"), at("data", "text.jsonl"), ...FAST];
+  const { stderr } = await run(argv, { interactive: true });
+  const drawn = stderr.split("\r\u001b[2K");
+  expect(drawn.length).toBeGreaterThan(4);
+  expect(drawn.at(-2)).toMatch(/^█{24} (\d+)\/\1 {2}perplexity \d/);
+  expect(drawn.at(-1)).toMatch(/tokens in \d+\.\d s\n$/);
+  for (const line of drawn) expect(line.length).toBeLessThan(81);
+  expect((await run(argv)).stderr).not.toContain("\u001b");
+});
+
 describe("generate", () => {
   const generate = (...more: string[]): string[] => [
     "generate",

@@ -77,12 +77,17 @@ export interface Ran {
 interface RunOptions {
   signal?: AbortSignal;
   stdin?: string;
+  /** Whether standard error counts as a terminal. Default false. */
+  interactive?: boolean;
   /** Sees each piece of standard output as it comes. */
   onOutput?: (text: string) => void;
 }
 
 /** Runs a command line in this process, on one thread. */
-export async function run(argv: string[], { signal, stdin = "", onOutput }: RunOptions = {}): Promise<Ran> {
+export async function run(
+  argv: string[],
+  { signal, stdin = "", interactive = false, onOutput }: RunOptions = {},
+): Promise<Ran> {
   const collect = (see?: (text: string) => void): { stream: Writable; text: () => string } => {
     let all = "";
     const stream = new Writable({
@@ -100,7 +105,7 @@ export async function run(argv: string[], { signal, stdin = "", onOutput }: RunO
     stdout: out.stream,
     stderr: err.stream,
     stdin: Readable.from([Buffer.from(stdin)]),
-    interactive: false,
+    interactive,
     ...(signal === undefined ? {} : { signal }),
   });
   const records = argv.includes("--json")
