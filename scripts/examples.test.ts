@@ -62,6 +62,9 @@ test("the pages hold examples", () => {
 });
 
 describe.each(pages.filter(({ blocks }) => blocks.length > 0))("$page", ({ page, blocks }) => {
+  // The examples of a page build on one another; those of another page begin anew.
+  beforeAll(() => rmSync(join(workplace, "out"), { recursive: true, force: true }));
+
   for (const [i, block] of blocks.entries()) {
     test(`example ${i + 1} runs`, async () => {
       const file = join(modules, `${page.replaceAll(/\W/g, "-")}-${i + 1}.ts`);
