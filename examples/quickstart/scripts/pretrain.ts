@@ -2,7 +2,7 @@
  * Pretrains the base model of the quick start from a random start on the State of the Union addresses, with this
  * library and nothing else, and keeps beside the weights how that went: settings, loss curve, held-out perplexity.
  *
- * Needs the texts of `pnpm prepare-data`. Run: `pnpm pretrain --steps 900`.
+ * Needs the texts of `pnpm prepare-data`. Run: `pnpm pretrain --steps 1400 --batch 8`, then `pnpm pretraining-report`.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -118,7 +118,7 @@ function draw(): Tensor {
 }
 
 const step = valueAndGrad(model, (ids: Tensor) => model.loss(ids, ids));
-const curve: { step: number; loss: number; lr: number }[] = [];
+const curve: { step: number; loss: number; lr: number; norm: number }[] = [];
 const evaluations: { step: number; loss: number; perplexity: number }[] = [];
 const started = performance.now();
 let window = 0;
@@ -168,7 +168,12 @@ for (let i = 1; i <= steps; i++) {
     const seconds = (performance.now() - started) / 1000;
     const mean = i === 1 ? loss : window / 10;
     if (i > 1) window = 0;
-    curve.push({ step: i, loss: Number(mean.toFixed(4)), lr: Number(lr.toPrecision(4)) });
+    curve.push({
+      step: i,
+      loss: Number(mean.toFixed(4)),
+      lr: Number(lr.toPrecision(4)),
+      norm: Number((await norm.item()).toFixed(3)),
+    });
     console.log(
       `step ${i}/${steps}  loss ${mean.toFixed(3)}  norm ${(await norm.item()).toFixed(2)}  ${(seconds / i).toFixed(2)} s/step  ` +
         `${Math.round((i * batch * length) / seconds)} tokens/s  ${Math.round(memory().ownedBytes / 2 ** 20)}+${Math.round(memory().arenaBytes / 2 ** 20)} MiB`,

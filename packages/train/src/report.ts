@@ -99,7 +99,7 @@ function curves(events: readonly TrainEvent[]): Curve[] {
       color: "var(--dim)",
       fromZero: true,
     },
-  ];
+  ].filter(({ line }) => line.some(({ value }) => Number.isFinite(value))); // nothing known, nothing drawn
 }
 
 /** Curves as SVG, drawn by Observable Plot into a document that exists only here. */
