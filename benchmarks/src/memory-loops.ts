@@ -1,18 +1,20 @@
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { attach, lora } from "@lowrank/adapters";
-import { fromPretrained } from "@lowrank/models";
+import { fromPretrained, loadTokenizer } from "@lowrank/models";
 import { Linear, Module, valueAndGrad } from "@lowrank/nn";
-import { AdamW, clipByGlobalNorm } from "@lowrank/optim";
+import { AdamW } from "@lowrank/optim";
 import { crossEntropy, key, relu, type Tensor, tensor } from "@lowrank/tensor";
+import { parseJsonl, toExample, TrainingData, train } from "@lowrank/train";
 import { integers, numbers } from "./inputs.js";
 
-/** A training loop of which one step is done at a time. Nothing in it is disposed of. */
+/** A training loop. Nothing in it is disposed of. */
 export interface Loop {
   steps: number;
   quickSteps: number;
   /** What it is, in a line. */
   about: string;
-  prepare(): Promise<(step: number) => Promise<number>>;
+  run(steps: number, onStep: (step: number, loss: number) => void): Promise<void>;
 }
 
 class Net extends Module {
@@ -28,43 +30,54 @@ const mlp: Loop = {
   steps: 1000,
   quickSteps: 100,
   about: "64-128-10 network, batch 32, new data each step, AdamW",
-  async prepare() {
+  async run(steps, onStep) {
     const model = new Net();
     const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3 });
     const gradients = valueAndGrad(model, (x: Tensor, y: Tensor) => crossEntropy(model.forward(x), y));
-    return async (step) => {
+    for (let step = 1; step <= steps; step++) {
       const x = tensor(numbers({ shape: [32, 64], seed: step, scale: 2, offset: 0 }), { shape: [32, 64] });
       const y = tensor(integers({ shape: [32], seed: -step, below: 10 }), { dtype: "i32", shape: [32] });
       const { value, grads } = gradients(x, y);
       await optimizer.step(grads, { also: [value] });
-      return value.item();
-    };
+      onStep(step, await value.item());
+    }
   },
 };
 
+const quickStartFile = (path: string): string =>
+  fileURLToPath(new URL(`../../examples/quickstart/${path}`, import.meta.url));
+
+/** The training of `npm start`: its base, its chapters, its settings, by the trainer. */
 const quickstart: Loop = {
   steps: 300,
   quickSteps: 20,
-  about: "LoRA of rank 6 on every linear layer of the quick start's model, 4 × 128 tokens, clipping, AdamW",
-  async prepare() {
-    const model = await fromPretrained(
-      fileURLToPath(new URL("../../examples/quickstart/model", import.meta.url)),
+  about: "npm start: LoRA of rank 3 on the layers and 14 on the head, Moby-Dick packed into 4 × 256 tokens",
+  async run(steps, onStep) {
+    const model = await fromPretrained(quickStartFile("model"));
+    const tokenizer = await loadTokenizer(quickStartFile("model"));
+    const path = quickStartFile("data/moby-dick-train.jsonl");
+    const examples = parseJsonl(readFileSync(path, "utf8"), path).map((r) => toExample(r, tokenizer));
+    const layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    attach(
+      model,
+      lora,
+      { rank: 3, alpha: 6 },
+      {
+        targets: [...layers, "lm_head"],
+        rankPattern: { lm_head: 14 },
+        alphaPattern: { lm_head: 28 },
+        key: key(1),
+      },
     );
-    attach(model, lora, { rank: 6, alpha: 12 }, { targets: "all-linear", key: key(1) });
-    model.train();
-    const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3, weightDecay: 0 });
-    const gradients = valueAndGrad(model, (ids: Tensor) => model.loss(ids, ids));
-    const { vocabSize } = model.config;
-    return async (step) => {
-      const ids = tensor(integers({ shape: [4, 128], seed: step, below: vocabSize }), {
-        dtype: "i32",
-        shape: [4, 128],
-      });
-      const { value, grads } = gradients(ids);
-      const clipped = clipByGlobalNorm(grads, 1);
-      await optimizer.step(clipped.grads, { also: [value, clipped.norm] });
-      return value.item();
-    };
+    await train({
+      model,
+      optimizer: new AdamW(model.trainableParameters(), { lr: 0.01, weightDecay: 0 }),
+      data: new TrainingData(examples, { length: 256, batch: 4, seed: 1 }),
+      steps,
+      onEvent(event) {
+        if (event.type === "step") onStep(event.step, event.loss);
+      },
+    });
   },
 };
 

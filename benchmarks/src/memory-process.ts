@@ -11,10 +11,8 @@ const [row, steps, every, threads] = [process.argv[2] as LoopName, ...process.ar
   number,
 ];
 setDefaultBackend(await wasm({ threads }));
-const step = await LOOPS[row].prepare();
-for (let i = 1; i <= steps; i++) {
-  const loss = await step(i);
-  if (i !== 1 && i !== 10 && i % every !== 0) continue;
+await LOOPS[row].run(steps, (i, loss) => {
+  if (i !== 1 && i !== 10 && i % every !== 0) return;
   const { ownedBytes, arenaBytes } = memory();
   const { heapUsed, external, arrayBuffers, rss } = process.memoryUsage();
   const point: Point = {
@@ -31,5 +29,5 @@ for (let i = 1; i <= steps; i++) {
     rss_bytes: rss,
   };
   console.log(JSON.stringify(point));
-}
+});
 process.exit(0);
