@@ -4,7 +4,7 @@ import { wasm, type WasmBackend } from "./index.js";
 
 let backend: WasmBackend;
 beforeAll(async () => {
-  backend = await wasm({ threads: 2, maxMemoryBytes: 2 ** 28, profile: true });
+  backend = await wasm({ threads: 2, maxMemoryBytes: 2 ** 28 });
   setDefaultBackend(backend);
 });
 afterAll(() => backend.dispose());
@@ -47,20 +47,6 @@ describe("the embedded backend", () => {
     expect(memory().ownedBytes).toBe(before.ownedBytes);
     expect(memory().arenaBytes).toBe(before.arenaBytes);
     expect(memory().peakBytes).toBeLessThanOrEqual(before.ownedBytes + before.arenaBytes + 64);
-  });
-
-  test("says where the time went", async () => {
-    backend.profile();
-    await evaluate(
-      matmul(
-        tensor(new Float32Array(64), { shape: [8, 8] }),
-        tensor(new Float32Array(64), { shape: [8, 8] }),
-      ),
-    );
-    const rows = backend.profile();
-    expect(rows).toHaveLength(1);
-    expect(rows[0]).toMatchObject({ name: "matmul of 8×8, 8×8", runs: 1 });
-    expect(backend.profile()).toEqual([]);
   });
 
   test("buffers are checked", async () => {

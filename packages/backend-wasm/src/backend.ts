@@ -13,7 +13,7 @@ import { WasmBuffer } from "./buffer.js";
 import { emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import { Machine } from "./machine.js";
-import { Profile, type ProfileRow } from "./profile.js";
+import { Profile, type ProfileRow, type ProfileTimeline } from "./profile.js";
 import { target } from "./target.js";
 import { canBlock, defaultThreads } from "./threads.js";
 
@@ -28,7 +28,7 @@ export interface WasmOptions {
   threads?: number;
   /** Most bytes of memory, from 1 MiB to 4 GiB. Default: 4 GiB. It grows as it is needed. */
   maxMemoryBytes?: number;
-  /** Whether to measure the time of each group of every plan. Default: false. */
+  /** Whether to measure the time of each group of every plan, and of the host's work. Default: false. */
   profile?: boolean;
 }
 
@@ -38,8 +38,16 @@ export interface WasmBackend extends Backend {
   readonly threads: number;
   /** Whether the engine has fused multiply-add (relaxed SIMD). */
   readonly relaxed: boolean;
-  /** Time per group since the last call, the most expensive first; empty without the option `profile`. */
+  /**
+   * Time per fused group and kind of host work since the last call, the most expensive first, with bytes and operations
+   * per second; empty without the option `profile`. `formatProfile` prints it.
+   */
   profile(): ProfileRow[];
+  /**
+   * Each run of a group and each piece of host work since the last call, in order; empty without the option `profile`.
+   * `chromeTrace` makes a file of it that opens in chrome://tracing and Perfetto.
+   */
+  timeline(): ProfileTimeline;
 }
 
 /**
@@ -79,13 +87,16 @@ class EmbeddedBackend implements WasmBackend {
   readonly name = "wasm";
   // Its memory is the host's: small results move there at once, and steps leave nothing behind.
   readonly cheapReads = true;
+  readonly hostWork?: (name: string, beganMs: number) => void;
   private ownedBytes = 0;
   private peak = 0;
 
   constructor(
     private readonly machine: Machine,
     private readonly timing: Profile | null,
-  ) {}
+  ) {
+    if (timing) this.hostWork = (name, beganMs) => timing.host(name, beganMs);
+  }
 
   get threads(): number {
     return this.machine.threads;
@@ -125,7 +136,12 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   prepare(graph: Graph): Executable {
-    const plan = new Plan(this.machine, schedule(graph, target), emitGroup, this.timing);
+    const began = performance.now();
+    const groups = schedule(graph, target);
+    this.timing?.host("schedule", began);
+    const scheduled = performance.now();
+    const plan = new Plan(this.machine, groups, emitGroup, this.timing);
+    this.timing?.host("encode", scheduled);
     const run = plan.run.bind(plan);
     plan.run = (bindings) => {
       run(bindings);
@@ -144,6 +160,10 @@ class EmbeddedBackend implements WasmBackend {
 
   profile(): ProfileRow[] {
     return this.timing?.take() ?? [];
+  }
+
+  timeline(): ProfileTimeline {
+    return this.timing?.takeTimeline() ?? { spans: [], dropped: 0 };
   }
 
   dispose(): void {

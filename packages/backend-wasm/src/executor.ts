@@ -60,6 +60,7 @@ export class Plan implements Executable {
   run(bindings: Bindings): void {
     if (this.disposed) bug("a plan ran after dispose");
     const { machine, block } = this;
+    const began = performance.now();
     this.bindLeaves(bindings.leaves);
     for (const [slot, patches] of block.roots) {
       const at = addressOf(bindings.roots[slot]);
@@ -67,6 +68,7 @@ export class Plan implements Executable {
     }
     this.computeScalars(bindings.scalars, this.scalarValues);
     writeScalars(machine.heap, this.at + block.scalarsAt, this.scalarDtypes, this.scalarValues);
+    this.profile?.host("bind", began);
     if (this.profile) this.runTimed(this.profile);
     else machine.runList(this.at, block.commandCount);
   }
@@ -121,7 +123,7 @@ export class Plan implements Executable {
       const count = (groupStarts[i + 1] ?? commandCount) - first;
       const began = performance.now();
       if (count > 0) this.machine.runList(this.at + 12 * first, count);
-      profile.add(group, performance.now() - began);
+      profile.group(group, began);
     });
   }
 }

@@ -50,5 +50,7 @@ export interface Backend {
   prepare(graph: Graph): Executable;
   memory(): BackendMemory;
   resetPeak(): void;
+  /** Where the backend profiles: told of each piece of work on the host as it ends, and when it began (`performance.now()`). */
+  hostWork?(name: string, beganMs: number): void;
   dispose(): void | Promise<void>;
 }

@@ -75,7 +75,9 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   }
   if (params.length) await materialize(backend, params);
   if (!wanted.length && !cells.length) return;
+  const began = performance.now();
   const graph = traceGraph(wanted, cells);
+  backend.hostWork?.("trace", began);
   if (graph.nodes.length > MANY_NODES) warnOfGrowth(graph.nodes.length);
   checkVersions(graph);
   const pending = pendingCells(graph);
@@ -99,11 +101,13 @@ async function runPlan(
     for (const buffer of buffers) backend.free(buffer);
     throw error;
   }
+  const ran = performance.now();
   for (const [i, node] of wanted.entries()) {
     node.storage = await storeRoot(backend, node, buffers[i]!);
     node.cut();
   }
   for (const { parameter } of cells) parameter.commit();
+  backend.hostWork?.("keep results", ran);
   await breathe(wanted);
 }
 
@@ -114,8 +118,10 @@ export async function execute(
   graph: Graph,
   rootBuffers: readonly DeviceBuffer[],
 ): Promise<void> {
+  const began = performance.now();
   const leaves = graph.leaves.map((node) => bindLeaf(backend, node));
   const scalars = Float64Array.from(graph.scalars, (node) => node.arg as number);
+  backend.hostWork?.("bind", began);
   await runBound(plan, graph.roots, leaves, scalars, rootBuffers);
 }
 

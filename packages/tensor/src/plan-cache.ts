@@ -135,9 +135,11 @@ const cacheOf = (backend: Backend): Cache => {
 
 /** The plan of a graph on a backend: found by its structure, or prepared. */
 export function planFor(backend: Backend, graph: TracedGraph): Executable {
+  const began = performance.now();
   const cache = cacheOf(backend);
   const bucket = cache.buckets.get(graph.hash);
   const found = bucket?.find((entry) => sameKey(entry.key, graph.key));
+  backend.hostWork?.("find plan", began);
   if (found) {
     cache.hits++;
     found.lastUse = ++cache.clock;
