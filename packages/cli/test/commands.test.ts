@@ -99,6 +99,29 @@ describe("finetune", () => {
     expect(weights("other")).not.toBe(weights("first"));
   });
 
+  test("tells where the time went, and leaves a trace of the whole run", async () => {
+    const trace = at("traces", "run.json");
+    const { status, stdout } = await run(
+      finetune(at("profiled"), "--steps", "2", "--profile", "--trace", trace),
+    );
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^ share +ms +runs +ms\/run +GB\/s +GFLOP\/s +group$/m);
+    expect(stdout).toMatch(/^ *\d+\.\d % .* matmul of /m);
+    expect(stdout).toMatch(/^ *\d+\.\d % .* host: schedule$/m);
+    expect(stdout).toContain(`trace  ${trace}, opens in`);
+    const { traceEvents } = JSON.parse(readFileSync(trace, "utf8"));
+    expect(traceEvents.filter((e: { cat?: string }) => e.cat === "group").length).toBeGreaterThan(100);
+    expect(readdirSync(at("traces"))).toEqual(["run.json"]);
+    const { records } = await run(finetune(at("profiled-json"), "--steps", "1", "--profile", "--json"));
+    const rows = records.find((r) => r["type"] === "profile")!["rows"] as { share: number }[];
+    expect(rows.reduce((sum, row) => sum + row.share, 0)).toBeCloseTo(1, 9);
+    const refused = await run(finetune(at("unmeasured"), "--device", "reference", "--profile"));
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toBe(
+      "--profile: expected --device wasm, which can be measured, got --device reference\n",
+    );
+  });
+
   test("stopped by its signal it keeps a checkpoint, and resumed it ends with the same bytes", async () => {
     const controller = new AbortController();
     const stopped = await run(finetune(at("stopped"), "--json"), {

@@ -86,16 +86,30 @@ export const finetuneOptions = {
   ),
   dtype: precision,
   ...computing,
+  profile: toggle("Tell at the end where the time went: the kernels and the work between them."),
+  trace: text(
+    "Write a trace of every kernel, to be opened in chrome://tracing or ui.perfetto.dev.",
+    { value: "FILE", expected: "the path of a file" },
+    { otherwise: "none" },
+  ),
   ...common,
 };
 export type FinetuneSettings = Values<typeof finetuneOptions>;
 
 /** Refuses options that exclude each other. */
-export function checkCombinations({ steps, epochs, overwrite, resume }: FinetuneSettings): void {
+export function checkCombinations(settings: FinetuneSettings): void {
+  const { steps, epochs, overwrite, resume, device, profile, trace } = settings;
   const both = (a: string, b: string): UsageError =>
     new UsageError({ where: `--${a}`, expected: `${a} or ${b}`, got: "both" });
   if (steps !== undefined && epochs !== undefined) throw both("steps", "epochs");
   if (overwrite && resume) throw both("overwrite", "resume");
+  if (device === "reference" && (profile || trace !== undefined)) {
+    throw new UsageError({
+      where: profile ? "--profile" : "--trace",
+      expected: "--device wasm, which can be measured",
+      got: "--device reference",
+    });
+  }
 }
 
 /** "q_proj,v_proj" as a list; "all-linear" and regular expressions as they are. */
