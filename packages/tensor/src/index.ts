@@ -63,6 +63,7 @@ export {
   zerosLike,
 } from "./ops/create.js";
 export { type CrossEntropyOptions, crossEntropy } from "./ops/cross-entropy.js";
+export { type DequantizeOptions, dequantize, type QuantizedFormat } from "./ops/dequantize.js";
 export { einsum } from "./ops/einsum.js";
 export {
   embedding,
@@ -142,6 +143,7 @@ export {
 export { layerNorm, rmsNorm } from "./ops/norm.js";
 export { pad } from "./ops/pad.js";
 export { avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./ops/pool.js";
+export { type Activations, type QuantizedMatmulOptions, quantizedMatmul } from "./ops/quantized-matmul.js";
 export {
   bernoulli,
   bits,

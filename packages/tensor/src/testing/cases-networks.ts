@@ -4,6 +4,7 @@ import * as conv from "../ops/conv.js";
 import { scalar } from "../ops/create.js";
 import * as crossEntropy from "../ops/cross-entropy.js";
 import * as norm from "../ops/norm.js";
+import * as quantized from "../ops/quantized-matmul.js";
 import * as rope from "../ops/rope.js";
 import * as softmax from "../ops/softmax.js";
 import { apply, applyMulti, type Tensor } from "../tensor.js";
@@ -206,11 +207,38 @@ const convCases: readonly OpEntry[] = [
   }),
 ];
 
+const quantizedCase = entry(quantized.quantizedMatmulOp, FLOATS, true, (d) => {
+  const { rng } = d;
+  const bits = rng.pick([8, 4] as const);
+  const activations = d.smooth ? "f32" : rng.pick(["f32", "f32", "int16", "int8"] as const);
+  const groupSize =
+    activations === "f32" ? rng.pick(d.smooth ? [2, 8] : [2, 6, 8, 24, 32, 64, 96]) : 32 * rng.int(1, 3);
+  const groups = groupSize % 8 ? 1 : rng.int(1, 3);
+  const [rows, out] = [d.smooth ? 2 : rng.pick([0, 1, 2, 3, 5, 9, 20]), d.smooth ? 3 : rng.int(1, 40)];
+  const columns = groups * groupSize;
+  const transposed = activations === "f32" && rng.chance(0.4);
+  // Small integers are far from where rounding to steps changes its mind.
+  d.input([rows, transposed ? out : columns], { integers: activations !== "f32" });
+  if (bits === 8) d.input([out, columns], { dtype: "i8", domain: [-128, 127] });
+  else d.input([out, columns / 2], { dtype: "u8", domain: [0, 255] });
+  const inner = transposed ? out : columns;
+  for (let parts = rng.int(1, 2); parts > 0; parts--) {
+    d.input([out, groups], {
+      dtype: d.smooth ? "f64" : rng.pick(["f32", "f16", "bf16"] as const),
+      domain: [-0.1, 0.1],
+    });
+  }
+  const arg = { bits, groupSize, activations, transposed };
+  const build = (inputs: readonly Tensor[]) => apply(quantized.quantizedMatmulOp, inputs, arg);
+  return d.case(`quantizedMatmul ${JSON.stringify(arg)}`, build, { rtol: 1e-5, terms: inner + 8, scale: 40 });
+});
+
 /** Cases of the ops that networks are made of. */
 export const networkCases = (): readonly OpEntry[] => [
   ...softmaxCases,
   ...normCases,
   ...crossEntropyCases,
+  quantizedCase,
   ropeCase,
   ...attentionCases,
   ...convCases,
