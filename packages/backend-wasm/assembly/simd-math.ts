@@ -218,14 +218,15 @@ export function tanh4(x: v128): v128 {
   return v128.or(v128.bitselect(large, small, f32x4.ge(a, k(TANH, 0))), signOf(x));
 }
 
-/** σ(x) = 1 / (1 + e^-x), from e^-|x| so that nothing overflows. */
+/** σ(x) = 1 - q, or e (1 - q) for x < 0, with e = e^-|x| and q = e / (1 + e): nothing overflows, and what q lost counts little. */
 // @ts-ignore: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
   const e = exp4(f32x4.neg(f32x4.abs(x)));
   const one = k(LOG, 28);
+  const q = f32x4.div(e, f32x4.add(one, e));
   const top = v128.bitselect(e, one, f32x4.lt(x, f32x4.splat(0)));
-  return f32x4.div(top, f32x4.add(one, e));
+  return nmadd(top, q, top);
 }
 
 /** 0 end of the first interval, 4 largest argument; then Q of erf x = x + x Q(x²), and L of erf x = 1 - e^-L(x). */
@@ -262,24 +263,24 @@ export function erf4(x: v128): v128 {
 }
 
 /**
- * 0 end of the first interval of w = -log(1 - x²), 4 and 8 centres of w and √w; then erfinv(x) / x in w - 2.5 and in
- * √w - 3.1. The two intervals are those of M. Giles, "Approximating the erfinv function", GPU Computing Gems, 2011.
+ * 0 end of the first interval of w = -log(1 - x²), 4 and 8 centres of w and √w, 12 √π/2; then G(w - 2.5) of
+ * erfinv x = x (√π/2 + w G), and erfinv(x) / x in √w - 3.1. The two intervals are those of M. Giles, "Approximating the
+ * erfinv function", GPU Computing Gems, 2011.
  */
 // prettier-ignore
 const ERFINV: usize = memory.data<f32>([
-  5.0, 2.5, 3.1,
-  1.5014093535, 0.24664028764, -0.0041773394078, -0.0012527446658, 0.00021828263512, -4.9619095255e-6, -3.4346132833e-6,
-  4.6589164976e-7, 1.8037462922e-8, -8.7727933976e-9, 3.3552488503e-10,
+  5.0, 2.5, 3.1, 0.88622693,
+  0.24607296342, 0.000226926816946, -0.00176172897391, 0.000203600727481, 5.90092956332e-6, -4.3496937224e-6,
+  3.53755085065e-7, 4.59416897554e-8, -8.98726471075e-9,
   2.9332316694, 1.0033560819, 0.0074603021098, -0.0056956959259, 0.0041187136991, -0.0027196562425, 0.0013294487021,
   -0.00028979505061, -0.0001514815062, 0.00013216154558, -2.6659410602e-5,
 ]);
 
 export function erfinv4(x: v128): v128 {
   const one = k(LOG, 28);
-  const w = f32x4.neg(log4(f32x4.mul(f32x4.sub(one, x), f32x4.add(one, x))));
+  const w = f32x4.abs(log4(f32x4.mul(f32x4.sub(one, x), f32x4.add(one, x))));
   const s = f32x4.sub(w, k(ERFINV, 4));
-  let p = madd(s, k(ERFINV, 52), k(ERFINV, 48));
-  p = madd(p, s, k(ERFINV, 44));
+  let p = madd(s, k(ERFINV, 48), k(ERFINV, 44));
   p = madd(p, s, k(ERFINV, 40));
   p = madd(p, s, k(ERFINV, 36));
   p = madd(p, s, k(ERFINV, 32));
@@ -287,22 +288,20 @@ export function erfinv4(x: v128): v128 {
   p = madd(p, s, k(ERFINV, 24));
   p = madd(p, s, k(ERFINV, 20));
   p = madd(p, s, k(ERFINV, 16));
-  p = madd(p, s, k(ERFINV, 12));
+  const y = madd(x, f32x4.mul(w, p), f32x4.mul(x, k(ERFINV, 12)));
   const far = f32x4.ge(w, k(ERFINV, 0));
-  if (v128.any_true(far)) {
-    const t = f32x4.sub(f32x4.sqrt(w), k(ERFINV, 8));
-    let q = madd(t, k(ERFINV, 96), k(ERFINV, 92));
-    q = madd(q, t, k(ERFINV, 88));
-    q = madd(q, t, k(ERFINV, 84));
-    q = madd(q, t, k(ERFINV, 80));
-    q = madd(q, t, k(ERFINV, 76));
-    q = madd(q, t, k(ERFINV, 72));
-    q = madd(q, t, k(ERFINV, 68));
-    q = madd(q, t, k(ERFINV, 64));
-    q = madd(q, t, k(ERFINV, 60));
-    q = madd(q, t, k(ERFINV, 56));
-    p = v128.bitselect(q, p, far);
-    p = v128.bitselect(k(LOG, 36), p, f32x4.eq(f32x4.abs(x), one));
-  }
-  return f32x4.mul(x, p);
+  if (!v128.any_true(far)) return y;
+  const t = f32x4.sub(f32x4.sqrt(w), k(ERFINV, 8));
+  let q = madd(t, k(ERFINV, 92), k(ERFINV, 88));
+  q = madd(q, t, k(ERFINV, 84));
+  q = madd(q, t, k(ERFINV, 80));
+  q = madd(q, t, k(ERFINV, 76));
+  q = madd(q, t, k(ERFINV, 72));
+  q = madd(q, t, k(ERFINV, 68));
+  q = madd(q, t, k(ERFINV, 64));
+  q = madd(q, t, k(ERFINV, 60));
+  q = madd(q, t, k(ERFINV, 56));
+  q = madd(q, t, k(ERFINV, 52));
+  q = v128.bitselect(k(LOG, 36), q, f32x4.eq(f32x4.abs(x), one));
+  return v128.bitselect(f32x4.mul(x, q), y, far);
 }

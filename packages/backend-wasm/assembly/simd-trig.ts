@@ -93,7 +93,8 @@ function lane(x: f32, which: i32): f32 {
 // @ts-ignore: decorator
 @inline
 export function sin4(x: v128): v128 {
-  return withLarge(sinTurned(x, 0), x, SIN);
+  const y = withLarge(sinTurned(x, 0), x, SIN);
+  return v128.bitselect(x, y, f32x4.eq(x, f32x4.splat(0))); // the polynomial loses the sign of -0
 }
 
 // @ts-ignore: decorator
