@@ -1,16 +1,18 @@
 import { parseArgs } from "node:util";
 import { LIBRARIES, type Library } from "./contender-process.js";
 import { type Point, watchMemory } from "./memory.js";
+import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
 import { writeResults } from "./results.js";
-import { coreTable, memoryTable } from "./table.js";
+import { coreTable, memoryTable, overheadTable } from "./table.js";
 
 const HELP = `pnpm bench NAME [options]
 
   core     products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
+  overhead work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   memory   live memory over 1,000 steps of a small network and 300 of the quick start
   results  writes benchmarks/results/README.md from the .jsonl files beside it
 
@@ -18,10 +20,12 @@ const HELP = `pnpm bench NAME [options]
   --rows a,b     only these rows: names, or their beginnings with a *
   --libs a,b     only these libraries (core): ${Object.keys(LIBRARIES).join(", ")}
   --threads N    threads of each library                                1
-  --samples N    turns of each library on each row                      9
+  --samples N    turns of each library on each row (core)               9
   --quick        3 turns and a short warm-up; a tenth of the steps
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
+
+const OVERHEAD_STEPS = 60;
 
 function whole(name: string, text: string): number {
   const n = Number(text);
@@ -91,8 +95,18 @@ async function main(): Promise<void> {
       flat &&= verdict.flat;
     }
     if (!flat) process.exitCode = 1;
+  } else if (name === "overhead") {
+    for (const row of chooseFrom(
+      "rows",
+      ["quickstart", "mlp"] satisfies LoopName[],
+      flags.rows ?? "quickstart",
+    )) {
+      const found = await measureOverhead(row, { steps: flags.quick ? 10 : OVERHEAD_STEPS, threads });
+      print(found);
+      if (!flags.json) console.log(overheadTable(found));
+    }
   } else if (name === "results") console.log(await writeResults());
-  else throw new Error(`bench: expected core, memory or results, got "${name}"`);
+  else throw new Error(`bench: expected core, overhead, memory or results, got "${name}"`);
 }
 
 main().catch((error: unknown) => {

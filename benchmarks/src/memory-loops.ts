@@ -14,7 +14,7 @@ export interface Loop {
   quickSteps: number;
   /** What it is, in a line. */
   about: string;
-  run(steps: number, onStep: (step: number, loss: number) => void): Promise<void>;
+  run(steps: number, onStep: (step: number, loss: number, ms: number) => void): Promise<void>;
 }
 
 class Net extends Module {
@@ -35,11 +35,12 @@ const mlp: Loop = {
     const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-3 });
     const gradients = valueAndGrad(model, (x: Tensor, y: Tensor) => crossEntropy(model.forward(x), y));
     for (let step = 1; step <= steps; step++) {
+      const began = performance.now();
       const x = tensor(numbers({ shape: [32, 64], seed: step, scale: 2, offset: 0 }), { shape: [32, 64] });
       const y = tensor(integers({ shape: [32], seed: -step, below: 10 }), { dtype: "i32", shape: [32] });
       const { value, grads } = gradients(x, y);
       await optimizer.step(grads, { also: [value] });
-      onStep(step, await value.item());
+      onStep(step, await value.item(), performance.now() - began);
     }
   },
 };
@@ -75,7 +76,7 @@ const quickstart: Loop = {
       data: new TrainingData(examples, { length: 256, batch: 4, seed: 1 }),
       steps,
       onEvent(event) {
-        if (event.type === "step") onStep(event.step, event.loss);
+        if (event.type === "step") onStep(event.step, event.loss, event.ms);
       },
     });
   },

@@ -1,5 +1,6 @@
 import Table from "cli-table3";
 import type { Point, Verdict } from "./memory.js";
+import type { Overhead, StepTimes } from "./overhead.js";
 import type { Sample, Summary } from "./result.js";
 
 const plain = { head: [], border: [], compact: true };
@@ -44,4 +45,42 @@ export function memoryTable(points: readonly Point[], verdict: Verdict): string 
   }
   const judged = `${verdict.row}: growth after step 10: ${percent(verdict.growth)}${verdict.flat ? "" : ", which is not flat"}`;
   return `${verdict.about}\n${table}\n${judged} (process: ${percent(verdict.rss_growth)})\n`;
+}
+
+const PARTS = {
+  build_ms: "graph of the step",
+  trace_ms: "walk and key",
+  find_ms: "look-up",
+  schedule_ms: "schedule",
+  encode_ms: "encode",
+  bind_ms: "bind",
+  keep_ms: "keep results",
+} as const;
+
+/** Where the host's time in a step goes, and what memory its plan takes. */
+export function overheadTable(found: Overhead): string {
+  const { step, first, plan } = found;
+  const table = new Table({
+    head: ["", "ms, median step", "share", "ms, first step"],
+    colAligns: ["left", "right", "right", "right"],
+    style: plain,
+  });
+  const line = (name: string, ms: number, firstMs: number): number =>
+    table.push([name, ms.toFixed(2), percent(ms / step.step_ms), firstMs.toFixed(1)]);
+  const rest = (times: StepTimes, host: number): number =>
+    Object.keys(PARTS).reduce((ms, part) => ms - times[part as keyof StepTimes], host);
+  line("step", step.step_ms, first.step_ms);
+  line(`${step.groups} fused groups`, step.kernels_ms, first.kernels_ms);
+  line("host", found.host_ms, found.first_host_ms);
+  for (const [part, name] of Object.entries(PARTS))
+    line(`  ${name}`, step[part as keyof StepTimes], first[part as keyof StepTimes]);
+  line("  other", rest(step, found.host_ms), rest(first, found.first_host_ms));
+  return [
+    found.about,
+    table.toString(),
+    `${found.row}: host ${percent(found.host_share)} of a step (median of ${found.steps}, ${found.threads} thread${found.threads > 1 ? "s" : ""})`,
+    `arena ${mebi(plan.arena_bytes)} MiB for ${mebi(plan.alive_bytes)} MiB alive at once (× ${found.plan_ratio}), ${mebi(plan.with_workspace_bytes)} MiB with workspace;`,
+    `backend: ${mebi(found.owned_bytes)} MiB owned, peak ${mebi(found.peak_bytes)} MiB`,
+    "",
+  ].join("\n");
 }

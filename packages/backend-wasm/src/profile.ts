@@ -33,13 +33,8 @@ export interface ProfileTimeline {
 }
 
 const MOST_SPANS = 200_000;
-const NOTHING: Cost = { bytes: 0, flops: 0 };
 
-interface Label extends Cost {
-  readonly name: string;
-}
-
-interface Sum {
+interface Sum extends Cost {
   readonly name: string;
   readonly kind: ProfileRow["kind"];
   runs: number;
@@ -48,60 +43,84 @@ interface Sum {
   flops: number;
 }
 
+/** A span as it is kept: little is done while plans run. */
+interface Mark {
+  readonly sum: Sum;
+  readonly cost: Cost;
+  readonly beganMs: number;
+  readonly ms: number;
+}
+
 /** Adds up the time of groups by name and shape, and of work on the host by name; keeps the spans in their order. */
 export class Profile {
   private readonly sums = new Map<string, Sum>();
-  private readonly labels = new WeakMap<Group, Label>();
-  private spans: ProfileSpan[] = [];
+  private readonly groups = new WeakMap<Group, { sum: Sum; cost: Cost }>();
+  private marks: Mark[] = [];
   private dropped = 0;
 
   /** A group has run since `beganMs`. */
   group(group: Group, beganMs: number): void {
     const ms = performance.now() - beganMs;
-    let label = this.labels.get(group);
-    if (!label) this.labels.set(group, (label = { name: nameOf(group), ...costOf(group) }));
-    this.add("group", label, beganMs, ms);
+    let known = this.groups.get(group);
+    if (!known)
+      this.groups.set(group, (known = { sum: this.sumOf("group", nameOf(group)), cost: costOf(group) }));
+    this.add(known.sum, known.cost, beganMs, ms);
   }
 
   /** Work on the host has gone on since `beganMs`. */
   host(name: string, beganMs: number): void {
-    this.add("host", { name, ...NOTHING }, beganMs, performance.now() - beganMs);
+    const ms = performance.now() - beganMs;
+    this.add(this.sumOf("host", name), NOTHING, beganMs, ms);
   }
 
   /** The rows, the most expensive first; starts counting anew. */
   take(): ProfileRow[] {
-    const sums = [...this.sums.values()].sort((a, b) => b.ms - a.ms);
+    const sums = [...this.sums.values()].filter((sum) => sum.runs > 0).sort((a, b) => b.ms - a.ms);
     const total = sums.reduce((ms, sum) => ms + sum.ms, 0);
-    this.sums.clear();
     const perSecond = (count: number, ms: number): number => (ms > 0 ? count / (ms * 1e6) : 0);
-    return sums.map((sum) => ({
+    const rows = sums.map((sum) => ({
       ...sum,
       share: total > 0 ? sum.ms / total : 1 / sums.length,
       gbPerSecond: perSecond(sum.bytes, sum.ms),
       gflopsPerSecond: perSecond(sum.flops, sum.ms),
     }));
+    for (const sum of sums) sum.runs = sum.ms = sum.bytes = sum.flops = 0;
+    return rows;
   }
 
   /** The spans since the last call. */
   takeTimeline(): ProfileTimeline {
-    const { spans, dropped } = this;
-    this.spans = [];
+    const { marks, dropped } = this;
+    this.marks = [];
     this.dropped = 0;
+    const spans = marks.map(({ sum: { name, kind }, cost, beganMs, ms }) => ({
+      name,
+      kind,
+      beganMs,
+      ms,
+      ...cost,
+    }));
     return { spans, dropped };
   }
 
-  private add(kind: ProfileRow["kind"], { name, bytes, flops }: Label, beganMs: number, ms: number): void {
+  private sumOf(kind: ProfileRow["kind"], name: string): Sum {
     const key = `${kind} ${name}`;
     let sum = this.sums.get(key);
     if (!sum) this.sums.set(key, (sum = { name, kind, runs: 0, ms: 0, bytes: 0, flops: 0 }));
+    return sum;
+  }
+
+  private add(sum: Sum, cost: Cost, beganMs: number, ms: number): void {
     sum.runs++;
     sum.ms += ms;
-    sum.bytes += bytes;
-    sum.flops += flops;
-    if (this.spans.length < MOST_SPANS) this.spans.push({ name, kind, beganMs, ms, bytes, flops });
+    sum.bytes += cost.bytes;
+    sum.flops += cost.flops;
+    if (this.marks.length < MOST_SPANS) this.marks.push({ sum, cost, beganMs, ms });
     else this.dropped++;
   }
 }
+
+const NOTHING: Cost = { bytes: 0, flops: 0 };
 
 function nameOf(group: Group): string {
   if (group.kind === "loop") return `${group.name} over ${group.space.join("×") || "1"}`;
