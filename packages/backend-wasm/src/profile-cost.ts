@@ -72,7 +72,7 @@ function kernelFlops({ name, arg, inputs, outputs }: KernelGroup): number {
     const input = inputs[index];
     return input && "value" in input ? input.dims : [];
   };
-  if (name.startsWith("matmul")) return 2 * outputs[0]!.size * (dims(0).at(-1) ?? 1);
+  if (/matmul/i.test(name)) return 2 * outputs[0]!.size * (dims(0).at(-1) ?? 1);
   if (name.startsWith("attention")) {
     const [b, t, h, d] = dims(0) as [number, number, number, number];
     const [s, dv] = [dims(2)[1]!, dims(2)[3]!];
