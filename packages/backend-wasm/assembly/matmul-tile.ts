@@ -42,6 +42,45 @@ export function tilePacked(
   storeTile(c00, c01, c10, c11, c20, c21, c30, c31, c, rowStep, columnStep, rows, columns, accumulate, spill);
 }
 
+/**
+ * The same for full tiles below each other, and rows of c that are contiguous. Panels of `a` follow one another; `panel`
+ * is one of `b`. A call for each tile would cost as much as a depth of 4, and more to decide would spill registers.
+ */
+export function tilesPacked(
+  depth: i32, a: usize, panel: usize, c: usize, rowStep: usize, tiles: i32, accumulate: bool,
+): void {
+  for (; tiles > 0; tiles--) {
+    let c00 = i32x4.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    let b = panel;
+    for (let k = depth; k > 0; k--) {
+      const b0 = v128.load(b);
+      const b1 = v128.load(b, 16);
+      let x = v128.load32_splat(a);
+      c00 = madd(x, b0, c00);
+      c01 = madd(x, b1, c01);
+      x = v128.load32_splat(a, 4);
+      c10 = madd(x, b0, c10);
+      c11 = madd(x, b1, c11);
+      x = v128.load32_splat(a, 8);
+      c20 = madd(x, b0, c20);
+      c21 = madd(x, b1, c21);
+      x = v128.load32_splat(a, 12);
+      c30 = madd(x, b0, c30);
+      c31 = madd(x, b1, c31);
+      a += 16;
+      b += 32;
+    }
+    c = putRows(c00, c01, c10, c11, c20, c21, c30, c31, c, rowStep, accumulate);
+  }
+}
+
 /** The same with the rows of `a` where they are: element [i][k] at a_i + k * step (bytes). */
 export function tileDirect(
   depth: i32, a0: usize, a1: usize, a2: usize, a3: usize, step: usize, b: usize,
@@ -124,6 +163,27 @@ function put(at: usize, value: v128, accumulate: bool): void {
   v128.store(at, accumulate ? f32x4.add(v128.load(at), value) : value);
 }
 
+/** Writes a full tile; returns where the next one below begins. */
+// @ts-ignore: decorator
+@inline
+function putRows(
+  c00: v128, c01: v128, c10: v128, c11: v128, c20: v128, c21: v128, c30: v128, c31: v128,
+  c: usize, rowStep: usize, accumulate: bool,
+): usize {
+  put(c, c00, accumulate);
+  put(c + 16, c01, accumulate);
+  c += rowStep;
+  put(c, c10, accumulate);
+  put(c + 16, c11, accumulate);
+  c += rowStep;
+  put(c, c20, accumulate);
+  put(c + 16, c21, accumulate);
+  c += rowStep;
+  put(c, c30, accumulate);
+  put(c + 16, c31, accumulate);
+  return c + rowStep;
+}
+
 // @ts-ignore: decorator
 @inline
 function storeTile(
@@ -132,17 +192,7 @@ function storeTile(
 ): void {
   if (rows >= 4 && columns >= 8) {
     if (columnStep == 4) {
-      put(c, c00, accumulate);
-      put(c + 16, c01, accumulate);
-      c += rowStep;
-      put(c, c10, accumulate);
-      put(c + 16, c11, accumulate);
-      c += rowStep;
-      put(c, c20, accumulate);
-      put(c + 16, c21, accumulate);
-      c += rowStep;
-      put(c, c30, accumulate);
-      put(c + 16, c31, accumulate);
+      putRows(c00, c01, c10, c11, c20, c21, c30, c31, c, rowStep, accumulate);
       return;
     }
     // The result lies transposed: four rows of a column are one vector.

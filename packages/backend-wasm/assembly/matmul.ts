@@ -10,7 +10,7 @@
 //   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
 import { packColumns, packedSize, packRows } from "./matmul-pack";
-import { tileDirect, tilePacked } from "./matmul-tile";
+import { tileDirect, tilePacked, tilesPacked } from "./matmul-tile";
 
 const BF16 = 5;
 
@@ -160,10 +160,16 @@ function sweepPacked(
 ): void {
   const panelA = <usize>kc << 4;
   const panelB = <usize>kc << 5;
+  const whole = columnC == 4 ? rows & ~3 : 0;
   for (let j = 0; j < columns; j += 8, b += panelB, c += 8 * columnC) {
-    let atA = a;
-    let atC = c;
-    for (let i = 0; i < rows; i += 4, atA += panelA, atC += 4 * rowC) {
+    let i = 0;
+    if (j + 8 <= columns) {
+      i = whole;
+      tilesPacked(kc, a, b, c, rowC, i >> 2, accumulate);
+    }
+    let atA = a + <usize>i * (<usize>kc << 2);
+    let atC = c + <usize>i * rowC;
+    for (; i < rows; i += 4, atA += panelA, atC += 4 * rowC) {
       tilePacked(kc, atA, b, atC, rowC, columnC, rows - i, columns - j, accumulate, spill);
     }
   }
