@@ -8,12 +8,15 @@ import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
 import { writeResults } from "./results.js";
 import { coreTable, memoryTable, overheadTable } from "./table.js";
+import { THREAD_OPS } from "./thread-jobs.js";
+import { sweepThreads, type ThreadCell, threadTable } from "./threads.js";
 
 const HELP = `pnpm bench NAME [options]
 
   core     products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
   overhead work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   memory   live memory over 1,000 steps of a small network and 300 of the quick start
+  threads  operations from one element to ten million on one thread and on several (--threads, 2 by default)
   results  writes benchmarks/results/README.md from the .jsonl files beside it
 
   --json         one JSON object a line
@@ -105,8 +108,22 @@ async function main(): Promise<void> {
       print(found);
       if (!flags.json) console.log(overheadTable(found));
     }
+  } else if (name === "threads") {
+    const cells: ThreadCell[] = [];
+    const verdict = await sweepThreads({
+      rows: chooseFrom("rows", Object.keys(THREAD_OPS), flags.rows),
+      threads: Math.max(2, threads),
+      pairs: whole("samples", flags.samples ?? (flags.quick ? "5" : "15")),
+      onCell: (cell) => {
+        cells.push(cell);
+        print(cell);
+      },
+    });
+    print(verdict);
+    if (!flags.json) console.log(threadTable(cells, verdict));
+    if (verdict.slower > 0) process.exitCode = 1;
   } else if (name === "results") console.log(await writeResults());
-  else throw new Error(`bench: expected core, overhead, memory or results, got "${name}"`);
+  else throw new Error(`bench: expected core, overhead, memory, threads or results, got "${name}"`);
 }
 
 main().catch((error: unknown) => {

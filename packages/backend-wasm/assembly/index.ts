@@ -11,6 +11,8 @@ import { matmulThin } from "./matmul-thin";
 
 /** Polls before sleeping: some 30 microseconds. */
 const SPINS = 20000;
+/** The same between two jobs of one list, where the next is soon to come: some 300 microseconds. */
+const LIST_SPINS = 200000;
 
 function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: usize): void {
   if (kernel >= ids.FIRST_KERNEL) return runKernel(kernel, args, chunk, chunks, scratch);
@@ -40,30 +42,54 @@ function copyProbe(args: usize, chunk: i32): void {
   store<i32>(load<usize>(args) + (<usize>chunk << 2), chunk + 1);
 }
 
+/** First chunk of range `range`: an even cut of the chunks. */
 // @ts-ignore: decorator
 @inline
-function takeChunks(kernel: i32, args: usize, chunks: i32, scratch: usize): void {
-  while (true) {
-    const chunk = atomic.add<i32>(at.NEXT, 1);
-    if (chunk >= chunks) return;
-    runChunk(kernel, args, chunk, chunks, scratch);
+function rangeStart(range: i32, ranges: i32, chunks: i32): i32 {
+  return <i32>((<u32>range * <u32>chunks) / <u32>ranges);
+}
+
+/**
+ * Runs chunks until none is left. A thread takes those of its own range from the front, so that kernels over the same
+ * data find it in the cache of the same core, and then those of the others from the end. Each taking is one addition to
+ * the word of the range, and holds if fewer than all had been taken before.
+ */
+function takeChunks(thread: i32, kernel: i32, args: usize, chunks: i32, ranges: i32, scratch: usize): void {
+  let range = thread % ranges;
+  let step = 1;
+  for (let tried = 0; tried < ranges; tried++) {
+    const word = at.RANGES + (<usize>range << 6);
+    const first = rangeStart(range, ranges, chunks);
+    const last = rangeStart(range + 1, ranges, chunks) - 1;
+    while (true) {
+      const taken = atomic.add<i32>(word, step);
+      const front = taken & 0xffff;
+      const end = taken >>> 16;
+      if (first + front + end > last) break;
+      runChunk(kernel, args, step == 1 ? first + front : last - end, chunks, scratch);
+    }
+    if (++range == ranges) range = 0;
+    step = 0x10000;
   }
 }
 
 /** Runs all chunks of one kernel on the caller and whichever threads are awake or wake up in time. */
-export function dispatch(kernel: i32, args: usize, chunks: i32): void {
+function dispatch(kernel: i32, args: usize, chunks: i32, wake: bool): void {
   const scratch = load<usize>(at.SCRATCH);
-  if (chunks <= 1 || atomic.load<i32>(at.ARRIVED) == 0) {
+  const arrived = atomic.load<i32>(at.ARRIVED);
+  if (chunks <= 1 || arrived == 0 || (!wake && atomic.load<i32>(at.SLEEPERS) == arrived)) {
     for (let chunk = 0; chunk < chunks; chunk++) runChunk(kernel, args, chunk, chunks, scratch);
     return;
   }
+  const ranges = min(load<i32>(at.THREADS), chunks);
   store<i32>(at.JOB, kernel);
   store<usize>(at.JOB + 4, args);
   store<i32>(at.JOB + 8, chunks);
-  atomic.store<i32>(at.NEXT, 0);
+  store<i32>(at.JOB + 12, ranges);
+  for (let range = 0; range < ranges; range++) store<i32>(at.RANGES + (<usize>range << 6), 0);
   atomic.add<i32>(at.EPOCH, 1); // open
-  if (atomic.load<i32>(at.SLEEPERS) > 0) atomic.notify(at.EPOCH, chunks - 1);
-  takeChunks(kernel, args, chunks, scratch);
+  if (wake && atomic.load<i32>(at.SLEEPERS) > 0) atomic.notify(at.EPOCH, chunks - 1);
+  takeChunks(0, kernel, args, chunks, ranges, scratch);
   atomic.add<i32>(at.EPOCH, 1); // closed: whoever comes now turns back
   let spins = 0;
   while (true) {
@@ -80,25 +106,39 @@ export function dispatch(kernel: i32, args: usize, chunks: i32): void {
   }
 }
 
-/** Runs `count` commands: triples of kernel, args, chunks. */
-export function runList(list: usize, count: i32): void {
+/**
+ * Runs `count` commands: triples of kernel, args, chunks. Threads that are asleep are woken only if `wake`; those that
+ * are awake help in any case.
+ */
+export function runList(list: usize, count: i32, wake: bool): void {
+  atomic.store<i32>(at.LIST, 1);
   for (let i = 0; i < count; i++, list += 12) {
-    dispatch(load<i32>(list), load<usize>(list, 4), load<i32>(list, 8));
+    dispatch(load<i32>(list), load<usize>(list, 4), load<i32>(list, 8), wake);
   }
+  atomic.store<i32>(at.LIST, 0);
 }
 
 /** What every further thread runs until it is told to quit. */
 export function work(thread: i32): void {
   atomic.add<i32>(at.ARRIVED, 1);
+  let done = 0;
   let spins = 0;
   while (true) {
     const epoch = atomic.load<i32>(at.EPOCH);
-    if ((epoch & 1) != 0 && atomic.load<i32>(at.NEXT) < load<i32>(at.JOB + 8)) {
+    if ((epoch & 1) != 0 && epoch != done) {
       atomic.add<i32>(at.ACTIVE, 1);
       // The caller writes no new job while a thread is active, so the job is read only after this second look.
-      if ((atomic.load<i32>(at.EPOCH) & 1) != 0) {
+      done = atomic.load<i32>(at.EPOCH);
+      if ((done & 1) != 0) {
         const scratch = load<usize>(at.SCRATCH) + <usize>thread * load<usize>(at.SCRATCH + 4);
-        takeChunks(load<i32>(at.JOB), load<usize>(at.JOB + 4), load<i32>(at.JOB + 8), scratch);
+        takeChunks(
+          thread,
+          load<i32>(at.JOB),
+          load<usize>(at.JOB + 4),
+          load<i32>(at.JOB + 8),
+          load<i32>(at.JOB + 12),
+          scratch,
+        );
       }
       if (atomic.sub<i32>(at.ACTIVE, 1) == 1 && atomic.load<i32>(at.CALLER_SLEEPS) != 0) {
         atomic.notify(at.ACTIVE, 1);
@@ -107,6 +147,7 @@ export function work(thread: i32): void {
       continue;
     }
     if (++spins < SPINS) continue;
+    if (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0) continue;
     if (atomic.load<i32>(at.QUIT) != 0) return;
     atomic.add<i32>(at.SLEEPERS, 1);
     atomic.wait<i32>(at.EPOCH, epoch, -1);

@@ -2,15 +2,15 @@
 
 /** Odd while a job is open; each job adds two. Idle threads sleep on it. */
 export const EPOCH = 1024;
-/** Next chunk of the open job. */
-export const NEXT = 1088;
+/** 1 while a list of commands runs, 2 if it is worth waking threads for, 0 between lists. */
+export const LIST = 1088;
 /** Threads, beside the caller, that are inside the open job. */
 export const ACTIVE = 1152;
 /** Threads asleep on EPOCH. */
 export const SLEEPERS = 1216;
 /** 1 while the caller sleeps on ACTIVE. */
 export const CALLER_SLEEPS = 1280;
-/** The job: kernel, args, chunks. */
+/** The job: kernel, args, chunks, ranges. */
 export const JOB = 1344;
 /** Scratch of thread t begins at [SCRATCH] + t * [SCRATCH + 4]. */
 export const SCRATCH = 1408;
@@ -20,5 +20,13 @@ export const ARRIVED = 1472;
 export const QUIT = 1476;
 /** 1 after a kernel trapped on a thread. */
 export const POISON = 1480;
+/** Threads, the caller included: chunks are dealt out to so many ranges. Written once, before any job. */
+export const THREADS = 1484;
+/** Line t counts the chunks that have been taken from range t of the open job: 16 bits from its front, 16 from its end. */
+export const RANGES = 4096;
+/** Most threads. */
+export const MOST_THREADS = 64;
+/** Most chunks of a command: so many, and a failed look of every thread, fit 16 bits. */
+export const MOST_CHUNKS = 65535 - MOST_THREADS;
 /** Static data begins here. */
-export const STATIC_BASE = 4096;
+export const STATIC_BASE = 8192;

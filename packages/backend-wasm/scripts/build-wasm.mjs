@@ -25,7 +25,7 @@ const COMMON = [
   "--sharedMemory",
   "--initialMemory", "16",
   "--maximumMemory", "65536",
-  "--memoryBase", "4096", // STATIC_BASE in assembly/layout.ts
+  "--memoryBase", "8192", // STATIC_BASE in assembly/layout.ts
   "--use", "abort=",
   "--enable", "simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals",
 ];

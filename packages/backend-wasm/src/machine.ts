@@ -8,8 +8,7 @@ const PAGE = 65536;
 const FIRST_SCRATCH = 1 << 20;
 
 interface KernelExports {
-  dispatch(kernel: number, args: number, chunks: number): void;
-  runList(list: number, count: number): void;
+  runList(list: number, count: number, wake: number): void;
   heapBase(): number;
 }
 
@@ -54,6 +53,7 @@ export class Machine {
   ) {
     this.heap = new Heap(memory, kernels.heapBase(), options.maxMemoryBytes);
     this.ensureScratch(FIRST_SCRATCH);
+    this.heap.i32[layout.THREADS >> 2] = options.threads;
     const { ACTIVE: active, POISON: poison } = layout;
     for (let thread = 1; thread < options.threads; thread++) {
       this.workers.push(startThread({ module, memory, thread, active, poison }));
@@ -96,11 +96,11 @@ export class Machine {
     this.arenaBase = this.arenaBytes = 0;
   }
 
-  /** Runs a list of commands in memory: triples of kernel, args, chunks. */
-  runList(list: number, count: number): void {
+  /** Runs a list of commands in memory: triples of kernel, args, chunks. `wake` if it is worth waking threads for. */
+  runList(list: number, count: number, wake = true): void {
     this.expectAlive();
     try {
-      this.kernels.runList(list, count);
+      this.kernels.runList(list, count, Number(wake));
     } catch (cause) {
       this.failure = cause;
       this.expectAlive();

@@ -1,5 +1,6 @@
 import { bug, type Operand, type Schedule, type Value, dtypeBytes } from "@lowrank/tensor/backend";
-import type { ArgWord, EmitContext, Fixup } from "./emit.js";
+import { MOST_CHUNKS } from "../assembly/layout.js";
+import { type ArgWord, type EmitContext, type Fixup, wakes } from "./emit.js";
 
 const ALIGN = 64;
 const alignUp = (bytes: number, to: number): number => Math.ceil(bytes / to) * to;
@@ -31,6 +32,8 @@ export interface PlanBlock {
   /** List of commands first, then argument blocks, data, scalars. */
   readonly words: Int32Array;
   readonly commandCount: number;
+  /** Whether the commands are worth waking threads for. */
+  readonly wakes: boolean;
   /** First command of each group. */
   readonly groupStarts: readonly number[];
   /** Byte offset of scalar `slot` in the block: `scalarsAt + 8 * slot`. */
@@ -49,6 +52,7 @@ interface Command {
   /** Byte offset of its arguments, counted from the end of the command list. */
   readonly args: number;
   readonly chunks: number;
+  readonly weight: number;
 }
 
 /** Collects what the emitters write and lays it out. */
@@ -72,9 +76,10 @@ export class PlanBuilder implements EmitContext {
     this.workspaceAt = 0;
   }
 
-  command(kernel: number, args: readonly ArgWord[], chunks: number): void {
-    if (!Number.isInteger(chunks) || chunks < 1) bug(`kernel ${kernel} was emitted with ${chunks} chunks`);
-    this.commands.push({ kernel, args: this.write(args), chunks });
+  command(kernel: number, args: readonly ArgWord[], chunks: number, weight = chunks): void {
+    if (!Number.isInteger(chunks) || chunks < 1 || chunks > MOST_CHUNKS)
+      bug(`kernel ${kernel} was emitted with ${chunks} chunks`);
+    this.commands.push({ kernel, args: this.write(args), chunks, weight });
   }
 
   pointer(of: Value | Operand, byteOffset = 0): Fixup {
@@ -139,6 +144,7 @@ export class PlanBuilder implements EmitContext {
     return {
       words,
       commandCount: this.commands.length,
+      wakes: wakes(this.commands),
       groupStarts: this.groupStarts,
       scalarsAt: listBytes + this.scalarsAt,
       block: packPatches(block),
