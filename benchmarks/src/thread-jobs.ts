@@ -1,10 +1,13 @@
 import { Linear, Module, valueAndGrad } from "@lowrank/nn";
 import { AdamW } from "@lowrank/optim";
 import {
+  attention,
   concat,
   crossEntropy,
+  cumsum,
   evaluate,
   gelu,
+  gradients,
   key,
   layerNorm,
   matmul,
@@ -12,6 +15,7 @@ import {
   parameter,
   relu,
   softmax,
+  sort,
   sqrt,
   sum,
   take,
@@ -132,9 +136,47 @@ export const THREAD_OPS: Readonly<Record<string, ThreadOp>> = {
   gather: elements((n) => {
     const count = Math.ceil(n / 64);
     const table = input([1000, 64]);
-    const indices = parameter(tensor(integers({ shape: [count], seed: 2, below: 1000 })), { trainable: false });
+    const indices = parameter(tensor(integers({ shape: [count], seed: 2, below: 1000 })), {
+      trainable: false,
+    });
     return into([count, 64], () => take(table, indices));
   }),
+  // Gradient of the table of such a gather.
+  "scatter-add": elements((n) => {
+    const count = Math.ceil(n / 64);
+    const [table, updates] = [input([1000, 64]), input([count, 64], 2)];
+    const indices = parameter(tensor(integers({ shape: [count], seed: 2, below: 1000 })), {
+      trainable: false,
+    });
+    return into([1000, 64], () => gradients(take(table, indices), [table], updates)[0]!);
+  }),
+  cumsum: ofMatrix((shape) => {
+    const x = input(shape);
+    return into(shape, () => cumsum(x));
+  }),
+  sort: elements((n) => {
+    const shape: [number, number] = matrix(n);
+    const x = input(shape);
+    return into(shape, () => sort(x).values);
+  }, 1e6),
+  // Loss of rows of logits, and its gradient.
+  "cross-entropy": ofMatrix(([rows, columns]) => {
+    const logits = input([rows, columns]);
+    const labels = parameter(tensor(integers({ shape: [rows], seed: 2, below: columns })), {
+      trainable: false,
+    });
+    return into([rows, columns], () => gradients(crossEntropy(logits, labels), [logits])[0]!);
+  }),
+  // Four heads of 32, causal, with the gradient of the queries.
+  attention: {
+    size: "positions",
+    most: 1000,
+    make(n) {
+      const shape = [1, 4, n, 32];
+      const [q, k, v] = [input(shape, 1), input(shape, 2), input(shape, 3)];
+      return into(shape, () => gradients(attention(q, k, v, { causal: true }).sum(), [q])[0]!);
+    },
+  },
   matmul: {
     size: "n of an n × n product",
     most: 512,

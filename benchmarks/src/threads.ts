@@ -70,17 +70,17 @@ function wait(ms: number): void {
   while (performance.now() - began < ms); // the clock of the core stays up
 }
 
-/** Milliseconds of a run, from one sample. */
+/** Milliseconds of a run: the middle of a sample. */
 async function sample(backend: WasmBackend, run: Run, pace: Pace, runs: number): Promise<number> {
   setDefaultBackend(backend);
-  let total = 0;
+  const ms: number[] = [];
   for (let i = 0; i < runs; i++) {
     if (pace === "rested") wait(REST_MS);
     const began = performance.now();
     await run();
-    total += performance.now() - began;
+    ms.push(performance.now() - began);
   }
-  return total / runs;
+  return median(ms);
 }
 
 interface Pair {

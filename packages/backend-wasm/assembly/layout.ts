@@ -2,7 +2,7 @@
 
 /** Odd while a job is open; each job adds two. Idle threads sleep on it. */
 export const EPOCH = 1024;
-/** 1 while a list of commands runs, 2 if it is worth waking threads for, 0 between lists. */
+/** 1 while a list of commands runs. */
 export const LIST = 1088;
 /** Threads, beside the caller, that are inside the open job. */
 export const ACTIVE = 1152;

@@ -22,7 +22,7 @@ export interface EmitContext {
    * @param kernel id from assembly/ids.ts
    * @param args the words that the kernel finds at `args`
    * @param chunks parts that may run on different threads, at least 1; from shapes only, never from the thread count.
-   *   A chunk should be worth 10 to 30 µs: see `wakes`.
+   *   A chunk should be worth 10 to 30 µs: threads that are awake are joined from two chunks on, see `WAKE_CHUNKS` in machine.ts.
    * @param weight such parts that the work amounts to, where it has too few units to be cut into so many. Default: chunks.
    */
   command(kernel: number, args: readonly ArgWord[], chunks: number, weight?: number): void;
@@ -96,14 +96,3 @@ export const DTYPE_IDS: Record<DType, number> = {
 /** Parts to cut `size` elements into, so that each has at least `grain`; a function of the size alone. */
 export const chunksOf = (size: number, grain: number, most = 64): number =>
   Math.max(1, Math.min(most, Math.floor(size / grain)));
-
-/** Chunks in a plan from which it is worth waking threads that are asleep: some 150 µs of work on one thread. */
-const WAKE_CHUNKS = 8;
-
-/**
- * Whether a plan with commands of these chunks and weights wakes sleeping threads: a wake costs the caller some 10 µs,
- * and the thread comes some 50 µs later. Threads that are still awake from the plan before help with any command of two
- * chunks, which costs less than 1 µs.
- */
-export const wakes = (commands: readonly { readonly chunks: number; readonly weight: number }[]): boolean =>
-  commands.reduce((sum, { chunks, weight }) => sum + (chunks > 1 ? weight : 0), 0) >= WAKE_CHUNKS;

@@ -70,7 +70,7 @@ export class Plan implements Executable {
     writeScalars(machine.heap, this.at + block.scalarsAt, this.scalarDtypes, this.scalarValues);
     this.profile?.host("bind", began);
     if (this.profile) this.runTimed(this.profile);
-    else machine.runList(this.at, block.commandCount, block.wakes);
+    else machine.runList(this.at, block.commandCount, block.weight);
   }
 
   explain(): string {
@@ -117,12 +117,12 @@ export class Plan implements Executable {
   }
 
   private runTimed(profile: Profile): void {
-    const { groupStarts, commandCount, wakes } = this.block;
+    const { groupStarts, commandCount, weight } = this.block;
     this.schedule.groups.forEach((group, i) => {
       const first = groupStarts[i]!;
       const count = (groupStarts[i + 1] ?? commandCount) - first;
       const began = performance.now();
-      if (count > 0) this.machine.runList(this.at + 12 * first, count, wakes);
+      if (count > 0) this.machine.runList(this.at + 12 * first, count, weight);
       profile.group(group, began);
     });
   }

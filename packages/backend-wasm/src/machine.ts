@@ -6,6 +6,16 @@ import { startThread } from "./threads.js";
 
 const PAGE = 65536;
 const FIRST_SCRATCH = 1 << 20;
+/**
+ * Chunks in a list from which it is worth waking threads that are asleep: some 100 µs of work on one thread. A wake costs
+ * the caller some 10 µs, and the thread comes some 50 µs later.
+ */
+const WAKE_CHUNKS = 6;
+/**
+ * Lists that follow each other within so many milliseconds find threads awake once one of them has woken them, so a list
+ * in such a stream does for any work that can be shared. Shorter than an idle thread polls before it sleeps.
+ */
+const STREAM_MS = 0.015;
 
 interface KernelExports {
   runList(list: number, count: number, wake: number): void;
@@ -30,6 +40,8 @@ export class Machine {
   private failure: unknown;
   private readonly workers: ReturnType<typeof startThread>[] = [];
   private startedThreads = 1;
+  /** When the last list ended. */
+  private lastEnd = 0;
 
   static async create(options: MachineOptions): Promise<Machine> {
     const shared = options.threads > 1;
@@ -96,15 +108,21 @@ export class Machine {
     this.arenaBase = this.arenaBytes = 0;
   }
 
-  /** Runs a list of commands in memory: triples of kernel, args, chunks. `wake` if it is worth waking threads for. */
-  runList(list: number, count: number, wake = true): void {
+  /**
+   * Runs a list of commands in memory: triples of kernel, args, chunks.
+   *
+   * @param weight chunks of the commands that threads can share
+   */
+  runList(list: number, count: number, weight: number): void {
     this.expectAlive();
+    const wake = weight >= WAKE_CHUNKS || (weight > 0 && performance.now() - this.lastEnd < STREAM_MS);
     try {
       this.kernels.runList(list, count, Number(wake));
     } catch (cause) {
       this.failure = cause;
       this.expectAlive();
     }
+    if (this.options.threads > 1) this.lastEnd = performance.now();
   }
 
   dispose(): void {

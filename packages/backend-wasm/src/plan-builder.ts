@@ -1,6 +1,6 @@
 import { bug, type Operand, type Schedule, type Value, dtypeBytes } from "@lowrank/tensor/backend";
 import { MOST_CHUNKS } from "../assembly/layout.js";
-import { type ArgWord, type EmitContext, type Fixup, wakes } from "./emit.js";
+import type { ArgWord, EmitContext, Fixup } from "./emit.js";
 
 const ALIGN = 64;
 const alignUp = (bytes: number, to: number): number => Math.ceil(bytes / to) * to;
@@ -32,8 +32,8 @@ export interface PlanBlock {
   /** List of commands first, then argument blocks, data, scalars. */
   readonly words: Int32Array;
   readonly commandCount: number;
-  /** Whether the commands are worth waking threads for. */
-  readonly wakes: boolean;
+  /** Weight of the commands that threads can share. */
+  readonly weight: number;
   /** First command of each group. */
   readonly groupStarts: readonly number[];
   /** Byte offset of scalar `slot` in the block: `scalarsAt + 8 * slot`. */
@@ -144,7 +144,7 @@ export class PlanBuilder implements EmitContext {
     return {
       words,
       commandCount: this.commands.length,
-      wakes: wakes(this.commands),
+      weight: this.commands.reduce((sum, { chunks, weight }) => sum + (chunks > 1 ? weight : 0), 0),
       groupStarts: this.groupStarts,
       scalarsAt: listBytes + this.scalarsAt,
       block: packPatches(block),

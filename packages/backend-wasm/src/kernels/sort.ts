@@ -5,7 +5,7 @@ import { rowsOf } from "./operands.js";
 
 /** Elements worth waking a thread for. */
 const SORT_GRAIN = 1 << 12;
-const SCAN_GRAIN = 1 << 15;
+const SCAN_GRAIN = 1 << 12;
 
 /** Writes the first `keep` of each row in order. */
 function emitSort(group: KernelGroup, ctx: EmitContext, keep: number, descending: boolean): void {
