@@ -56,26 +56,27 @@ export function pullback(
     ys.map((y) => y.node),
     cutAtWrt ? wanted : null,
   );
-  const place = new Map<Node, number>();
+  // Places in this walk: a row may begin a walk of its own below, which numbers the nodes anew.
+  const from = order.map((node) =>
+    node.storage || (cutAtWrt && wanted.has(node)) ? [] : node.sources.map((s) => s.index),
+  );
   const needs = new Uint8Array(order.length);
   for (const [i, node] of order.entries()) {
-    place.set(node, i);
     if (wanted.has(node)) needs[i] = 1;
-    else if (node.op.name !== "stopGradient" && !node.storage) {
-      for (const s of node.sources) if (needs[place.get(s)!]) needs[i] = 1;
+    else if (node.op.name !== "stopGradient" && (isFloat(node.dtype) || node.outputs)) {
+      for (const s of from[i]!) if (needs[s]) needs[i] = 1;
     }
-    if (!isFloat(node.dtype) && !node.outputs) needs[i] = wanted.has(node) ? 1 : 0;
   }
 
   // Gradients that have arrived, per node and output.
   const arrived: (Tensor[] | undefined)[][] = order.map(() => []);
-  const send = (node: Node, output: number, dy: Tensor): void => {
-    const slots = arrived[place.get(node)!]!;
+  const send = (place: number, output: number, dy: Tensor): void => {
+    const slots = arrived[place]!;
     (slots[output] ??= []).push(dy);
   };
-  for (const [i, y] of ys.entries()) {
+  for (const [i, { node }] of ys.entries()) {
     const dy = dys[i];
-    if (dy && needs[place.get(y.node)!]) send(y.node, 0, dy);
+    if (dy && needs[node.index]) send(node.index, 0, dy);
   }
 
   const result = new Map<Node, Tensor>();
@@ -91,11 +92,11 @@ export function pullback(
       }
       if (node.sources.length === 0 || node.storage) continue;
       if (node.op.name === "pick") {
-        const source = node.sources[0]!;
-        if (needs[place.get(source)!]) send(source, node.arg as number, sums[0]!);
+        const source = from[i]![0]!;
+        if (needs[source]) send(source, node.arg as number, sums[0]!);
         continue;
       }
-      const flags = node.sources.map((s) => needs[place.get(s)!] === 1);
+      const flags = from[i]!.map((s) => needs[s] === 1);
       if (!flags.includes(true)) continue;
       const grads = vjpOf(node, sums, flags);
       for (const [k, source] of node.sources.entries()) {
@@ -106,7 +107,7 @@ export function pullback(
             `gradient of ${node.op.name} for input ${k} has shape ${showDims(g.shape)}, not ${showDims(source.shape.dims)}`,
           );
         }
-        send(source, 0, g.dtype === source.dtype ? g : cast(g, source.dtype));
+        send(from[i]![k]!, 0, g.dtype === source.dtype ? g : cast(g, source.dtype));
       }
       arrived[i] = [];
     }

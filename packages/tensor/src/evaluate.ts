@@ -55,9 +55,10 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   const cells: { node: Node; parameter: Parameter }[] = [];
   const params: Cell[] = [];
   const seen = new Set<Node>();
+  const targets = new Set<Parameter>();
   for (const root of roots) {
     if (root instanceof Assignment) {
-      if (cells.some((c) => c.parameter === root.target)) {
+      if (targets.has(root.target)) {
         throw new ConfigError({
           where: "evaluate",
           expected: "one assignment to a parameter",
@@ -65,6 +66,7 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
           hint: "evaluate them one after the other",
         });
       }
+      targets.add(root.target);
       cells.push({ node: root.value.node, parameter: root.target });
     } else if (root.node.op === cellOp) {
       params.push((root.node.arg as CellRef).cell);

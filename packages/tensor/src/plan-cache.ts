@@ -44,6 +44,7 @@ export function traceGraph(
   const phases = new Map<number, number>();
   const nodes: Node[] = [];
   const leaves: Node[] = [];
+  const slots = new Map<Node, number>();
   const scalars: Node[] = [];
   const stack: Node[] = [];
 
@@ -54,6 +55,7 @@ export function traceGraph(
     push(dtypeId(node.dtype));
     push(node.shape.id);
     if (node.storage || node.op === cellOp) {
+      slots.set(node, leaves.length);
       leaves.push(node);
       push(-1);
     } else if (node.op.name === "scalar") {
@@ -98,7 +100,7 @@ export function traceGraph(
     push(node.index);
   }
   for (const { node, parameter } of cells) {
-    const cellSlot = leaves.indexOf(parameter.node);
+    const cellSlot = slots.get(parameter.node) ?? -1;
     roots.push({ node, cellSlot });
     push(-4);
     push(node.index);
