@@ -1,5 +1,7 @@
 import { parseArgs } from "node:util";
 import { LIBRARIES, type Library } from "./contender-process.js";
+import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
+import { SERIES, type SeriesName } from "./curve-series.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
@@ -7,24 +9,25 @@ import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
 import { writeResults } from "./results.js";
-import { coreTable, memoryTable, overheadTable } from "./table.js";
+import { coreTable, curveTable, memoryTable, overheadTable } from "./table.js";
 import { THREAD_OPS } from "./thread-jobs.js";
 import { sweepThreads, type ThreadCell, threadTable } from "./threads.js";
 
 const HELP = `pnpm bench NAME [options]
 
-  core     products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
-  overhead work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
-  memory   live memory over 1,000 steps of a small network and 300 of the quick start
-  threads  operations from one element to ten million on one thread and on several (--threads, 2 by default)
-  results  writes benchmarks/results/README.md from the .jsonl files beside it
+  core      products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
+  overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
+  curves    time of a training step as batch, length, width and depth double, with fitted slopes
+  memory    live memory over 1,000 steps of a small network and 300 of the quick start
+  threads   operations from one element to ten million on one thread and on several (--threads, 2 by default)
+  results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
   --rows a,b     only these rows: names, or their beginnings with a *
   --libs a,b     only these libraries (core): ${Object.keys(LIBRARIES).join(", ")}
   --threads N    threads of each library                                1
   --samples N    turns of each library on each row (core)               9
-  --quick        3 turns and a short warm-up; a tenth of the steps
+  --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
@@ -108,6 +111,16 @@ async function main(): Promise<void> {
       print(found);
       if (!flags.json) console.log(overheadTable(found));
     }
+  } else if (name === "curves") {
+    const lines: (CurvePoint | CurveSummary)[] = [];
+    for (const row of chooseFrom("rows", Object.keys(SERIES) as SeriesName[], flags.rows)) {
+      if (!flags.json) console.error(`${row} ...`);
+      const limit = flags.quick ? { limitMs: 100 } : {};
+      const { points, summary } = await measureCurve(row, { threads, onPoint: print, ...limit });
+      print(summary);
+      lines.push(...points, summary);
+    }
+    if (!flags.json) console.log(curveTable(lines));
   } else if (name === "threads") {
     const cells: ThreadCell[] = [];
     const verdict = await sweepThreads({
@@ -123,7 +136,7 @@ async function main(): Promise<void> {
     if (!flags.json) console.log(threadTable(cells, verdict));
     if (verdict.slower > 0) process.exitCode = 1;
   } else if (name === "results") console.log(await writeResults());
-  else throw new Error(`bench: expected core, overhead, memory, threads or results, got "${name}"`);
+  else throw new Error(`bench: expected core, overhead, curves, memory, threads or results, got "${name}"`);
 }
 
 main().catch((error: unknown) => {

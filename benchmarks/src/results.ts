@@ -1,9 +1,14 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { curvesMarkdown, overheadMarkdown } from "./cost-results.js";
+import type { CurvePoint, CurveSummary } from "./curves.js";
+import { drawCurves } from "./curves-plot.js";
+import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
+import type { Overhead } from "./overhead.js";
 import type { Sample, Summary } from "./result.js";
 
-type Line = Sample | Summary | Point | Verdict;
+type Line = Sample | Summary | Point | Verdict | Overhead | CurvePoint | CurveSummary;
 
 const folder = fileURLToPath(new URL("../results/", import.meta.url));
 const INTRODUCTION = `# Results
@@ -16,12 +21,6 @@ speed: ours over the fastest other JavaScript library, and over the fastest of n
 The results of all libraries were compared with each other in the same run. A number of one machine under one load says
 little alone; the ratios hold better, because the libraries took turns.
 `;
-
-const row = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [row(head), row(head.map((_, i) => (i === 0 ? "---" : "---:"))), ...rows.map(row)].join("\n");
-}
 
 /** A Markdown table of a run of `core`, with the reasons of empty cells below. */
 export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
@@ -46,7 +45,7 @@ export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
   const machine = samples.find((s) => s.machine)?.machine ?? "unknown machine";
   return [
     `${machine}; ${samples[0]!.threads === 1 ? "one thread" : `${samples[0]!.threads} threads`}. ${[...new Set(details)].join("; ")}.`,
-    table(["row", ...libs, "× best JS", "× native"], rows),
+    markdownTable(["row", ...libs, "× best JS", "× native"], rows),
     ...(reasons.size > 0 ? [[...reasons].map((r) => `- ${r}`).join("\n")] : []),
   ].join("\n\n");
 }
@@ -67,13 +66,30 @@ export function memoryMarkdown(lines: readonly (Point | Verdict)[]): string {
       );
       return [
         `**${v.row}**: ${v.about}. ${v.machine}. Growth of live memory after step 10: ${(100 * v.growth).toFixed(2)} %.`,
-        table(["step", "loss", "live MiB", "owned", "arena", "JS heap", "process"], rows),
+        markdownTable(["step", "loss", "live MiB", "owned", "arena", "JS heap", "process"], rows),
       ].join("\n\n");
     })
     .join("\n\n");
 }
 
-/** Writes results/README.md from the .jsonl files beside it. */
+/** Draws a run of `curves` beside its file, and shows it. */
+async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[]): Promise<string> {
+  const image = file.replace(/\.jsonl$/, ".svg");
+  const isSummary = (l: CurvePoint | CurveSummary): l is CurveSummary => "summary" in l;
+  const points = lines.filter((l): l is CurvePoint => !isSummary(l));
+  await writeFile(`${folder}${image}`, drawCurves(points, lines.filter(isSummary)));
+  return curvesMarkdown(lines, image);
+}
+
+/** How the lines of each bench are shown; those of others are kept as they are. */
+const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
+  core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
+  memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
+  overhead: (lines) => overheadMarkdown(lines as Overhead[]),
+  curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
+};
+
+/** Writes results/README.md and the plots from the .jsonl files beside it. */
 export async function writeResults(): Promise<string> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".jsonl")).sort();
   const parts = [INTRODUCTION];
@@ -85,10 +101,9 @@ export async function writeResults(): Promise<string> {
       .map((l) => JSON.parse(l) as Line);
     if (lines.length === 0) continue;
     const { bench } = lines[0]!;
-    const body =
-      bench === "memory"
-        ? memoryMarkdown(lines as (Point | Verdict)[])
-        : coreMarkdown(lines as (Sample | Summary)[]);
+    const show = SHOWN[bench];
+    if (!show) continue;
+    const body = await show(lines, file);
     const threads = lines.find((l) => "threads" in l)?.threads ?? 1;
     parts.push(
       `## ${file}\n\n\`pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""} > benchmarks/results/${file}\`\n\n${body}\n`,

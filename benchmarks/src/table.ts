@@ -1,5 +1,6 @@
 import Table from "cli-table3";
 import type { Point, Verdict } from "./memory.js";
+import type { CurvePoint, CurveSummary } from "./curves.js";
 import type { Overhead, StepTimes } from "./overhead.js";
 import type { Sample, Summary } from "./result.js";
 
@@ -83,4 +84,29 @@ export function overheadTable(found: Overhead): string {
     `backend: ${mebi(found.owned_bytes)} MiB owned, peak ${mebi(found.peak_bytes)} MiB`,
     "",
   ].join("\n");
+}
+
+/** Times by size of each series, and the line through their larger half. */
+export function curveTable(lines: readonly (CurvePoint | CurveSummary)[]): string {
+  const table = new Table({
+    head: ["series", "size: ms", "slope", "off", "ended by"],
+    colAligns: ["left", "left", "right", "right", "left"],
+    colWidths: [null, 72, null, null, null],
+    wordWrap: true,
+    style: plain,
+  });
+  for (const line of lines) {
+    if (!("summary" in line)) continue;
+    const points = lines.filter((l): l is CurvePoint => !("summary" in l) && l.row === line.row);
+    const times = points.map((p) => `${p.size}: ${p.best_ms.toPrecision(3)}`).join("  ");
+    const { fit, ended } = line;
+    table.push([
+      line.row,
+      times,
+      fit ? fit.slope.toFixed(2) : "–",
+      fit ? percent(fit.deviation) : "–",
+      ended,
+    ]);
+  }
+  return table.toString();
 }
