@@ -7,6 +7,7 @@ export const MATMUL_THIN = 3;
 export const MATMUL_F64 = 4;
 export const MATMUL_NARROW = 5;
 export const MATMUL_ZERO = 6;
+export const MATMUL_ROWS = 7;
 export const COPY_PROBE = 31;
 
 export const FIRST_LOOP = 32;

@@ -7,6 +7,7 @@ import { runKernel } from "./kernel-table";
 import { runLoop } from "./loop-table";
 import { matmulNarrow, matmulPackB, matmulTiles } from "./matmul";
 import { matmulF64, matmulZero } from "./matmul-f64";
+import { matmulRows } from "./matmul-narrow";
 import { matmulThin } from "./matmul-thin";
 
 /** Polls before sleeping: some 30 microseconds. */
@@ -30,6 +31,8 @@ function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: us
       return matmulZero(args, chunk, chunks, scratch);
     case ids.MATMUL_NARROW:
       return matmulNarrow(args, chunk, chunks, scratch);
+    case ids.MATMUL_ROWS:
+      return matmulRows(args, chunk, chunks, scratch);
     case ids.COPY_PROBE:
       return copyProbe(args, chunk);
     default:

@@ -1,7 +1,7 @@
 // Products of matrices. Argument words are written by src/kernels/matmul.ts; strides count elements, sizes are ints.
 //
 //   MATMUL_PACK_B   0 b  1 dst  2 K  3 N  4 stride of k  5 stride of n  6 dtype  7 depth of a block
-//   MATMUL_TILES, MATMUL_THIN, MATMUL_F64
+//   MATMUL_TILES, MATMUL_ROWS, MATMUL_THIN, MATMUL_F64
 //      0 a  1 b  2 c  3 M  4 N  5 K  6 row stride of a  7 k stride of a  8 k stride of b  9 column stride of b
 //     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
 //     15 flags  16 row stride of c  17 column stride of c  18 matrices  19 batch axes
@@ -9,10 +9,12 @@
 //   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
 //   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
+import { dotRows, packDots } from "./matmul-narrow";
 import { packColumns, packedSize, packRows } from "./matmul-pack";
 import { tileDirect, tilePacked, tilesPacked } from "./matmul-tile";
 
 const BF16 = 5;
+const F32 = 7;
 
 /** `b` is what MATMUL_PACK_B made, not the matrix. */
 const PREPACKED = 1;
@@ -139,10 +141,20 @@ function block(args: usize, a: usize, b: usize, c: usize, rows: i32, columns: i3
   const packedA = scratch + 128;
   const packedB = direct ? packedA : packedA + (<usize>(((rows + 3) & ~3) * depth) << 2);
   const padded = (N + 7) & ~7;
+  // At most 4 columns beyond whole panels are dot products where the rows of a are contiguous.
+  const beyond = columns & 7;
+  const dots = direct && stepA == 1 && dtypeB == F32 && beyond <= 4 ? beyond : 0;
+  columns -= dots;
   for (let k = 0; k < K; k += depth) {
     const kc = min(depth, K - k);
     const fromA = a + <usize>(k * stepA) * sizeA;
     if (!direct) packRows(dtypeA, fromA, rowA, stepA, rows, kc, packedA);
+    if (dots > 0) {
+      packDots(b + (<usize>(k * stepB + (column + columns) * columnB) << 2), <usize>columnB << 2, <usize>stepB << 2, dots, kc, packedB);
+      const to = c + <usize>columns * columnC;
+      dotRows(kc, fromA, <usize>rowA << 2, packedB, to, rowC, columnC, rows, dots, k > 0);
+      if (columns == 0) continue;
+    }
     let panels = packedB;
     if (prepacked) {
       panels = b + (<usize>(k * padded + column * kc) << 2);

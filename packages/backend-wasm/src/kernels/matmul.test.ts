@@ -99,6 +99,7 @@ function check(a: TestInput, b: TestInput, dtype: DType, what: string): void {
 const SHAPES: [number, number, number][] = [
   [1, 1, 1], [1, 7, 5], [5, 7, 1], [1, 300, 67], [2, 3, 2], [3, 129, 70], [4, 8, 8], [5, 9, 13], [7, 1, 9],
   [31, 64, 33], [40, 40, 40], [33, 600, 8], [8, 600, 200], [200, 5, 190], [129, 257, 65], [150, 700, 43], [257, 64, 300],
+  [41, 70, 10], [51, 37, 4], [4, 63, 600], [7, 66, 530], [16, 31, 64], [300, 9, 5],
 ];
 
 describe("matmul on wasm agrees with plain loops", () => {

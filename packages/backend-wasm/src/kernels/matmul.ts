@@ -3,6 +3,7 @@ import {
   MATMUL_F64,
   MATMUL_NARROW,
   MATMUL_PACK_B,
+  MATMUL_ROWS,
   MATMUL_THIN,
   MATMUL_TILES,
   MATMUL_ZERO,
@@ -27,6 +28,10 @@ const DEPTH = 256;
 const DIRECT_COLUMNS = 32;
 /** The same where k is not the contiguous axis of the left operand. */
 const DIRECT_STRIDED_COLUMNS = 8;
+/** Up to so many rows are added up from rows of the right operand that are read where they are. */
+const SWEPT_ROWS = 16;
+/** Columns of them that stay in the first cache. */
+const SWEPT_COLUMNS = 512;
 /** Up to so many rows a product is done row by row with dot products. */
 const THIN_ROWS = 3;
 /** Multiply-adds worth waking a thread for, some 40 µs. */
@@ -185,6 +190,11 @@ function emitF64(p: Product, ctx: EmitContext): void {
 
 function emitF32(given: Product, ctx: EmitContext): void {
   let p = foldBatch(given);
+  const swept = [p, transposed(p)].find(isSwept);
+  if (swept) {
+    emitRows(swept, ctx);
+    return;
+  }
   if (Math.min(p.M, p.N) <= THIN_ROWS) {
     emitThin(p.M <= p.N ? p : transposed(p), ctx);
     return;
@@ -194,6 +204,24 @@ function emitF32(given: Product, ctx: EmitContext): void {
   if (p.N <= (p.stepA === 1 ? DIRECT_COLUMNS : DIRECT_STRIDED_COLUMNS) && p.dtypeA === "f32")
     emitNarrow(p, ctx);
   else emitBlocked(p, ctx);
+}
+
+/** Few rows by a right operand whose rows are contiguous and not short; eight fill a panel of the direct kernel. */
+const isSwept = (p: Product): boolean =>
+  p.M > 1 &&
+  p.M !== 8 &&
+  p.M <= SWEPT_ROWS &&
+  p.N >= 32 &&
+  p.columnB === 1 &&
+  p.dtypeA === "f32" &&
+  p.dtypeB === "f32";
+
+function emitRows(p: Product, ctx: EmitContext): void {
+  const columns = Math.min(SWEPT_COLUMNS, ceilTo(p.N, 4));
+  const units = matrices(p) * Math.ceil(p.N / columns);
+  ctx.scratch((p.M + 1) * columns * 4);
+  const chunks = chunksOf(matrices(p) * p.M * p.N * p.K, CHUNK_WORK);
+  ctx.command(MATMUL_ROWS, words(p, { rows: p.M, columns, depth: p.K, flags: 0 }), Math.min(units, chunks));
 }
 
 function emitThin(given: Product, ctx: EmitContext): void {
