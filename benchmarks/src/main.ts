@@ -5,11 +5,12 @@ import { SERIES, type SeriesName } from "./curve-series.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
+import { measurePairs, type PairedSample } from "./paired.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
 import { writeResults } from "./results.js";
-import { coreTable, curveTable, memoryTable, overheadTable } from "./table.js";
+import { coreTable, curveTable, memoryTable, overheadTable, pairedTable } from "./table.js";
 import { THREAD_OPS } from "./thread-jobs.js";
 import { sweepThreads, type ThreadCell, threadTable } from "./threads.js";
 
@@ -20,14 +21,19 @@ const HELP = `pnpm bench NAME [options]
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
   threads   operations from one element to ten million on one thread and on several (--threads, 2 by default)
+  paired    the quick start of two commits as whole processes, in turns; what is not committed is left out
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
   --rows a,b     only these rows: names, or their beginnings with a *
   --libs a,b     only these libraries (core): ${Object.keys(LIBRARIES).join(", ")}
-  --threads N    threads of each library                                1
+  --threads N    threads of each library             1; paired: all cores
   --samples N    turns of each library on each row (core)               9
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
+  --before REF   the commit to compare with (paired)
+  --after REF    the other (paired)                                     HEAD
+  --runs N       pairs of processes (paired)                            5
+  --steps N      training steps of each (paired)                        300
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
@@ -55,7 +61,11 @@ async function main(): Promise<void> {
       json: { type: "boolean", default: false },
       rows: { type: "string" },
       libs: { type: "string" },
-      threads: { type: "string", default: "1" },
+      threads: { type: "string" },
+      before: { type: "string" },
+      after: { type: "string", default: "HEAD" },
+      runs: { type: "string", default: "5" },
+      steps: { type: "string", default: "300" },
       samples: { type: "string" },
       quick: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -64,7 +74,7 @@ async function main(): Promise<void> {
   const [name, ...rest] = positionals;
   if (flags.help || !name) return console.log(HELP);
   if (rest.length > 0) throw new Error(`bench: expected one name, got ${positionals.join(", ")}`);
-  const threads = whole("threads", flags.threads);
+  const threads = whole("threads", flags.threads ?? "1");
   const print = (line: object): void => {
     if (flags.json) console.log(JSON.stringify(line));
   };
@@ -135,8 +145,28 @@ async function main(): Promise<void> {
     print(verdict);
     if (!flags.json) console.log(threadTable(cells, verdict));
     if (verdict.slower > 0) process.exitCode = 1;
+  } else if (name === "paired") {
+    if (flags.before === undefined) throw new Error("bench paired: expected --before with a commit");
+    const samples: PairedSample[] = [];
+    const summary = await measurePairs({
+      before: flags.before,
+      after: flags.after,
+      pairs: whole("runs", flags.runs),
+      steps: whole("steps", flags.steps),
+      ...(flags.threads === undefined ? {} : { threads }),
+      onSample: (sample) => {
+        samples.push(sample);
+        print(sample);
+      },
+      note: (text) => console.error(text),
+    });
+    print(summary);
+    if (!flags.json) console.log(pairedTable(samples, summary));
   } else if (name === "results") console.log(await writeResults());
-  else throw new Error(`bench: expected core, overhead, curves, memory, threads or results, got "${name}"`);
+  else
+    throw new Error(
+      `bench: expected core, overhead, curves, memory, threads, paired or results, got "${name}"`,
+    );
 }
 
 main().catch((error: unknown) => {

@@ -2,6 +2,7 @@ import Table from "cli-table3";
 import type { Point, Verdict } from "./memory.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import type { Overhead, StepTimes } from "./overhead.js";
+import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
 
 const plain = { head: [], border: [], compact: true };
@@ -109,4 +110,30 @@ export function curveTable(lines: readonly (CurvePoint | CurveSummary)[]): strin
     ]);
   }
   return table.toString();
+}
+
+/** Each run of two commits, and how their medians compare. */
+export function pairedTable(samples: readonly PairedSample[], summary: PairedSummary): string {
+  const table = new Table({
+    head: ["pair", "side", "process s", "training s", "perplexity"],
+    colAligns: ["right", "left", "right", "right", "right"],
+    style: plain,
+  });
+  for (const s of samples)
+    table.push([
+      String(s.pair),
+      s.side,
+      s.wall_s.toFixed(2),
+      s.training_s.toFixed(2),
+      s.perplexity_after.toFixed(2),
+    ]);
+  const { before, after, wall_s, training_s, wall_ratio, training_ratio } = summary;
+  const line = (what: string, seconds: Record<"before" | "after", number>, ratio: number): string =>
+    `${what}: ${seconds.before} s before, ${seconds.after} s after, ${ratio.toFixed(2)} × as fast`;
+  return [
+    table.toString(),
+    `${before.slice(0, 10)} against ${after.slice(0, 10)}, ${summary.steps} steps on ${summary.threads} threads, medians of ${summary.pairs}`,
+    line("whole process", wall_s, wall_ratio),
+    line("training", training_s, training_ratio),
+  ].join("\n");
 }
