@@ -1,6 +1,7 @@
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { markdownTable } from "./markdown.js";
 import type { Overhead } from "./overhead.js";
+import type { PairedSample, PairedSummary } from "./paired.js";
 
 const percent = (x: number, digits = 1): string => `${(100 * x).toFixed(digits)} %`;
 const mebi = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
@@ -56,4 +57,30 @@ export function curvesMarkdown(lines: readonly (CurvePoint | CurveSummary)[], im
       rows,
     ),
   ].join("\n\n");
+}
+
+/** Markdown of a run of `paired`: every process, and the ratios. */
+export function pairedMarkdown(lines: readonly (PairedSample | PairedSummary)[]): string {
+  return lines
+    .filter((l): l is PairedSummary => "summary" in l)
+    .map((s) => {
+      const samples = lines.filter((l): l is PairedSample => !("summary" in l));
+      const rows = Array.from({ length: s.pairs }, (_, i) => {
+        const at = (side: PairedSample["side"]) => samples.find((l) => l.pair === i + 1 && l.side === side)!;
+        const [before, after] = [at("before"), at("after")];
+        return [
+          String(i + 1),
+          ...[before.wall_s, after.wall_s, s.wall_ratios[i]!].map((x) => x.toFixed(2)),
+          ...[before.training_s, after.training_s, s.training_ratios[i]!].map((x) => x.toFixed(2)),
+        ];
+      });
+      return [
+        `The quick start at ${s.before.slice(0, 10)} and at ${s.after.slice(0, 10)}, ${s.steps} steps on ${s.threads} threads; ${s.machine}. Ratio of medians: whole process ${s.wall_ratio.toFixed(2)} × as fast, training ${s.training_ratio.toFixed(2)} ×.`,
+        markdownTable(
+          ["pair", "process before, s", "after", "ratio", "training before, s", "after", "ratio"],
+          rows,
+        ),
+      ].join("\n\n");
+    })
+    .join("\n\n");
 }

@@ -1,14 +1,24 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { curvesMarkdown, overheadMarkdown } from "./cost-results.js";
+import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
+import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
 
-type Line = Sample | Summary | Point | Verdict | Overhead | CurvePoint | CurveSummary;
+type Line =
+  | Sample
+  | Summary
+  | Point
+  | Verdict
+  | Overhead
+  | CurvePoint
+  | CurveSummary
+  | PairedSample
+  | PairedSummary;
 
 const folder = fileURLToPath(new URL("../results/", import.meta.url));
 const INTRODUCTION = `# Results
@@ -86,6 +96,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
+  paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };
 

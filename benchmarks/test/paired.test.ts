@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { pairedMarkdown } from "../src/cost-results.js";
 import { measurePairs, type PairedSample, summarizePairs } from "../src/paired.js";
 import { pairedTable } from "../src/table.js";
 
@@ -33,6 +34,9 @@ test("the ratio is that of the medians, and each pair is kept", () => {
     wall_s: { before: 100, after: 45 },
   });
   expect(pairedTable(samples, found)).toMatch(/2\.22 × as fast/);
+  expect(pairedMarkdown([...samples, found])).toContain(
+    "| 2 | 100.00 | 40.00 | 2.50 | 50.00 | 20.00 | 2.50 |",
+  );
   expect(() => summarizePairs(samples.slice(1))).toThrow("expected whole pairs, got 2 and 3 runs");
 });
 
