@@ -100,6 +100,14 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };
 
+/** The command that prints such lines again. */
+function commandFor(bench: string, lines: readonly Line[]): string {
+  const threads = lines.find((l) => "threads" in l)?.threads ?? 1;
+  const pair = lines.find((l): l is PairedSummary => "before" in l);
+  const commits = pair ? ` --before ${pair.before} --after ${pair.after} --runs ${pair.pairs}` : "";
+  return `pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""}${commits}`;
+}
+
 /** Writes results/README.md and the plots from the .jsonl files beside it. */
 export async function writeResults(): Promise<string> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".jsonl")).sort();
@@ -115,10 +123,7 @@ export async function writeResults(): Promise<string> {
     const show = SHOWN[bench];
     if (!show) continue;
     const body = await show(lines, file);
-    const threads = lines.find((l) => "threads" in l)?.threads ?? 1;
-    parts.push(
-      `## ${file}\n\n\`pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""} > benchmarks/results/${file}\`\n\n${body}\n`,
-    );
+    parts.push(`## ${file}\n\n\`${commandFor(bench, lines)} > benchmarks/results/${file}\`\n\n${body}\n`);
   }
   const path = `${folder}README.md`;
   await writeFile(path, parts.join("\n"));
