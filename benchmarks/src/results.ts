@@ -104,7 +104,9 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
 function commandFor(bench: string, lines: readonly Line[]): string {
   const threads = lines.find((l) => "threads" in l)?.threads ?? 1;
   const pair = lines.find((l): l is PairedSummary => "before" in l);
-  const commits = pair ? ` --before ${pair.before} --after ${pair.after} --runs ${pair.pairs}` : "";
+  const commits = pair
+    ? ` --before ${pair.before} --after ${pair.after} --runs ${pair.pairs} --steps ${pair.steps}`
+    : "";
   return `pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""}${commits}`;
 }
 
