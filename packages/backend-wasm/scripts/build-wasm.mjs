@@ -1,56 +1,67 @@
-// Compiles assembly/index.ts twice, with relaxed multiply-add and without, into src/generated/kernels.ts.
+// Compiles assembly/index.ts twice, with relaxed multiply-add and without, and packs both into src/generated/kernels.ts.
 //
 //   node scripts/build-wasm.mjs [--force] [--sizes]
 //
-// Does nothing when the generated module carries the hash of the sources as they are.
+// Does nothing when the generated module carries the hash of the sources as they are. --sizes lists the largest functions.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { gzipSync } from "node:zlib";
+import { pack } from "./pack.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const scripts = dirname(fileURLToPath(import.meta.url));
+const root = dirname(scripts);
 const assembly = join(root, "assembly");
 const target = join(root, "src", "generated", "kernels.ts");
 
 // biome-ignore format: an option with its value per line
 const COMMON = [
   "--runtime", "stub",
-  "-O3",
+  "--optimizeLevel", "3",
+  "--shrinkLevel", "1", // exp, log and pow of f64 without tables: they would be a quarter of all that is packed
   "--noAssert",
-  "--converge",
+  "--use", "abort=",
+];
+
+// biome-ignore format: an option with its value per line
+const KERNELS = [
+  ...COMMON,
   "--importMemory",
   "--noExportMemory",
   "--sharedMemory",
   "--initialMemory", "16",
   "--maximumMemory", "65536",
   "--memoryBase", "8192", // STATIC_BASE in assembly/layout.ts
-  "--use", "abort=",
   "--enable", "simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals",
 ];
 
+/** Room for 1.5 MiB of kernels, from OUTPUT in assembly/unpack.ts on. */
+const UNPACKER = [...COMMON, "--initialMemory", "40"];
+/** Room for the parse too. */
+const PACKER = [...COMMON, "--initialMemory", "512"];
+
 function hashSources() {
   const hash = createHash("sha256");
-  for (const name of readdirSync(assembly).sort()) {
-    if (name.endsWith(".ts"))
+  for (const folder of [assembly, scripts]) {
+    for (const name of readdirSync(folder).sort()) {
+      if (folder === assembly ? !name.endsWith(".ts") : !["build-wasm.mjs", "pack.mjs"].includes(name))
+        continue;
       hash
         .update(name)
         .update("\0")
-        .update(readFileSync(join(assembly, name)));
+        .update(readFileSync(join(folder, name)));
+    }
   }
-  return hash
-    .update(readFileSync(fileURLToPath(import.meta.url)))
-    .digest("hex")
-    .slice(0, 16);
+  return hash.digest("hex").slice(0, 16);
 }
 
-async function compile(extra) {
+async function compile(entry, options) {
   const { default: asc } = await import("assemblyscript/asc");
   let binary;
-  const written = [];
   const { error, stderr } = await asc.main(
-    ["index.ts", ...COMMON, ...extra, "--baseDir", assembly, "--outFile", "kernels.wasm"],
+    [entry, ...options, "--baseDir", assembly, "--outFile", "out.wasm"],
     {
       readFile: (name, base) => {
         try {
@@ -60,7 +71,6 @@ async function compile(extra) {
         }
       },
       writeFile: (name, contents) => {
-        written.push(name);
         if (name.endsWith(".wasm")) binary = contents;
       },
       listFiles: () => [],
@@ -68,10 +78,39 @@ async function compile(extra) {
   );
   if (error || !binary) {
     throw new Error(
-      `build-wasm: expected assembly/index.ts to compile\n${stderr.toString()}${error?.message ?? ""}`,
+      `build-wasm: expected assembly/${entry} to compile\n${stderr.toString()}${error?.message ?? ""}`,
     );
   }
   return Buffer.from(binary);
+}
+
+/**
+ * The kernels, with calls inlined as for speed: at this shrink level the compiler leaves loops of small calls. The two
+ * passes together are as fast as the highest level alone and a third smaller when packed.
+ */
+async function compileKernels(extra, { names = false } = {}) {
+  const wasm = await compile("index.ts", [...KERNELS, ...extra, ...(names ? ["--debug"] : [])]);
+  const nearCompiler = createRequire(createRequire(import.meta.url).resolve("assemblyscript/package.json"));
+  const { default: binaryen } = await import(pathToFileURL(nearCompiler.resolve("binaryen")).href);
+  const module = binaryen.readBinary(wasm);
+  const has = binaryen.Features;
+  module.setFeatures(
+    [has.Atomics, has.BulkMemory, has.BulkMemoryOpt, has.SIMD128, has.RelaxedSIMD]
+      .concat(has.NontrappingFPToInt, has.SignExt, has.MutableGlobals)
+      .reduce((all, feature) => all | feature),
+  );
+  binaryen.setDebugInfo(names);
+  binaryen.setOptimizeLevel(4);
+  binaryen.setShrinkLevel(0);
+  binaryen.setAlwaysInlineMaxSize(12);
+  binaryen.setFlexibleInlineMaxSize(70);
+  binaryen.setOneCallerInlineMaxSize(200);
+  binaryen.setAllowInliningFunctionsWithLoops(true);
+  module.optimize();
+  module.optimize();
+  const binary = Buffer.from(module.emitBinary());
+  module.dispose();
+  return binary;
 }
 
 /** Whether there is a generated module, up to date or not. */
@@ -85,13 +124,19 @@ export async function buildWasm({ force = false } = {}) {
   } catch {
     // not generated yet
   }
-  const plain = await compile([]);
-  const relaxed = await compile(["--enable", "relaxed-simd"]);
-  const literal = (bytes) => JSON.stringify(gzipSync(bytes, { level: 9 }).toString("base64"));
-  const text = `// Generated by scripts/build-wasm.mjs from assembly/*.ts, sources ${hash}. Gzip, base64.
-// Sizes: plain ${plain.length}, relaxed ${relaxed.length} bytes.
-export const plainKernels = ${literal(plain)};
-export const relaxedKernels = ${literal(relaxed)};
+  const relaxed = await compileKernels(RELAXED);
+  const plain = await compileKernels([]);
+  const unpacker = await compile("unpack.ts", [...UNPACKER, "--use", "PACKING=0"]);
+  const packer = await compile("unpack.ts", [...PACKER, "--use", "PACKING=1"]);
+  const packed = pack(Buffer.concat([relaxed, plain]), packer, unpacker); // most of the second is in the first
+  const literal = (bytes) => JSON.stringify(bytes.toString("base64"));
+  const text = `// Generated by scripts/build-wasm.mjs from assembly/*.ts, sources ${hash}. Base64.
+// Bytes: relaxed ${relaxed.length}, plain ${plain.length}, both packed ${packed.length}, unpacker ${unpacker.length}.
+export const relaxedBytes = ${relaxed.length};
+export const plainBytes = ${plain.length};
+/** Both kernels, the relaxed first. */
+export const packedKernels = ${literal(packed)};
+export const unpacker = ${literal(unpacker)};
 `;
   mkdirSync(dirname(target), { recursive: true });
   const temporary = `${target}.${process.pid}`;
@@ -100,11 +145,59 @@ export const relaxedKernels = ${literal(relaxed)};
   return true;
 }
 
+const RELAXED = ["--enable", "relaxed-simd"];
+
+/** The largest functions by name, in bytes. */
+function largestFunctions(wasm, count) {
+  let at = 8; // magic and version
+  const number = () => {
+    for (let value = 0, shift = 0; ; shift += 7) {
+      const byte = wasm[at++];
+      value += (byte & 127) * 2 ** shift;
+      if (byte < 128) return value;
+    }
+  };
+  const text = () => {
+    const length = number();
+    return wasm.toString("utf8", at, (at += length));
+  };
+  const sizes = [];
+  const names = new Map();
+  while (at < wasm.length) {
+    const section = wasm[at++];
+    const size = number();
+    const end = at + size;
+    if (section === 10) {
+      for (let left = number(); left > 0; left--) {
+        const bytes = number();
+        sizes.push(bytes);
+        at += bytes;
+      }
+    } else if (section === 0 && text() === "name") {
+      while (at < end) {
+        const kind = wasm[at++];
+        const next = number() + at;
+        if (kind === 1) for (let left = number(); left > 0; left--) names.set(number(), text());
+        at = next;
+      }
+    }
+    at = end;
+  }
+  return sizes
+    .map((bytes, i) => ({ name: names.get(i) ?? `function ${i}`, bytes }))
+    .sort((a, b) => b.bytes - a.bytes)
+    .slice(0, count);
+}
+
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const began = Date.now();
   const built = await buildWasm({ force: process.argv.includes("--force") });
   console.log(
     `kernels: ${built ? `compiled in ${((Date.now() - began) / 1000).toFixed(1)} s` : "up to date"}`,
   );
-  if (process.argv.includes("--sizes")) console.log(readFileSync(target, "utf8").split("\n")[1]);
+  if (process.argv.includes("--sizes")) {
+    console.log(readFileSync(target, "utf8").split("\n")[1].slice(3));
+    for (const { name, bytes } of largestFunctions(await compileKernels(RELAXED, { names: true }), 25))
+      console.log(`${String(bytes).padStart(7)} ${name}`);
+  }
 }

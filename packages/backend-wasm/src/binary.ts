@@ -1,6 +1,11 @@
 import { DeviceError } from "@lowrank/tensor/backend";
-import { plainKernels, relaxedKernels } from "./generated/kernels.js";
+import { packedKernels, plainBytes, relaxedBytes, unpacker } from "./generated/kernels.js";
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Where assembly/unpack.ts has its input and its output. */
+const PACKED_AT = 64;
+const UNPACKED_AT = 1 << 20;
 const IMPORT_SECTION = 2;
 const MEMORY_IMPORT = 2;
 const SHARED_FLAG = 2;
@@ -13,11 +18,13 @@ const SHARED_FLAG = 2;
 export async function compileKernels(
   shared: boolean,
 ): Promise<{ module: WebAssembly.Module; relaxed: boolean }> {
-  let bytes = await inflate(relaxedKernels);
-  const relaxed = WebAssembly.validate(shared ? bytes : unshare(bytes));
-  if (!relaxed) bytes = await inflate(plainKernels);
   try {
-    return { module: await WebAssembly.compile(shared ? bytes : unshare(bytes)), relaxed };
+    const both = unpack();
+    const [relaxed, plain] = [both.subarray(0, relaxedBytes), both.subarray(relaxedBytes)].map((bytes) =>
+      shared ? bytes : unshare(bytes),
+    ) as [Bytes, Bytes];
+    const hasRelaxed = WebAssembly.validate(relaxed);
+    return { module: await WebAssembly.compile(hasRelaxed ? relaxed : plain), relaxed: hasRelaxed };
   } catch (cause) {
     throw new DeviceError({
       where: "wasm",
@@ -29,17 +36,30 @@ export async function compileKernels(
   }
 }
 
-async function inflate(base64: string): Promise<Uint8Array<ArrayBuffer>> {
-  const packed = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+/** The relaxed kernels and, right behind them, the plain ones. */
+function unpack(): Bytes {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(fromBase64(unpacker)));
+  const { memory, run } = exports as unknown as { memory: WebAssembly.Memory; run(size: number): number };
+  const size = relaxedBytes + plainBytes;
+  new Uint8Array(memory.buffer).set(fromBase64(packedKernels), PACKED_AT);
+  run(size);
+  return new Uint8Array(memory.buffer, UNPACKED_AT, size);
+}
+
+function fromBase64(text: string): Bytes {
+  const native = (Uint8Array as { fromBase64?: (text: string) => Bytes }).fromBase64;
+  if (native) return native.call(Uint8Array, text);
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
 }
 
 /**
  * The same module for memory that is not shared: clears one bit of the memory import. Atomic instructions are valid on
  * such a memory; waiting on it is not, and one thread never waits.
  */
-export function unshare(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+export function unshare(bytes: Bytes): Bytes {
   const out = bytes.slice();
   let at = 8; // magic and version
   const number = (): number => {
