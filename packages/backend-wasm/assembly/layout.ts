@@ -28,5 +28,7 @@ export const RANGES = 4096;
 export const MOST_THREADS = 64;
 /** Most chunks of a command: so many, and a failed look of every thread, fit 16 bits. */
 export const MOST_CHUNKS = 65535 - MOST_THREADS;
+/** The code of loops: its address, and the number of modules in it; see src/linker.ts. */
+export const CODE = 1536;
 /** Static data begins here. */
 export const STATIC_BASE = 8192;

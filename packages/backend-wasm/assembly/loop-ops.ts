@@ -65,6 +65,10 @@ export const TILE_ROWS = 16;
 /** The result takes 8 bytes per element. */
 export const FLAG_WIDE = 4;
 
+/** Bytes of an output of code, and how many there may be. */
+export const OUTPUT_BYTES = 12;
+export const MOST_OUTPUTS = 16;
+
 /** A reduction: op, class, source slot, address of results or partials, dtype of the result, start value of integers. */
 export const REDUCTION_BYTES = 24;
 export const REDUCE_SUM = 0;
@@ -220,4 +224,6 @@ export enum LoopOp {
   LtD,
   LeD,
   WhereD,
+  /** Several operations at once: number of the code, outputs (slot, store + 1, flags), how many. */
+  Code,
 }

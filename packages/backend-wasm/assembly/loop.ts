@@ -30,6 +30,10 @@ let stores: usize = 0;
 /** First scratch byte after the slots. Tiles begin there. */
 let free: usize = 0;
 let slotBytes: usize = 0;
+/** Where the outputs of code are told to it. */
+let outputs: usize = 0;
+/** Functions that can be called. */
+let linked: i32 = 0;
 /** Row within the group of rows, and rows of the group. */
 let groupRow: i32 = 0;
 let groupRows: i32 = 0;
@@ -55,7 +59,8 @@ function prepare(args: usize, scratch: usize): void {
     store<usize>(slots + i * at.SLOT_BYTES, blocks + i * bytes, 8);
     store<usize>(slots + i * at.SLOT_BYTES, splats + i * at.SPLAT_BYTES, 12);
   }
-  free = blocks + count * bytes;
+  outputs = blocks + count * bytes;
+  free = outputs + 4 * at.MOST_OUTPUTS;
   let entry = load<usize>(args, at.ARG_CONSTS);
   for (let i = load<i32>(args, at.ARG_CONST_COUNT); i > 0; i--, entry += 12) {
     const slot = slots + load<usize>(entry);
@@ -103,6 +108,10 @@ function runBlock(pos: i32, count: i32): void {
       store<usize>(slot, 16, 4);
       continue;
     }
+    if (op == LoopOp.Code) {
+      runCode(pc, pos, count);
+      continue;
+    }
     if (op == LoopOp.Store) {
       const entry = stores + (storeNumber - 1) * 8;
       storeBlock(storeAddress(storeNumber, pos), load<i32>(entry, 4), load<usize>(slot), count);
@@ -132,6 +141,36 @@ function runBlock(pos: i32, count: i32): void {
     if (storeNumber && !whole) {
       copyWords(storeAddress(storeNumber, pos), d, <usize>count << ((flags & at.FLAG_WIDE) != 0 ? 3 : 2));
     }
+  }
+}
+
+/** Brings new code into the table of this instance and returns the length of the table. */
+// @ts-ignore: decorator
+@external("env", "link")
+declare function link(): i32;
+
+/** Runs code that was made for this loop: it reads the slots of its inputs and writes its outputs where they go. */
+function runCode(pc: usize, pos: i32, count: i32): void {
+  const code = load<i32>(pc, 4);
+  if (code >= linked) linked = link();
+  const first = load<usize>(pc, 8);
+  const last = first + load<usize>(pc, 12) * at.OUTPUT_BYTES;
+  const wide = up8(count);
+  let to = outputs;
+  for (let entry = first; entry < last; entry += at.OUTPUT_BYTES, to += 4) {
+    const storeNumber = load<usize>(entry, 4);
+    const direct = storeNumber != 0 && wide == count;
+    store<usize>(to, direct ? storeAddress(storeNumber, pos) : load<usize>(slots + load<usize>(entry), 8));
+  }
+  call_indirect<void>(code, slots, outputs, <usize>wide << 2);
+  to = outputs;
+  for (let entry = first; entry < last; entry += at.OUTPUT_BYTES, to += 4) {
+    const slot = slots + load<usize>(entry);
+    const from = load<usize>(to);
+    store<usize>(slot, from);
+    store<usize>(slot, 16, 4);
+    const storeNumber = load<usize>(entry, 4);
+    if (storeNumber && wide != count) copyWords(storeAddress(storeNumber, pos), from, <usize>count << 2);
   }
 }
 

@@ -164,6 +164,48 @@ const cases = {
     return [4 * 2 ** 22, () => [out.assign(t.normal([1 << 22], { key: t.key(7) }))]];
   },
 };
+const ROWS = [4096, 1024];
+/** y and the gradients of `parameters`, by whose sizes they are kept, for a gradient of y. */
+const backward = (f, dims) => {
+  const parameters = dims.map((d) => param(d));
+  const grads = dims.map((d) => param(d));
+  const dy = param(f(...parameters).shape);
+  const bytes = 4 * 2 ** 22 * 6;
+  return [
+    bytes,
+    () => {
+      const found = t.gradients(f(...parameters), parameters, dy);
+      return grads.map((to, i) => to.assign(found[i]));
+    },
+  ];
+};
+const labels = t.fromHost(
+  "i32",
+  [ROWS[0]],
+  Int32Array.from({ length: ROWS[0] }, (_, i) => (i * 37) % ROWS[1]),
+);
+Object.assign(cases, {
+  "rows: softmax"() {
+    const [x, out] = [param(ROWS), param(ROWS)];
+    return [8 * 2 ** 22, () => [out.assign(t.softmax(x))]];
+  },
+  "rows: layer norm"() {
+    const [x, w, b, out] = [param(ROWS), param([1024]), param([1024]), param(ROWS)];
+    return [8 * 2 ** 22, () => [out.assign(t.layerNorm(x, w, b))]];
+  },
+  "rows: RMS norm"() {
+    const [x, w, out] = [param(ROWS), param([1024]), param(ROWS)];
+    return [8 * 2 ** 22, () => [out.assign(t.rmsNorm(x, w))]];
+  },
+  "rows: cross-entropy"() {
+    const [x, out] = [param(ROWS), param([])];
+    return [4 * 2 ** 22, () => [out.assign(t.crossEntropy(x, labels))]];
+  },
+  "rows: softmax, backward too": () => backward((x) => t.softmax(x), [ROWS]),
+  "rows: layer norm, backward too": () => backward(t.layerNorm, [ROWS, [1024], [1024]]),
+  "rows: RMS norm, backward too": () => backward(t.rmsNorm, [ROWS, [1024]]),
+  "rows: cross-entropy, backward too": () => backward((x) => t.crossEntropy(x, labels), [ROWS]),
+});
 for (const name of [
   "exp",
   "expm1",

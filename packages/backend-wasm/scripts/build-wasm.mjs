@@ -30,6 +30,7 @@ const KERNELS = [
   ...COMMON,
   "--importMemory",
   "--noExportMemory",
+  "--exportTable",
   "--sharedMemory",
   "--initialMemory", "16",
   "--maximumMemory", "65536",

@@ -7,6 +7,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const PACKED_AT = 64;
 const UNPACKED_AT = 1 << 20;
 const IMPORT_SECTION = 2;
+const FUNCTION_IMPORT = 0;
 const MEMORY_IMPORT = 2;
 const SHARED_FLAG = 2;
 
@@ -77,14 +78,20 @@ export function unshare(bytes: Bytes): Bytes {
       at += size;
       continue;
     }
-    number(); // the count: the memory is the only import
-    for (let name = 0; name < 2; name++) {
-      const length = number(); // of the module's name, then of the field's
-      at += length;
+    for (let imports = number(); imports > 0; imports--) {
+      for (let name = 0; name < 2; name++) {
+        const length = number(); // of the module's name, then of the field's
+        at += length;
+      }
+      const kind = out[at++];
+      if (kind === MEMORY_IMPORT) {
+        out[at] = out[at]! & ~SHARED_FLAG;
+        return out;
+      }
+      if (kind !== FUNCTION_IMPORT) break;
+      number(); // its type
     }
-    if (out[at++] !== MEMORY_IMPORT) break;
-    out[at] = out[at]! & ~SHARED_FLAG;
-    return out;
+    break;
   }
   throw new Error("lowrank bug: the kernels import no memory");
 }

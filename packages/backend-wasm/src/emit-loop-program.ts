@@ -10,6 +10,7 @@ import {
 import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { classOf, roundingOf, stepsOf } from "./emit-loop-opcodes.js";
+import { gatherStretches, type StretchLine } from "./emit-loop-stretches.js";
 
 /** A register of the program before it gets a slot. */
 export interface Register {
@@ -30,6 +31,8 @@ export interface Line {
   /** Index of the store that it writes, plus 1. */
   store: number;
   flags: number;
+  /** Of code, what it does; `sources` are its inputs. */
+  readonly stretch?: StretchLine;
 }
 
 export interface Program {
@@ -45,13 +48,16 @@ export interface Program {
   readonly wide: boolean;
 }
 
-/** Turns a loop into a program: loads just before their first use, conversions, stores, slots by liveness. */
-export function buildProgram(group: LoopGroup): Program {
+/**
+ * Turns a loop into a program: loads just before their first use, conversions, stores, slots by liveness; with `coded`,
+ * operations gathered into stretches for which code is made.
+ */
+export function buildProgram(group: LoopGroup, coded: boolean): Program {
   const first = new ProgramBuilder(group, new Set()).build();
   // A load that is read again after its memory was written must be copied before.
   const late = lateLoads(group, first);
-  const lines = late.size ? new ProgramBuilder(group, late).build() : first;
-  return assignSlots(lines);
+  const draft = late.size ? new ProgramBuilder(group, late).build() : first;
+  return assignSlots(coded ? { ...draft, lines: gatherStretches(draft.lines, draft.reduced) } : draft);
 }
 
 interface Draft {
@@ -265,17 +271,19 @@ function assignSlots({ lines, constants, reduced }: Draft): Program {
   const release = (register: Register) => {
     if (register.constant === null) free.push(register.slot);
   };
-  lines.forEach(({ target, sources }, i) => {
+  lines.forEach(({ target, sources, stretch }, i) => {
     const ending = [...new Set(sources)].filter((s) => last.get(s) === i);
-    // The result may take the place of a source with elements of its size, since each element is read before it is
+    const targets = stretch ? stretch.outputs.map(({ register }) => register) : target ? [target] : [];
+    const size = targets[0]?.wide;
+    // A result may take the place of a source with elements of its size, since each element is read before it is
     // written.
-    for (const source of ending) if (target && source.wide === target.wide) release(source);
-    if (target) {
-      target.slot = free.pop() ?? slots++;
-      wide ||= target.wide;
-      if (!last.has(target)) free.push(target.slot);
+    for (const source of ending) if (source.wide === size) release(source);
+    for (const register of targets) {
+      register.slot = free.pop() ?? slots++;
+      wide ||= register.wide;
     }
-    for (const source of ending) if (!target || source.wide !== target.wide) release(source);
+    for (const register of targets) if (!last.has(register)) free.push(register.slot);
+    for (const source of ending) if (source.wide !== size) release(source);
   });
   return { lines, constants, reduced, slots, blockSlots: slots - constants.length, wide };
 }

@@ -2,10 +2,12 @@ import { type DType, dtypeBytes, type LoopGroup, type ReduceOp, sizeOf } from "@
 import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";
+import { CODE_WORTH } from "./loop-code.js";
 import { classOf } from "./emit-loop-opcodes.js";
 import { orderAxes } from "./emit-loop-order.js";
 import { type MapSpace, mergeAxes, reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
-import { buildProgram, loadKind, type Program } from "./emit-loop-program.js";
+import { buildProgram, loadKind, type Program, type Register } from "./emit-loop-program.js";
+import type { StretchLine } from "./emit-loop-stretches.js";
 
 const REDUCE_IDS: Record<ReduceOp, number> = {
   sum: at.REDUCE_SUM,
@@ -30,15 +32,20 @@ export function emitLoop(loop: LoopGroup, ctx: EmitContext): void {
     emitEmpty(group, ctx);
     return;
   }
-  const program = buildProgram(group);
+  let program = buildProgram(group, size >= CODE_WORTH.elements);
+  let codes = makeCode(group, program, ctx);
+  if (!codes) {
+    program = buildProgram(group, false);
+    codes = new Map();
+  }
   const columns = group.reductions.length > 0 && !lastReduced(group);
   const block = blockOf(program, columns ? MOST_COLUMNS : MOST_ELEMENTS);
   const map = group.reductions.length === 0 ? splitMap(group, size, block) : null;
   const slotBytes = block * (program.wide ? 8 : 4) + 64;
-  const head = [...programWords(group, program, map, ctx), program.slots, slotBytes, block];
+  const head = [...programWords(group, program, codes, map, ctx), program.slots, slotBytes, block];
   const accumulators = group.reductions.length * 2 * (block * 8 + 128) + 128;
   const tiles = (map?.tiled.length ?? 0) * at.TILE_ROWS * slotBytes;
-  ctx.scratch(program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + slotBytes) + accumulators + tiles + 256);
+  ctx.scratch(program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + slotBytes) + accumulators + tiles + 512);
   const cost = size * costOf(group, program);
   if (map) {
     const { rows, row, together, run, blocks } = map;
@@ -56,12 +63,54 @@ function blockOf({ blockSlots, wide }: Program, most: number): number {
   return block;
 }
 
+/** The code of every stretch of a program, or null if there is one for which none can be made. */
+function makeCode(group: LoopGroup, program: Program, ctx: EmitContext): Map<StretchLine, number> | null {
+  const codes = new Map<StretchLine, number>();
+  const steps = stepsOfRegisters(group, program);
+  for (const { stretch } of program.lines) {
+    if (!stretch) continue;
+    const number = ctx.code({
+      inputs: stretch.inputs.map((r) => ({ slot: r.slot, step: steps.get(r) ?? "same" })),
+      steps: stretch.steps,
+      outputs: stretch.outputs.map(({ number }) => number),
+    });
+    if (number === null) return null;
+    codes.set(stretch, number);
+  }
+  return codes;
+}
+
+/** Which registers surely have a number per element, and which may be the same in a whole block. Constants are not listed. */
+function stepsOfRegisters(group: LoopGroup, { lines }: Program): Map<Register, "row" | "either"> {
+  const steps = new Map<Register, "row" | "either">();
+  for (const { op, target, sources, load, flags, stretch } of lines) {
+    for (const { register } of stretch?.outputs ?? []) steps.set(register, "row");
+    if (!target) continue;
+    const from = op === LoopOp.Load ? group.loads[load]! : null;
+    const varies = from
+      ? from.kind !== "value" || mergeAxes(group.space, from.strides).at(-1)?.[1] !== 0
+      : sources.some((s) => steps.get(s) === "row");
+    steps.set(target, varies || (flags & at.FLAG_FULL) !== 0 ? "row" : "either");
+  }
+  return steps;
+}
+
 /** Program, constants, stores: the first words of the arguments. */
-function programWords(group: LoopGroup, program: Program, map: MapSpace | null, ctx: EmitContext): ArgWord[] {
+function programWords(
+  group: LoopGroup,
+  program: Program,
+  codes: ReadonlyMap<StretchLine, number>,
+  map: MapSpace | null,
+  ctx: EmitContext,
+): ArgWord[] {
   const slot = (register: { slot: number } | undefined) => (register ? register.slot : 0) * at.SLOT_BYTES;
   const code: ArgWord[] = [];
-  for (const { op, target, sources, load, store, flags } of program.lines) {
-    if (op === LoopOp.Load) {
+  for (const line of program.lines) {
+    const { op, target, sources, load, store, flags, stretch } = line;
+    if (stretch) {
+      const outputs = stretch.outputs.flatMap(({ register, line }) => [slot(register), line.store, 0]);
+      code.push(op, codes.get(stretch)!, ctx.data(outputs), stretch.outputs.length, 0, 0, 0, 0);
+    } else if (op === LoopOp.Load) {
       const tile = map ? map.tiled.indexOf(load) : -1;
       const tiled = tile >= 0 ? at.FLAG_TILE : 0;
       code.push(
@@ -196,8 +245,9 @@ function costOf(group: LoopGroup, { lines }: Program): number {
   let cost = 0.05;
   for (const load of group.loads) if (load.kind === "value") cost += 0.02 * dtypeBytes(load.value.dtype);
   for (const { value } of group.stores) cost += 0.02 * dtypeBytes(value.dtype);
-  for (const { op } of lines) {
-    if (op >= LoopOp.AddD) cost += op <= LoopOp.MinD ? 0.2 : 5;
+  for (const { op, stretch } of lines) {
+    if (stretch) cost += 0.03 * stretch.steps.length;
+    else if (op >= LoopOp.AddD) cost += op <= LoopOp.MinD ? 0.2 : 5;
     else if (op === LoopOp.PowF || op === LoopOp.Threefry || op === LoopOp.ErfinvF) cost += 3;
     else if (op >= LoopOp.ExpF && op <= LoopOp.ErfF) cost += 1;
     else cost += 0.05;

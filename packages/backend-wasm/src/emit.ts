@@ -1,5 +1,7 @@
 import type { DType, KernelGroup, LoopGroup, Operand, Site, Target, Value } from "@lowrank/tensor/backend";
 
+import type { Stretch } from "./loop-code.js";
+
 declare const fixupBrand: unique symbol;
 
 /** An argument word that is an address: known only when the plan runs. */
@@ -42,6 +44,8 @@ export interface EmitContext {
    * overwrites it. Several calls in one emit give distinct blocks.
    */
   workspace(bytes: number): Fixup;
+  /** The number of the code of a stretch of a loop, or null where the interpreter must do. */
+  code(stretch: Stretch): number | null;
   /** An address some bytes further on. */
   offset(address: Fixup, bytes: number): Fixup;
   /** Asks that every thread's scratch has at least `bytes` (at least 1 MiB is always there). */

@@ -40,7 +40,7 @@ export class Plan implements Executable {
     emit: (group: Group, context: EmitContext) => void,
     private readonly profile: Profile | null,
   ) {
-    const builder = new PlanBuilder(this.schedule);
+    const builder = new PlanBuilder(this.schedule, (stretch) => machine.code(stretch));
     for (const group of this.schedule.groups) {
       builder.nextGroup();
       emit(group, builder);

@@ -2,6 +2,8 @@ import { DeviceError } from "@lowrank/tensor/backend";
 import * as layout from "../assembly/layout.js";
 import { compileKernels } from "./binary.js";
 import { Heap } from "./heap.js";
+import { type Linked, linker } from "./linker.js";
+import { codeOf, type Stretch } from "./loop-code.js";
 import { startThread } from "./threads.js";
 
 const PAGE = 65536;
@@ -16,6 +18,10 @@ const WAKE_CHUNKS = 6;
  * in such a stream does for any work that can be shared. Shorter than an idle thread polls before it sleeps.
  */
 const STREAM_MS = 0.015;
+/** Room for the code of some two hundred different loops; a limit for programs whose loops never repeat. */
+const CODE_BYTES = 1 << 17;
+/** Some browsers refuse to compile more at once on the main thread. */
+const LONGEST_CODE = 4096;
 
 interface KernelExports {
   runList(list: number, count: number, wake: number): void;
@@ -37,6 +43,9 @@ export class Machine {
   arenaMoves = 0;
   private scratchBase = 0;
   private scratchBytes = 0;
+  private readonly codes = new Map<string, number>();
+  private codeAt = 0;
+  private codeBytes = 0;
   private failure: unknown;
   private readonly workers: ReturnType<typeof startThread>[] = [];
   private startedThreads = 1;
@@ -47,9 +56,12 @@ export class Machine {
     const shared = options.threads > 1;
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const instance = await WebAssembly.instantiate(module, { env: { memory } });
+    const linked: Linked = { table: null };
+    const link = linker(memory, layout.CODE, linked);
+    const instance = await WebAssembly.instantiate(module, { env: { memory, link } });
+    linked.table = instance.exports.table as WebAssembly.Table;
     const kernels = instance.exports as unknown as KernelExports;
-    const machine = new Machine(module, memory, kernels, relaxed, options);
+    const machine = new Machine(module, memory, kernels, relaxed, link, options);
     const started = await Promise.all(machine.workers.map((worker) => worker.started));
     machine.startedThreads += started.filter((up) => up).length;
     return machine;
@@ -61,14 +73,15 @@ export class Machine {
     private readonly kernels: KernelExports,
     /** Whether multiply-add rounds once. */
     readonly relaxed: boolean,
+    private readonly link: () => number,
     readonly options: MachineOptions,
   ) {
     this.heap = new Heap(memory, kernels.heapBase(), options.maxMemoryBytes);
     this.ensureScratch(FIRST_SCRATCH);
     this.heap.i32[layout.THREADS >> 2] = options.threads;
-    const { ACTIVE: active, POISON: poison } = layout;
+    const { ACTIVE: active, POISON: poison, CODE: code } = layout;
     for (let thread = 1; thread < options.threads; thread++) {
-      this.workers.push(startThread({ module, memory, thread, active, poison }));
+      this.workers.push(startThread({ module, memory, thread, active, poison, code }));
     }
   }
 
@@ -106,6 +119,35 @@ export class Machine {
   releaseArena(): void {
     if (this.arenaBytes) this.heap.free(this.arenaBase);
     this.arenaBase = this.arenaBytes = 0;
+  }
+
+  /**
+   * The number in the function tables of the code of a stretch, made at its first use. Null where there is no more room for
+   * code, or where the engine takes none: then the interpreter runs it.
+   */
+  code(stretch: Stretch): number | null {
+    const binary = codeOf(stretch, { shared: this.options.threads > 1, relaxed: this.relaxed });
+    if (binary.length > LONGEST_CODE) return null;
+    const key = String.fromCharCode(...binary);
+    const known = this.codes.get(key);
+    const bytes = 4 + Math.ceil(binary.length / 4) * 4;
+    if (known !== undefined || this.codeBytes + bytes > CODE_BYTES) return known ?? null;
+    const count = this.codes.size;
+    try {
+      this.codeAt ||= this.heap.allocate(CODE_BYTES, "code of loops");
+      const { i32, u8 } = this.heap;
+      i32[(this.codeAt + this.codeBytes) >> 2] = binary.length;
+      u8.set(binary, this.codeAt + this.codeBytes + 4);
+      i32.set([this.codeAt, count + 1], layout.CODE >> 2);
+      const number = this.link() - 1;
+      this.codes.set(key, number);
+      this.codeBytes += bytes;
+      return number;
+    } catch {
+      this.heap.i32[(layout.CODE >> 2) + 1] = count;
+      this.codeBytes = CODE_BYTES; // it will not be better next time
+      return null;
+    }
   }
 
   /**

@@ -66,7 +66,10 @@ export class PlanBuilder implements EmitContext {
   private workspaceBytes = 0;
   private scratchBytes = 0;
 
-  constructor(private readonly schedule: Schedule) {
+  constructor(
+    private readonly schedule: Schedule,
+    readonly code: EmitContext["code"],
+  ) {
     this.scalarsAt = this.reserve(2 * schedule.scalars.length);
   }
 

@@ -1,3 +1,5 @@
+import type { Linked, Linker } from "./linker.js";
+
 /** What a further thread gets. */
 export interface ThreadData {
   readonly module: WebAssembly.Module;
@@ -6,6 +8,8 @@ export interface ThreadData {
   /** Addresses by which a thread that dies tells the others. */
   readonly active: number;
   readonly poison: number;
+  /** Where the code of loops is told. */
+  readonly code: number;
 }
 
 /**
@@ -14,10 +18,15 @@ export interface ThreadData {
  * compilers would wrap.
  */
 export const threadLoop = (
-  { module, memory, thread, active, poison }: ThreadData,
+  { module, memory, thread, active, poison, code }: ThreadData,
   tellUp: () => void,
+  linker: Linker,
 ): void => {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const linked: Linked = { table: null };
+  const { exports } = new WebAssembly.Instance(module, {
+    env: { memory, link: linker(memory, code, linked) },
+  });
+  linked.table = exports.table as WebAssembly.Table;
   tellUp();
   try {
     (exports.work as (thread: number) => void)(thread);

@@ -1,3 +1,4 @@
+import { linker } from "./linker.js";
 import { type ThreadData, threadLoop } from "./thread-loop.js";
 
 /** A further thread. */
@@ -55,7 +56,7 @@ export function startThread(data: ThreadData): Thread {
 }
 
 function startInNode(node: NodeThreads, data: ThreadData): Thread {
-  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {});`;
+  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {}, ${linker});`;
   const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
   const worker = new node.Worker(url, { workerData: data, execArgv: [] });
   worker.on("error", () => {}); // the machine learns it through the poison word
@@ -100,7 +101,7 @@ function startInBrowser(data: ThreadData): Thread {
 const fromFile = (): Worker => new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
 
 function fromBlob(): Worker {
-  const source = `onmessage = ({ data }) => (${threadLoop})(data, () => postMessage("up"));`;
+  const source = `onmessage = ({ data }) => (${threadLoop})(data, () => postMessage("up"), ${linker});`;
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const worker = new Worker(url);
   for (const event of ["message", "error"]) worker.addEventListener(event, () => URL.revokeObjectURL(url));

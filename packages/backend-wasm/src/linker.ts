@@ -1,0 +1,32 @@
+/** The function table of one instance of the kernels, known once the instance is there. */
+export interface Linked {
+  table: WebAssembly.Table | null;
+}
+
+export type Linker = (memory: WebAssembly.Memory, code: number, linked: Linked) => () => number;
+
+/**
+ * The import `link` of one instance of the kernels. It brings the code of loops, which the machine puts into memory while
+ * it runs, into the function table of the instance, and returns the length of the table; the kernels call it when they
+ * meet a number beyond that. At `code` lie the address of the code (modules one after the other, each behind its length,
+ * 4-byte aligned) and the number of modules. Its text is also sent to threads, so it uses nothing from outside and names
+ * no function inside, as in thread-loop.ts.
+ */
+export const linker: Linker = (memory, code, linked) => {
+  let at = 0;
+  let count = 0;
+  return () => {
+    const table = linked.table!;
+    const words = new Int32Array(memory.buffer); // anew, for the memory may have grown
+    at ||= words[code >> 2]!;
+    for (; count < words[(code >> 2) + 1]!; count++) {
+      const bytes = words[at >> 2]!;
+      const binary = new Uint8Array(bytes);
+      binary.set(new Uint8Array(memory.buffer, at + 4, bytes));
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), { e: { m: memory } });
+      table.set(table.grow(1), exports.f);
+      at += 4 + ((bytes + 3) & ~3);
+    }
+    return table.length;
+  };
+};
