@@ -3,7 +3,7 @@
 // Argument reduction is by Cody and Waite, "Software Manual for the Elementary Functions", 1980, or goes through f64.
 // Measured errors in units of the last place over all of f32 are printed by scripts/accuracy.mjs.
 // Constants are read from memory: engines build a vector constant anew at each use, which costs more than a load.
-import { madd, nmadd } from "./simd";
+import { madd, nmadd, pick } from "./simd";
 
 // @ts-ignore: decorator
 @inline
@@ -11,10 +11,12 @@ function k(table: usize, at: usize): v128 {
   return v128.load32_splat(table + at);
 }
 
+const SIGN: usize = memory.data<u32>([0x80000000]);
+
 // @ts-ignore: decorator
 @inline
 function signOf(x: v128): v128 {
-  return v128.and(x, i32x4.splat(0x80000000));
+  return v128.and(x, k(SIGN, 0));
 }
 
 /** 0 magic 1.5 · 2^23, 4 log2 e, 8 ln 2 high, 12 ln 2 low, 16 lowest and 20 highest argument, 24 1.0; then the q of e^r = 1 + r + r² q(r), and 48 the highest argument of e^x / 2. */
@@ -229,37 +231,59 @@ export function sigmoid4(x: v128): v128 {
   return nmadd(top, q, top);
 }
 
-/** 0 end of the first interval, 4 largest argument; then Q of erf x = x + x Q(x²), and L of erf x = 1 - e^-L(x). */
+/** 0 largest argument, 4 4/3, 8 and 12 magic + 0 and + 3, 16 from each lane its first byte, 32 bytes 0 to 3. */
 // prettier-ignore
-const ERF: usize = memory.data<f32>([
-  0.9217, 4.0,
-  0.12837916664, -0.37612633745, 0.11283695657, -0.026859407466, 0.0052010553722, -0.00081429682788, 8.3712236994e-5,
-  -0.0001746825133, 1.129514921, 0.63334692594, 0.10828006743, -0.02511941295, 0.0041710574898, -0.00043446146782,
-  2.1094951019e-5,
+const ERF: usize = memory.data<u32>([
+  0x407ccccd, 0x3faaaaab, 0x4b400000, 0x4b400003, 0x00000000, 0x04040404, 0x08080808, 0x0c0c0c0c,
+  0x03020100,
+]);
+/**
+ * Rows of four, one for each interval: up to 1.125, 1.875, 2.625, 3.95. Centres c, then erf c, then from 32 the seven coefficients
+ * of p: erf x = x + x p(x²) in the first interval, erf c + u p(u) with u = x - c in the others. The c are those near the
+ * middle for which erf c is very nearly an f32.
+ */
+// prettier-ignore
+const ERF_ROWS: usize = memory.data<f32>([
+  0.0, 1.500002146, 2.250002623, 3.289836407,
+  0.0, 0.9661054015, 0.998537302, 0.9999967217,
+  0.1283791605, 0.1189294844, 0.007142243168, 2.243588924e-5,
+  -0.3761258953, -0.1783961853, -0.01606935724, -7.557573971e-5,
+  0.1128317716, 0.1387547103, 0.02172369071, 0.0001562668225,
+  -0.026837107, -0.0445403677, -0.01910781119, -0.0002120720207,
+  0.00515750263, -0.01493445493, 0.01067230613, 0.0002460645557,
+  -0.0007748544159, 0.01865840917, -0.002624287037, -0.0002846022485,
+  7.02192973e-5, -0.004163196851, -0.0007949533688, 0.0001721483406,
 ]);
 
+/** Row `at` of ERF_ROWS, of each lane the number of its interval. */
+// @ts-ignore: decorator
+@inline
+function erfRow(at: usize, interval: v128): v128 {
+  return pick(v128.load(ERF_ROWS + at), interval);
+}
+
+/** erf x: one polynomial, whose coefficients are looked up by the interval of |x|. */
 // @ts-ignore: decorator
 @inline
 export function erf4(x: v128): v128 {
-  const a = f32x4.abs(x);
-  const z = f32x4.mul(a, a);
-  let q = madd(z, k(ERF, 32), k(ERF, 28));
-  q = madd(q, z, k(ERF, 24));
-  q = madd(q, z, k(ERF, 20));
-  q = madd(q, z, k(ERF, 16));
-  q = madd(q, z, k(ERF, 12));
-  q = madd(q, z, k(ERF, 8));
-  const small = madd(a, q, a);
-  const t = f32x4.pmin(a, k(ERF, 4));
-  let l = madd(t, k(ERF, 64), k(ERF, 60));
-  l = madd(l, t, k(ERF, 56));
-  l = madd(l, t, k(ERF, 52));
-  l = madd(l, t, k(ERF, 48));
-  l = madd(l, t, k(ERF, 44));
-  l = madd(l, t, k(ERF, 40));
-  l = madd(l, t, k(ERF, 36));
-  const large = f32x4.sub(k(LOG, 28), expMiddle(f32x4.neg(l)));
-  return v128.or(v128.bitselect(small, large, f32x4.lt(a, k(ERF, 0))), signOf(x));
+  const a = f32x4.pmin(f32x4.abs(x), k(ERF, 0));
+  const first = k(ERF, 8);
+  // the interval, round(4/3 |x| - 1) from 0 to 3, as the low bits of a float; NaN comes through in u
+  const shifted = f32x4.sub(madd(a, k(ERF, 4), first), k(LOG, 28));
+  const interval = f32x4.pmax(first, f32x4.pmin(k(ERF, 12), shifted));
+  const bytes = pick(i32x4.shl(interval, 2), v128.load(ERF, 16));
+  const lanes = v128.or(bytes, k(ERF, 32));
+  const inner = f32x4.le(shifted, first);
+  const u = f32x4.sub(a, erfRow(0, lanes));
+  const t = v128.bitselect(f32x4.mul(a, a), u, inner);
+  let p = madd(t, erfRow(128, lanes), erfRow(112, lanes));
+  p = madd(p, t, erfRow(96, lanes));
+  p = madd(p, t, erfRow(80, lanes));
+  p = madd(p, t, erfRow(64, lanes));
+  p = madd(p, t, erfRow(48, lanes));
+  p = madd(p, t, erfRow(32, lanes));
+  const y = madd(u, p, v128.bitselect(a, erfRow(16, lanes), inner));
+  return v128.or(y, signOf(x));
 }
 
 /**

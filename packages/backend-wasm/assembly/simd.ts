@@ -42,3 +42,14 @@ export function highHalf(x: v128): v128 {
 export function demote(a: v128, b: v128): v128 {
   return v128.shuffle<i32>(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 1, 4, 5);
 }
+
+/** The bytes of `table` at the places 0 to 15 that `index` names. */
+// @ts-ignore: decorator
+@inline
+export function pick(table: v128, index: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    return i8x16.relaxed_swizzle(table, index);
+  } else {
+    return i8x16.swizzle(table, index);
+  }
+}
