@@ -3,6 +3,7 @@
 // The query heads that share a key head are rows of one problem: row r is query t = r / group of head r % group, so that
 // dk and dv of grouped heads are sums inside one product, in a fixed order. Scores are kept transposed, [keys, rows]:
 // the keys are then read row by row as they are, and maxima and sums over keys run down the lanes.
+import { HostMath } from "./host-math";
 import { product } from "./attention-tiles";
 import { F32, fromF32, toF32, widthOf } from "./rows";
 
@@ -268,7 +269,7 @@ export function writeOutput(
   const dtype = word(args, O_DTYPE);
   const o = load<usize>(args + O) + <usize>(((b * queries + t) * heads + h) * n * widthOf(dtype));
   const lse = load<usize>(args + LSE) + (<usize>((b * heads + h) * queries + t) << 2);
-  store<f32>(lse, sum == 0 ? -Infinity : most + <f32>Math.log(sum));
+  store<f32>(lse, sum == 0 ? -Infinity : most + <f32>HostMath.log(sum));
   const factor: f32 = sum == 0 ? 0 : <f32>1.0 / sum;
   if (dtype == F32) {
     scaleInto(row, o, n, factor);

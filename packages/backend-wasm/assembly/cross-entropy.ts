@@ -1,6 +1,7 @@
 // Cross entropy of rows of logits against one label each: lse = log Σ exp(x), loss = lse - x[label], and the gradient
 // dx = (exp(x - lse) - [j = label]) · dy. A row whose label is ignored has loss 0 and gradient 0; another label
 // outside the row has loss NaN and no place in the gradient.
+import { HostMath } from "./host-math";
 import { begin, exp1, exp4, F32, rowDone, rowIn, rowMax, rowOut, rowSumExp } from "./rows";
 
 /** args: logits, labels, loss, lse, rows, n, ignored label, dtype of the logits. Scratch: n f32 for half types. */
@@ -26,7 +27,7 @@ export function crossEntropyRows(args: usize, chunk: i32, chunks: i32, scratch: 
 function logSumExp(x: usize, n: i32): f32 {
   const most = rowMax(x, n);
   if (most == -Infinity) return most;
-  return most + <f32>Math.log(rowSumExp(x, n, most));
+  return most + <f32>HostMath.log(rowSumExp(x, n, most));
 }
 
 /**

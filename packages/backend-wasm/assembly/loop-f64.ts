@@ -1,4 +1,5 @@
 // Operations on f64, each a class for the loops of loop-doubles.ts.
+import { HostMath } from "./host-math";
 import { powScalar } from "./simd-power";
 
 const TWO_OVER_SQRT_PI: f64 = 1.1283791670955126;
@@ -12,7 +13,7 @@ function erfSeries(x: f64): f64 {
     term *= (2 * x * x) / <f64>(2 * n + 1);
     sum += term;
   }
-  return TWO_OVER_SQRT_PI * NativeMath.exp(-x * x) * sum;
+  return TWO_OVER_SQRT_PI * HostMath.exp(-x * x) * sum;
 }
 
 // √π e^(x²) erfc x as a continued fraction (Abramowitz & Stegun 7.1.14), from the inside out
@@ -20,7 +21,7 @@ function erfcFraction(x: f64): f64 {
   if (x > 27) return 0;
   let f = x;
   for (let n = 60; n >= 1; n--) f = x + <f64>n / 2 / f;
-  return NativeMath.exp(-x * x) / (SQRT_PI * f);
+  return HostMath.exp(-x * x) / (SQRT_PI * f);
 }
 
 function erf64(x: f64): f64 {
@@ -34,12 +35,12 @@ function erfinv64(y: f64): f64 {
   const a = abs(y);
   if (!(a < 1)) return a == 1 ? copysign<f64>(Infinity, y) : NaN;
   if (y == 0) return y;
-  const l = NativeMath.log1p(-a * a);
+  const l = HostMath.log1p(-a * a);
   const p = 4.330746750799873 + l / 2; // 2 / (0.147 π)
   let x = sqrt<f64>(sqrt<f64>(p * p - l / 0.147) - p);
   for (let i = 0; i < 4; i++) {
     const error = a < 0.9 ? erf64(x) - a : 1 - a - (x < 2.5 ? 1 - erf64(x) : erfcFraction(x));
-    const step = error / (TWO_OVER_SQRT_PI * NativeMath.exp(-x * x));
+    const step = error / (TWO_OVER_SQRT_PI * HostMath.exp(-x * x));
     x -= step / (1 + x * step);
   }
   return copysign<f64>(x, y);
@@ -128,7 +129,7 @@ export class Atan2D {
   // @ts-ignore: decorator
   @inline
   s(a: f64, b: f64): f64 {
-    return NativeMath.atan2(a, b);
+    return HostMath.atan2(a, b);
   }
 }
 
@@ -263,7 +264,7 @@ export class SigmoidD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return 1 / (1 + NativeMath.exp(-x));
+    return 1 / (1 + HostMath.exp(-x));
   }
 }
 
@@ -290,7 +291,7 @@ export class ExpD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.exp(x);
+    return HostMath.exp(x);
   }
 }
 
@@ -299,7 +300,7 @@ export class Expm1D {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.expm1(x);
+    return HostMath.expm1(x);
   }
 }
 
@@ -308,7 +309,7 @@ export class LogD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.log(x);
+    return HostMath.log(x);
   }
 }
 
@@ -317,7 +318,7 @@ export class Log1pD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.log1p(x);
+    return HostMath.log1p(x);
   }
 }
 
@@ -326,7 +327,7 @@ export class SinD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.sin(x);
+    return HostMath.sin(x);
   }
 }
 
@@ -335,7 +336,7 @@ export class CosD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.cos(x);
+    return HostMath.cos(x);
   }
 }
 
@@ -344,7 +345,7 @@ export class TanD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.tan(x);
+    return HostMath.tan(x);
   }
 }
 
@@ -353,7 +354,7 @@ export class AsinD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.asin(x);
+    return HostMath.asin(x);
   }
 }
 
@@ -362,7 +363,7 @@ export class AcosD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.acos(x);
+    return HostMath.acos(x);
   }
 }
 
@@ -371,7 +372,7 @@ export class AtanD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.atan(x);
+    return HostMath.atan(x);
   }
 }
 
@@ -380,7 +381,7 @@ export class SinhD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.sinh(x);
+    return HostMath.sinh(x);
   }
 }
 
@@ -389,7 +390,7 @@ export class CoshD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.cosh(x);
+    return HostMath.cosh(x);
   }
 }
 
@@ -398,6 +399,6 @@ export class TanhD {
   // @ts-ignore: decorator
   @inline
   s(x: f64): f64 {
-    return NativeMath.tanh(x);
+    return HostMath.tanh(x);
   }
 }

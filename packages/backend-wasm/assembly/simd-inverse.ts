@@ -1,6 +1,7 @@
 // Functions of four f32 at once: inverse trigonometric and hyperbolic functions, and the remainder. Polynomials as in
 // simd-math.ts, in the square of a short argument.
 import { demote, highHalf, madd, nmadd } from "./simd";
+import { HostMath } from "./host-math";
 import { expHalf4 } from "./simd-math";
 
 // @ts-ignore: decorator
@@ -150,7 +151,7 @@ function atan2Lanes(y: v128, x: v128): v128 {
 }
 
 function atan2Of(y: f32, x: f32): f32 {
-  return <f32>NativeMath.atan2(y, x);
+  return <f32>HostMath.atan2(y, x);
 }
 
 /** The angle of (x, y): atan of the smaller magnitude over the larger, turned into its octant. */

@@ -1,4 +1,5 @@
 // Powers of four f32 at once, computed in f64: 2^(y log2 x). Polynomials as in simd-math.ts.
+import { HostMath } from "./host-math";
 import { demote, highHalf } from "./simd";
 
 // @ts-ignore: decorator
@@ -58,7 +59,7 @@ export function powScalar(x: f64, y: f64): f64 {
   if (y == 0 || x == 1) return 1;
   if (y != y) return y;
   if (abs(x) == 1 && abs(y) == Infinity) return NaN;
-  return NativeMath.pow(x, y);
+  return HostMath.pow(x, y);
 }
 
 function powLanes(x: v128, y: v128): v128 {

@@ -1,5 +1,6 @@
 // Sines, cosines and tangents of four f32 at once. Arguments up to 10^6 are reduced in f64 (Cody and Waite, "Software Manual
 // for the Elementary Functions", 1980), larger ones go one by one through f64. Polynomials as in simd-math.ts.
+import { HostMath } from "./host-math";
 import { demote, highHalf, madd, nmadd } from "./simd";
 
 // @ts-ignore: decorator
@@ -85,9 +86,9 @@ const COS = 1;
 const TAN_LARGE = 2;
 
 function lane(x: f32, which: i32): f32 {
-  if (which == SIN) return <f32>NativeMath.sin(x);
-  if (which == COS) return <f32>NativeMath.cos(x);
-  return <f32>NativeMath.tan(x);
+  if (which == SIN) return <f32>HostMath.sin(x);
+  if (which == COS) return <f32>HostMath.cos(x);
+  return <f32>HostMath.tan(x);
 }
 
 // @ts-ignore: decorator

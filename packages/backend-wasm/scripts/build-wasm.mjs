@@ -163,12 +163,27 @@ function largestFunctions(wasm, count) {
     return wasm.toString("utf8", at, (at += length));
   };
   const sizes = [];
+  let imports = 0; // they have the first numbers
   const names = new Map();
   while (at < wasm.length) {
     const section = wasm[at++];
     const size = number();
     const end = at + size;
-    if (section === 10) {
+    if (section === 2) {
+      for (let left = number(); left > 0; left--) {
+        text();
+        text();
+        const kind = wasm[at++];
+        if (kind === 0) {
+          number(); // its type
+          imports++;
+        } else {
+          const flags = number();
+          number();
+          if (flags & 1) number();
+        }
+      }
+    } else if (section === 10) {
       for (let left = number(); left > 0; left--) {
         const bytes = number();
         sizes.push(bytes);
@@ -185,7 +200,7 @@ function largestFunctions(wasm, count) {
     at = end;
   }
   return sizes
-    .map((bytes, i) => ({ name: names.get(i) ?? `function ${i}`, bytes }))
+    .map((bytes, i) => ({ name: names.get(i + imports) ?? `function ${i}`, bytes }))
     .sort((a, b) => b.bytes - a.bytes)
     .slice(0, count);
 }

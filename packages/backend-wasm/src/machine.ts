@@ -58,7 +58,10 @@ export class Machine {
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
     const linked: Linked = { table: null };
     const link = linker(memory, layout.CODE, linked);
-    const instance = await WebAssembly.instantiate(module, { env: { memory, link } });
+    const instance = await WebAssembly.instantiate(module, {
+      env: { memory, link },
+      Math: Math as unknown as WebAssembly.ModuleImports,
+    });
     linked.table = instance.exports.table as WebAssembly.Table;
     const kernels = instance.exports as unknown as KernelExports;
     const machine = new Machine(module, memory, kernels, relaxed, link, options);

@@ -25,6 +25,7 @@ export const threadLoop = (
   const linked: Linked = { table: null };
   const { exports } = new WebAssembly.Instance(module, {
     env: { memory, link: linker(memory, code, linked) },
+    Math: Math as unknown as WebAssembly.ModuleImports,
   });
   linked.table = exports.table as WebAssembly.Table;
   tellUp();
