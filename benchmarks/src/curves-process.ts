@@ -11,7 +11,7 @@ const series = SERIES[row];
 const print = (line: CurvePoint | CurveEnd): void => console.log(JSON.stringify(line));
 
 /** Steps of a point: at least so many, and more while they take less than so long together. */
-const [LEAST, MOST, TOGETHER_MS] = [3, 50, 500];
+const [LEAST, MOST, TOGETHER_MS] = [5, 50, 500];
 
 async function timed(step: TrainingStep): Promise<number> {
   const began = performance.now();
