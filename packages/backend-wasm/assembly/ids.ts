@@ -35,3 +35,6 @@ export const CUMSUM = 82;
 export const IM2COL = 83;
 export const COL2IM = 84;
 export const SUM_PARTS = 85;
+export const QUANTIZED_PREPARE = 86;
+export const QUANTIZED_THIN = 87;
+export const QUANTIZED_PACK = 88;

@@ -7,6 +7,8 @@ import { scatterAdd, scatterAddAlongAxis, take, takeAlongAxis } from "./gather";
 import * as ids from "./ids";
 import { col2im, im2col } from "./im2col";
 import { normBackwardRows, normRows } from "./norm";
+import { quantizedPack } from "./quantized-pack";
+import { quantizedPrepare, quantizedThin } from "./quantized-thin";
 import { rope } from "./rope";
 import { cumsum } from "./scan";
 import { softmaxBackwardRows, softmaxRows } from "./softmax";
@@ -59,6 +61,12 @@ export function runKernel(kernel: i32, args: usize, chunk: i32, chunks: i32, scr
       return col2im(args, chunk, chunks, scratch);
     case ids.SUM_PARTS:
       return sumParts(args, chunk, chunks, scratch);
+    case ids.QUANTIZED_PREPARE:
+      return quantizedPrepare(args, chunk, chunks, scratch);
+    case ids.QUANTIZED_THIN:
+      return quantizedThin(args, chunk, chunks, scratch);
+    case ids.QUANTIZED_PACK:
+      return quantizedPack(args, chunk, chunks, scratch);
     default:
       unreachable();
   }

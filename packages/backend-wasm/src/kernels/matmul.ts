@@ -42,7 +42,7 @@ const PACKED_BYTES = 8 << 20;
 const SPILL_BYTES = 128;
 
 /** One product C = A B of a batch, with strides in elements. */
-interface Product {
+export interface Product {
   M: number;
   N: number;
   K: number;
@@ -258,13 +258,14 @@ function emitNarrow(p: Product, ctx: EmitContext): void {
 function emitBlocked(p: Product, ctx: EmitContext): void {
   const depth = depthOf(p.K);
   if (p.M > 128 && p.batch.every((axis) => axis.b === 0)) {
-    const most = Math.max(512, Math.floor(PACKED_BYTES / (p.K * 4)) & ~7);
-    const parts = Math.ceil(p.N / most);
-    const width = ceilTo(p.N / parts, 8);
-    const packed = ctx.workspace(width * p.K * 4);
-    for (let column = 0; column < p.N; column += width) {
-      emitPrepacked(p, column, Math.min(width, p.N - column), depth, packed, ctx);
-    }
+    emitPacked(p, ctx, (column, columns, depth, packed) => {
+      const b = ctx.offset(p.b, column * p.columnB * dtypeBytes(p.dtypeB));
+      ctx.command(
+        MATMUL_PACK_B,
+        [b, packed, p.K, columns, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], depth],
+        Math.min(Math.ceil(columns / 8), chunksOf(p.K * columns, 1 << 16)),
+      );
+    });
     return;
   }
   // Few rows, or a B of its own for each matrix: each block packs what it needs.
@@ -275,26 +276,25 @@ function emitBlocked(p: Product, ctx: EmitContext): void {
   emitTiles(p, { rows, columns, depth, flags: 0 }, ctx);
 }
 
-function emitPrepacked(
-  p: Product,
-  column: number,
-  N: number,
-  depth: number,
-  packed: Fixup,
-  ctx: EmitContext,
-): void {
-  const b = ctx.offset(p.b, column * p.columnB * dtypeBytes(p.dtypeB));
-  const c = ctx.offset(p.c, column * p.columnC * 4);
-  const part = { ...p, N, b, c };
-  const panels = Math.ceil(N / 8);
-  ctx.command(
-    MATMUL_PACK_B,
-    [part.b, packed, p.K, N, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], depth],
-    Math.min(panels, chunksOf(p.K * N, 1 << 16)),
-  );
-  const rows = rowsFor(part, N);
-  ctx.scratch(SPILL_BYTES + rows * depth * 4);
-  emitTiles({ ...part, b: packed }, { rows, columns: ceilTo(N, 8), depth, flags: PREPACKED }, ctx);
+/** Packs panels of `columns` columns of B from `column` on, in blocks of `depth` over k. */
+export type PackPanels = (column: number, columns: number, depth: number, packed: Fixup) => void;
+
+/** A product whose right operand is packed a part at a time, each shared by all blocks of rows. */
+export function emitPacked(p: Product, ctx: EmitContext, pack: PackPanels): void {
+  const depth = depthOf(p.K);
+  const most = Math.max(512, Math.floor(PACKED_BYTES / (p.K * 4)) & ~7);
+  const width = ceilTo(p.N / Math.ceil(p.N / most), 8);
+  const packed = ctx.workspace(width * p.K * 4);
+  for (let column = 0; column < p.N; column += width) {
+    const N = Math.min(width, p.N - column);
+    pack(column, N, depth, packed);
+    const part = { ...p, N, b: packed, c: ctx.offset(p.c, column * p.columnC * 4) };
+    const rows = rowsFor(part, N);
+    // Few rows are one block: then the columns are shared out.
+    const columns = rows < p.M ? ceilTo(N, 8) : Math.min(ceilTo(N, 8), Math.max(64, ceilTo(N / 8, 8)));
+    ctx.scratch(SPILL_BYTES + rows * depth * 4);
+    emitTiles(part, { rows, columns, depth, flags: PREPACKED }, ctx);
+  }
 }
 
 function emitTiles(p: Product, blocking: Blocking, ctx: EmitContext): void {

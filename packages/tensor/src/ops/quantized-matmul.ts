@@ -84,12 +84,16 @@ export const quantizedMatmulOp: OpDef<QuantizedMatmulArg> = /* @__PURE__ */ defi
       const dmins = needs[3] ? castTo(sum(dw, -1), mins!.dtype) : null;
       return [dx, null, dscales, dmins].slice(0, inputs.length);
     },
-    meaning([x, weight, scales, mins], arg) {
-      const dtype = wideDtype(x!.dtype);
-      const w = dequantized(weight!, scales!, mins, arg, dtype);
-      const wide = widen(x!);
-      const taken = arg.activations === "f32" ? wide : inSteps(wide, arg.activations);
-      return castTo(matmul(taken, arg.transposed ? w : transpose(w)), x!.dtype);
+    meaning(inputs, arg) {
+      const [x, weight, scales, mins] = inputs as [Tensor, Tensor, Tensor, Tensor | undefined];
+      const wide = widen(x);
+      if (arg.activations !== "f32") {
+        const taken = inSteps(wide, arg.activations);
+        const plain = { ...arg, activations: "f32" as const };
+        return castTo(apply(quantizedMatmulOp, [taken, ...inputs.slice(1)], plain), x.dtype);
+      }
+      const w = dequantized(weight, scales, mins, arg, wide.dtype);
+      return castTo(matmul(wide, arg.transposed ? w : transpose(w)), x.dtype);
     },
   },
 );

@@ -1,0 +1,69 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { wasm } from "@lowrank/backend-wasm";
+import { evaluate, quantizedMatmul, setDefaultBackend, tensor } from "@lowrank/tensor";
+import { checkOp, drawCase, opCases } from "@lowrank/tensor/testing";
+
+const entry = opCases().find((one) => one.op.name === "quantizedMatmul")!;
+const FLOATS = ["f32", "f16", "bf16"] as const;
+
+afterEach(() => vi.restoreAllMocks());
+
+describe.each(["relaxed", "plain"])("products with codes agree with their meaning, %s kernels", (kind) => {
+  test.each(FLOATS)("x in %s", async (dtype) => {
+    if (kind === "plain") vi.spyOn(WebAssembly, "validate").mockReturnValue(false);
+    const backend = await wasm({ threads: 1 });
+    expect(backend.relaxed).toBe(kind === "relaxed");
+    for (let seed = 1; seed <= 150; seed++) await checkOp(backend, drawCase(entry, dtype, seed));
+    backend.dispose();
+  });
+});
+
+/** A product that is large enough to be shared out. */
+async function product(threads: number, rows: number, options: Parameters<typeof quantizedMatmul>[3]) {
+  const backend = await wasm({ threads });
+  setDefaultBackend(backend);
+  const [out, columns] = [1030, 1024];
+  const bytes = Uint8Array.from({ length: (out * columns * options.bits) / 8 }, (_, i) => (i * 197) ^ (i >> 7));
+  const codes = options.bits === 8 ? new Int8Array(bytes.buffer) : bytes;
+  const weight = tensor(codes, { shape: [out, (columns * options.bits) / 8] });
+  const scales = tensor(Float32Array.from({ length: (out * columns) / 32 }, (_, i) => 0.01 + (i % 7) / 100), {
+    shape: [out, columns / 32],
+  });
+  const x = tensor(Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)), {
+    shape: [rows, columns],
+  });
+  const y = quantizedMatmul(x, weight, scales, options);
+  await evaluate(y);
+  const numbers = await y.data();
+  backend.dispose();
+  return numbers;
+}
+
+test.each([
+  { bits: 8, rows: 1, activations: "f32" },
+  { bits: 4, rows: 3, activations: "f32" },
+  { bits: 8, rows: 2, activations: "int16" },
+  { bits: 4, rows: 1, activations: "int16" },
+  { bits: 4, rows: 4, activations: "int8" },
+  { bits: 4, rows: 40, activations: "f32" },
+  { bits: 8, rows: 200, activations: "f32" },
+] as const)("one thread and three give the same bits: $bits bits, $rows rows, $activations", async (c) => {
+  const { bits, rows, activations } = c;
+  expect(await product(3, rows, { bits, activations })).toEqual(await product(1, rows, { bits, activations }));
+});
+
+test("a NaN and an infinity in a row reach its results and no others", async () => {
+  const backend = await wasm({ threads: 1 });
+  setDefaultBackend(backend);
+  const weight = tensor(new Int8Array(64 * 4).fill(3), { shape: [4, 64] });
+  const scales = tensor(new Float32Array(8).fill(1), { shape: [4, 2] });
+  const x = new Float32Array(3 * 64).fill(1);
+  x[5] = Number.NaN;
+  x[64 + 9] = Number.POSITIVE_INFINITY;
+  const y = quantizedMatmul(tensor(x, { shape: [3, 64] }), weight, scales, { bits: 8 });
+  const numbers = Array.from(await y.data());
+  expect(numbers.slice(0, 4).every(Number.isNaN)).toBe(true);
+  expect(numbers.slice(4, 8)).toEqual(new Array(4).fill(Number.POSITIVE_INFINITY));
+  expect(numbers.slice(8)).toEqual(new Array(4).fill(192));
+  backend.dispose();
+});
