@@ -49,9 +49,10 @@ function vectorTimes<T>(x: usize, b: usize, c: usize, columns: i32, K: i32, step
   const column = <usize>columnB * sizeof<T>();
   let j = 0;
   if (stepB == 1) {
-    // Each column is contiguous: dot products, four columns at a time.
-    for (; j + 4 <= columns; j += 4, b += 4 * column, c += 4 * stepC) dots<T>(x, b, column, c, stepC, K);
-  } else if (columnB == 1 && stepC == 4) {
+    dots<T>(x, b, column, c, stepC, columns, K);
+    return;
+  }
+  if (columnB == 1 && stepC == 4) {
     // Each row is contiguous: rows times numbers, eight rows at a time.
     const whole = columns & ~3;
     sumRows<T>(x, b, step, c, whole, K);
@@ -67,78 +68,88 @@ function vectorTimes<T>(x: usize, b: usize, c: usize, columns: i32, K: i32, step
   }
 }
 
-/** s + u · (first four f16 at `at`) + v · (next four). */
-// @ts-ignore: decorator
-@inline
-function addF16x8(u: v128, v: v128, at: usize, s: v128): v128 {
-  const bits = v128.load(at);
-  const exponents = i16x8.splat(0x7c00);
-  if (v128.any_true(i16x8.eq(v128.and(bits, exponents), exponents))) return addSpecialF16x8(u, v, at, s);
-  // In the upper half of a lane, then three to the right: exponent and mantissa are where f32 has them, 112 too low.
+/** Infinities and NaN have the largest exponent: without the sign bit, what f16 bits are then at least. */
+const SPECIAL: i32 = 0xf800;
+// Constants are read from memory: see half.ts. Sign and magnitude of an f16 three places below those of an f32; 2^112.
+const HALF: usize = memory.data<u32>([0x8fffffff, 0x77800000]);
+
+/**
+ * Copies x times 2^112 behind x, so that f16 bits may be taken for f32 whose exponent is 112 too low.
+ *
+ * @returns whether no product can overflow for that
+ */
+function scaleVector(x: usize, K: i32): bool {
+  const to = x + (<usize>((K + 3) & ~3) << 2);
+  let peak: f32 = 0;
+  for (let k: usize = 0; k < <usize>K << 2; k += 4) {
+    const v = load<f32>(x + k);
+    if (abs(v) > peak) peak = abs(v);
+    store<f32>(to + k, v * reinterpret<f32>(0x77800000));
+  }
+  return peak < 32768;
+}
+
+/** Σ x[k] b[k] over the whole sixteens of K where `scaled` is 2^112 x; NaN also where b is infinite. */
+function dotF16(scaled: usize, b: usize, K: i32): f32 {
   const zero = i32x4.splat(0);
-  const mask = i32x4.splat(0x8fffffff);
-  const scale = i32x4.splat(0x77800000);
-  const low = v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, bits, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask);
-  const high = v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, bits, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask);
-  return madd(v, f32x4.mul(high, scale), madd(u, f32x4.mul(low, scale), s));
+  let s0 = zero;
+  let s1 = zero;
+  let s2 = zero;
+  let s3 = zero;
+  let peak = zero;
+  for (let k = 0; k + 16 <= K; k += 16, b += 32, scaled += 64) {
+    const mask = v128.load32_splat(HALF);
+    const u = v128.load(b);
+    const v = v128.load(b, 16);
+    peak = i16x8.max_u(peak, i16x8.max_u(i16x8.shl(u, 1), i16x8.shl(v, 1)));
+    s0 = madd(v128.load(scaled), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, u, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask), s0);
+    s1 = madd(v128.load(scaled, 16), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, u, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask), s1);
+    s2 = madd(v128.load(scaled, 32), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, v, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask), s2);
+    s3 = madd(v128.load(scaled, 48), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, v, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask), s3);
+  }
+  if (v128.any_true(i16x8.ge_u(peak, i16x8.splat(<i16>SPECIAL)))) return f32.NaN;
+  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
 }
 
-/** The same where one of them is infinite or NaN. */
-function addSpecialF16x8(u: v128, v: v128, at: usize, s: v128): v128 {
-  return madd(v, loadF16x4(at + 8), madd(u, loadF16x4(at), s));
-}
-
+/** Σ x[k] b[k] over the whole sixteens of K. */
 // @ts-ignore: decorator
 @inline
-function dots<T>(x: usize, b: usize, column: usize, c: usize, stepC: usize, K: i32): void {
-  let s0 = i32x4.splat(0);
-  let s1 = s0;
-  let s2 = s0;
-  let s3 = s0;
-  let t0 = s0;
-  let t1 = s0;
-  let t2 = s0;
-  let t3 = s0;
-  const b1 = b + column;
-  const b2 = b1 + column;
-  const b3 = b2 + column;
-  let at: usize = 0;
-  let k = 0;
-  for (; k + 8 <= K; k += 8, at += 8 * sizeof<T>()) {
-    const u = v128.load(x + (<usize>k << 2));
-    const v = v128.load(x + (<usize>k << 2), 16);
-    if (!isFloat<T>() && !isSigned<T>()) {
-      s0 = addF16x8(u, v, b + at, s0);
-      s1 = addF16x8(u, v, b1 + at, s1);
-      s2 = addF16x8(u, v, b2 + at, s2);
-      s3 = addF16x8(u, v, b3 + at, s3);
-      continue;
+function dotSixteens<T>(x: usize, b: usize, K: i32): f32 {
+  const zero = i32x4.splat(0);
+  let s0 = zero;
+  let s1 = zero;
+  let s2 = zero;
+  let s3 = zero;
+  for (let k = 0; k + 16 <= K; k += 16, b += 16 * sizeof<T>(), x += 64) {
+    if (!isFloat<T>() && isSigned<T>()) {
+      const u = v128.load(b);
+      const v = v128.load(b, 16);
+      s0 = madd(v128.load(x), v128.shuffle<i16>(zero, u, 0, 8, 1, 9, 2, 10, 3, 11), s0);
+      s1 = madd(v128.load(x, 16), v128.shuffle<i16>(zero, u, 4, 12, 5, 13, 6, 14, 7, 15), s1);
+      s2 = madd(v128.load(x, 32), v128.shuffle<i16>(zero, v, 0, 8, 1, 9, 2, 10, 3, 11), s2);
+      s3 = madd(v128.load(x, 48), v128.shuffle<i16>(zero, v, 4, 12, 5, 13, 6, 14, 7, 15), s3);
+    } else {
+      s0 = madd(v128.load(x), load4<T>(b), s0);
+      s1 = madd(v128.load(x, 16), load4<T>(b + 4 * sizeof<T>()), s1);
+      s2 = madd(v128.load(x, 32), load4<T>(b + 8 * sizeof<T>()), s2);
+      s3 = madd(v128.load(x, 48), load4<T>(b + 12 * sizeof<T>()), s3);
     }
-    const half = at + 4 * sizeof<T>();
-    s0 = madd(u, load4<T>(b + at), s0);
-    t0 = madd(v, load4<T>(b + half), t0);
-    s1 = madd(u, load4<T>(b1 + at), s1);
-    t1 = madd(v, load4<T>(b1 + half), t1);
-    s2 = madd(u, load4<T>(b2 + at), s2);
-    t2 = madd(v, load4<T>(b2 + half), t2);
-    s3 = madd(u, load4<T>(b3 + at), s3);
-    t3 = madd(v, load4<T>(b3 + half), t3);
   }
-  let r0 = sumLanes(f32x4.add(s0, t0));
-  let r1 = sumLanes(f32x4.add(s1, t1));
-  let r2 = sumLanes(f32x4.add(s2, t2));
-  let r3 = sumLanes(f32x4.add(s3, t3));
-  for (; k < K; k++, at += sizeof<T>()) {
-    const u = load<f32>(x + (<usize>k << 2));
-    r0 += u * load1<T>(b + at);
-    r1 += u * load1<T>(b1 + at);
-    r2 += u * load1<T>(b2 + at);
-    r3 += u * load1<T>(b3 + at);
+  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+}
+
+/** Dot products with contiguous columns, one after the other as they lie in memory. */
+// @ts-ignore: decorator
+@inline
+function dots<T>(x: usize, b: usize, column: usize, c: usize, stepC: usize, columns: i32, K: i32): void {
+  const isF16 = !isFloat<T>() && !isSigned<T>();
+  const scaled = isF16 && scaleVector(x, K) ? x + (<usize>((K + 3) & ~3) << 2) : 0;
+  for (let j = 0; j < columns; j++, b += column, c += stepC) {
+    let sum: f32 = isF16 && scaled ? dotF16(scaled, b, K) : f32.NaN;
+    if (isNaN(sum)) sum = dotSixteens<T>(x, b, K);
+    for (let k = K & ~15; k < K; k++) sum += load<f32>(x + (<usize>k << 2)) * load1<T>(b + <usize>k * sizeof<T>());
+    store<f32>(c, sum);
   }
-  store<f32>(c, r0);
-  store<f32>(c + stepC, r1);
-  store<f32>(c + 2 * stepC, r2);
-  store<f32>(c + 3 * stepC, r3);
 }
 
 // @ts-ignore: decorator

@@ -141,134 +141,123 @@ export function quantizedThin(args: usize, chunk: i32, chunks: i32, scratch: usi
   const rows = word(args, 5);
   const N = word(args, 6);
   const K = word(args, 7);
-  const bits = word(args, 9);
-  const stride = <usize>(bits == 4 ? K >> 1 : K);
-  const units = (N + 3) >> 2;
-  const last = cut(units, chunk + 1, chunks);
-  for (let unit = cut(units, chunk, chunks); unit < last; unit++) {
-    const n = unit << 2;
-    const count = min(4, N - n);
+  const how = howOf(word(args, 9), word(args, 8), word(args, 12));
+  const stride = <usize>(word(args, 9) == 4 ? K >> 1 : K);
+  const last = cut(N, chunk + 1, chunks);
+  for (let n = cut(N, chunk, chunks); n < last; n++) {
+    // One row of codes after the other, as they lie: engines of memory fetch ahead of a single walk.
     const codes = load<usize>(args, 4) + <usize>n * stride;
-    // Rows that are not there are read as the first and not kept.
-    const w1 = count > 1 ? codes + stride : codes;
-    const w2 = count > 2 ? codes + 2 * stride : codes;
-    const w3 = count > 3 ? codes + 3 * stride : codes;
     for (let row = 0; row < rows; row++) {
       const x = load<usize>(args) + <usize>row * <usize>word(args, 13);
       const y = load<usize>(args, 16) + (<usize>(row * N + n) << 2);
-      fourRows(args, x, codes, w1, w2, w3, n, count, y);
+      switch (how) {
+        case FLOATS_8:
+          sweep(FLOATS_8, args, x, codes, n, y);
+          break;
+        case FLOATS_4:
+          sweep(FLOATS_4, args, x, codes, n, y);
+          break;
+        case INTEGERS_8:
+          sweep(INTEGERS_8, args, x, codes, n, y);
+          break;
+        case INTEGERS_4:
+          sweep(INTEGERS_4, args, x, codes, n, y);
+          break;
+        case BYTES_4:
+          sweep(BYTES_4, args, x, codes, n, y);
+          break;
+        default:
+          sweep(MIXED, args, x, codes, n, y);
+      }
     }
   }
 }
 
-function fourRows(args: usize, x: usize, w0: usize, w1: usize, w2: usize, w3: usize, n: i32, count: i32, y: usize): void {
-  switch (howOf(word(args, 9), word(args, 8), word(args, 12))) {
-    case FLOATS_8:
-      return sweep(FLOATS_8, args, x, w0, w1, w2, w3, n, count, y);
-    case FLOATS_4:
-      return sweep(FLOATS_4, args, x, w0, w1, w2, w3, n, count, y);
-    case INTEGERS_8:
-      return sweep(INTEGERS_8, args, x, w0, w1, w2, w3, n, count, y);
-    case INTEGERS_4:
-      return sweep(INTEGERS_4, args, x, w0, w1, w2, w3, n, count, y);
-    case BYTES_4:
-      return sweep(BYTES_4, args, x, w0, w1, w2, w3, n, count, y);
-    default:
-      return sweep(MIXED, args, x, w0, w1, w2, w3, n, count, y);
-  }
-}
-
-/** y[n .. n + 3] = Σ over groups of scale · (codes · x): one pass over four rows of codes. */
+/** Bytes of 32 codes, and those of a number as a power of two. */
 // @ts-ignore: decorator
 @inline
-function sweep(
-  how: i32, args: usize, x: usize, w0: usize, w1: usize, w2: usize, w3: usize, n: i32, count: i32, y: usize,
-): void {
+function bytesOf32(how: i32): usize {
+  return how == FLOATS_8 || how == INTEGERS_8 ? 32 : 16;
+}
+// @ts-ignore: decorator
+@inline
+function shiftOf(how: i32): usize {
+  return how <= FLOATS_4 ? 2 : how == BYTES_4 ? 0 : 1;
+}
+
+/** The products of 32 codes with their numbers. */
+// @ts-ignore: decorator
+@inline
+function whole32(how: i32, w: usize, x: usize, at: usize): v128 {
+  const s = block(how, w, x, at, i32x4.splat(0));
+  return how == FLOATS_8 ? f32x4.add(s, block(how, w + 16, x + 64, at, i32x4.splat(0))) : s;
+}
+
+/** y[n] = Σ over groups of scale · (codes · x). */
+// @ts-ignore: decorator
+@inline
+function sweep(how: i32, args: usize, x: usize, codes: usize, n: i32, y: usize): void {
   const K = word(args, 7);
   const group = word(args, 8);
   const bits = word(args, 9);
   const dtype = word(args, 10);
   const groups = K / group;
+  const parts = n * groups;
   const scales = load<usize>(args, 8);
   const sums = x + up16(K * sizeOfX(bits, word(args, 12)));
   const blocks = sums + up16(groups * 4);
-  const p0 = n * groups;
-  const p1 = count > 1 ? p0 + groups : p0;
-  const p2 = count > 2 ? p0 + 2 * groups : p0;
-  const p3 = count > 3 ? p0 + 3 * groups : p0;
-  let t0 = i32x4.splat(0);
-  let t1 = t0;
-  let t2 = t0;
-  let t3 = t0;
+  let total = i32x4.splat(0);
   let k = 0;
-  for (let g = 0; g < groups; g++) {
-    let s0 = i32x4.splat(0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
+  let g = 0;
+  if (how != MIXED && group == BLOCK && dtype == F32) {
+    // The usual group, two at a time.
+    let atX = x;
+    let atBlock = blocks;
+    let atScale = scales + (<usize>parts << 2);
+    for (; g + 2 <= groups; g += 2) {
+      const s = whole32(how, codes, atX, atBlock);
+      const t = whole32(how, codes + bytesOf32(how), atX + (32 << shiftOf(how)), atBlock + 32);
+      total = madd(t, v128.load32_splat(atScale, 4), madd(s, v128.load32_splat(atScale), total));
+      codes += 2 * bytesOf32(how);
+      atX += 64 << shiftOf(how);
+      atBlock += 64;
+      atScale += 8;
+    }
+    k = g << 5;
+    codes -= how == FLOATS_8 || how == INTEGERS_8 ? k : k >> 1;
+  }
+  for (; g < groups; g++) {
+    let s = i32x4.splat(0);
     if (how == MIXED) {
-      s0 = mixed(bits, x, w0, k, group);
-      s1 = mixed(bits, x, w1, k, group);
-      s2 = mixed(bits, x, w2, k, group);
-      s3 = mixed(bits, x, w3, k, group);
+      s = mixed(bits, x, codes, k, group);
       k += group;
     } else {
       for (const end = k + group; k < end; k += how == FLOATS_8 ? 16 : 32) {
-        const size = how <= FLOATS_4 ? 2 : how == BYTES_4 ? 0 : 1;
-        const at = x + (<usize>k << size);
-        const from = <usize>(how == FLOATS_8 || how == INTEGERS_8 ? k : k >> 1);
-        const x0 = v128.load(at);
-        const x1 = v128.load(at, 16);
-        const x2 = how == BYTES_4 ? x0 : v128.load(at, 32);
-        const x3 = how == BYTES_4 ? x1 : v128.load(at, 48);
-        const step = how <= FLOATS_4 ? x0 : v128.load(blocks + <usize>k);
-        const excess = how <= INTEGERS_8 ? x0 : v128.load(blocks + <usize>k, 16);
-        s0 = block(how, w0 + from, x0, x1, x2, x3, at, step, excess, s0);
-        s1 = block(how, w1 + from, x0, x1, x2, x3, at, step, excess, s1);
-        s2 = block(how, w2 + from, x0, x1, x2, x3, at, step, excess, s2);
-        s3 = block(how, w3 + from, x0, x1, x2, x3, at, step, excess, s3);
+        s = block(how, codes + <usize>(how == FLOATS_8 || how == INTEGERS_8 ? k : k >> 1), x + (<usize>k << shiftOf(how)), blocks + <usize>k, s);
       }
     }
-    if (dtype == F32) {
-      const at = scales + (<usize>g << 2);
-      t0 = madd(s0, v128.load32_splat(at + (<usize>p0 << 2)), t0);
-      t1 = madd(s1, v128.load32_splat(at + (<usize>p1 << 2)), t1);
-      t2 = madd(s2, v128.load32_splat(at + (<usize>p2 << 2)), t2);
-      t3 = madd(s3, v128.load32_splat(at + (<usize>p3 << 2)), t3);
-    } else {
-      t0 = madd(s0, f32x4.splat(partAt(dtype, scales, p0 + g)), t0);
-      t1 = madd(s1, f32x4.splat(partAt(dtype, scales, p1 + g)), t1);
-      t2 = madd(s2, f32x4.splat(partAt(dtype, scales, p2 + g)), t2);
-      t3 = madd(s3, f32x4.splat(partAt(dtype, scales, p3 + g)), t3);
-    }
+    const scale = dtype == F32 ? v128.load32_splat(scales + (<usize>(parts + g) << 2)) : f32x4.splat(partAt(dtype, scales, parts + g));
+    total = madd(s, scale, total);
   }
-  keep(args, sums, groups, p0, sumLanes(t0), y);
-  if (count > 1) keep(args, sums, groups, p1, sumLanes(t1), y + 4);
-  if (count > 2) keep(args, sums, groups, p2, sumLanes(t2), y + 8);
-  if (count > 3) keep(args, sums, groups, p3, sumLanes(t3), y + 12);
-}
-
-/** s + the products of one row's codes at `w` with the numbers: 16 codes of 8 bits beside floats, else 32. */
-// @ts-ignore: decorator
-@inline
-function block(
-  how: i32, w: usize, x0: v128, x1: v128, x2: v128, x3: v128, at: usize, step: v128, excess: v128, s: v128,
-): v128 {
-  const codes = v128.load(w);
-  if (how == FLOATS_8) return floats8(codes, x0, x1, x2, x3, s);
-  if (how == FLOATS_4) return floats4(codes, x0, x1, x2, x3, at, s);
-  if (how == INTEGERS_8) return addBlock(integers8(codes, v128.load(w, 16), x0, x1, x2, x3), step, s);
-  if (how == INTEGERS_4) return addBlock(integers4(codes, x0, x1, x2, x3, excess), step, s);
-  return addBlock(bytes4(codes, x0, x1, excess), step, s);
-}
-
-/** Adds what the mins of a row contribute and stores the result. */
-function keep(args: usize, sums: usize, groups: i32, parts: i32, total: f32, y: usize): void {
+  let result = sumLanes(total);
   const mins = load<usize>(args, 12);
   if (mins) {
-    for (let g = 0; g < groups; g++) total += partAt(word(args, 11), mins, parts + g) * load<f32>(sums + (<usize>g << 2));
+    for (let g = 0; g < groups; g++) result += partAt(word(args, 11), mins, parts + g) * load<f32>(sums + (<usize>g << 2));
   }
-  store<f32>(y, total);
+  store<f32>(y, result);
+}
+
+/** s + the products of codes at `w` with the numbers at `x`: 16 codes of 8 bits beside floats, else 32. */
+// @ts-ignore: decorator
+@inline
+function block(how: i32, w: usize, x: usize, at: usize, s: v128): v128 {
+  const codes = v128.load(w);
+  if (how == FLOATS_8) return floats8(codes, x, s);
+  if (how == FLOATS_4) return floats4(codes, x, s);
+  const whole = how == INTEGERS_8 ? integers8(codes, v128.load(w, 16), x) : how == INTEGERS_4 ? integers4(codes, x) : bytes4(codes, x);
+  // Codes of 4 bits were taken from 0 to 15.
+  const exact = how == INTEGERS_8 ? whole : i32x4.sub(whole, v128.load(at, 16));
+  return madd(f32x4.convert_i32x4_s(exact), v128.load(at), s);
 }
 
 /** Any group, one row: eights, then single codes. */
@@ -297,65 +286,61 @@ function addPart(codes: v128, left: i32, right: i32, x: v128, s: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function floats8(codes: v128, x0: v128, x1: v128, x2: v128, x3: v128, s: v128): v128 {
-  s = addPart(codes, 24, 24, x0, s);
-  s = addPart(codes, 16, 24, x1, s);
-  s = addPart(codes, 8, 24, x2, s);
-  return addPart(codes, 0, 24, x3, s);
+function floats8(codes: v128, x: usize, s: v128): v128 {
+  let t = addPart(codes, 24, 24, v128.load(x), i32x4.splat(0));
+  s = addPart(codes, 16, 24, v128.load(x, 16), s);
+  t = addPart(codes, 8, 24, v128.load(x, 32), t);
+  return f32x4.add(t, addPart(codes, 0, 24, v128.load(x, 48), s));
 }
 
 /** With their highest bit turned over, codes from 0 to 15 are those from -8 to 7 in two's complement. */
 // @ts-ignore: decorator
 @inline
-function floats4(bytes: v128, x0: v128, x1: v128, x2: v128, x3: v128, at: usize, s: v128): v128 {
+function floats4(bytes: v128, x: usize, s: v128): v128 {
   const codes = v128.xor(bytes, v128.load32_splat(MASKS + 8));
-  s = addPart(codes, 28, 28, x0, s);
-  s = addPart(codes, 24, 28, x1, s);
-  s = addPart(codes, 20, 28, x2, s);
-  s = addPart(codes, 16, 28, x3, s);
-  s = addPart(codes, 12, 28, v128.load(at, 64), s);
-  s = addPart(codes, 8, 28, v128.load(at, 80), s);
-  s = addPart(codes, 4, 28, v128.load(at, 96), s);
-  return addPart(codes, 0, 28, v128.load(at, 112), s);
+  let t = addPart(codes, 28, 28, v128.load(x), i32x4.splat(0));
+  s = addPart(codes, 24, 28, v128.load(x, 16), s);
+  t = addPart(codes, 20, 28, v128.load(x, 32), t);
+  s = addPart(codes, 16, 28, v128.load(x, 48), s);
+  t = addPart(codes, 12, 28, v128.load(x, 64), t);
+  s = addPart(codes, 8, 28, v128.load(x, 80), s);
+  t = addPart(codes, 4, 28, v128.load(x, 96), t);
+  return f32x4.add(t, addPart(codes, 0, 28, v128.load(x, 112), s));
 }
 
 /** Σ of 32 signed bytes times 32 i16, in four lanes of i32. */
 // @ts-ignore: decorator
 @inline
-function integers8(low: v128, high: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
-  const a = i32x4.add(i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(low), x0), i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(low), x1));
-  const b = i32x4.add(i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(high), x2), i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(high), x3));
-  return i32x4.add(a, b);
+function integers8(low: v128, high: v128, x: usize): v128 {
+  const a = i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(low), v128.load(x));
+  const b = i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(low), v128.load(x, 16));
+  const c = i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(high), v128.load(x, 32));
+  const d = i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(high), v128.load(x, 48));
+  return i32x4.add(i32x4.add(a, b), i32x4.add(c, d));
 }
 
-/** The same of codes of 4 bits, taken from 0 to 15: 8 times the sum of the integers is taken away again. */
+/** The same of codes of 4 bits, taken from 0 to 15. */
 // @ts-ignore: decorator
 @inline
-function integers4(bytes: v128, x0: v128, x1: v128, x2: v128, x3: v128, excess: v128): v128 {
+function integers4(bytes: v128, x: usize): v128 {
   const mask = v128.load32_splat(MASKS + 4);
-  const a = i32x4.dot_i16x8_s(v128.and(bytes, mask), x0);
-  const b = i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(bytes, 4), mask), x1);
-  const c = i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(bytes, 8), mask), x2);
-  const d = i32x4.dot_i16x8_s(i16x8.shr_u(bytes, 12), x3);
-  return i32x4.sub(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)), excess);
+  const a = i32x4.dot_i16x8_s(v128.and(bytes, mask), v128.load(x));
+  const b = i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(bytes, 4), mask), v128.load(x, 16));
+  const c = i32x4.dot_i16x8_s(v128.and(i16x8.shr_u(bytes, 8), mask), v128.load(x, 32));
+  const d = i32x4.dot_i16x8_s(i16x8.shr_u(bytes, 12), v128.load(x, 48));
+  return i32x4.add(i32x4.add(a, b), i32x4.add(c, d));
 }
 
 /** The same by products of bytes: no sum of them leaves 16 bits, so that engines agree. */
 // @ts-ignore: decorator
 @inline
-function bytes4(bytes: v128, low: v128, high: v128, excess: v128): v128 {
+function bytes4(bytes: v128, x: usize): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
     const mask = v128.load32_splat(MASKS);
-    const a = i16x8.relaxed_dot_i8x16_i7x16_s(low, v128.and(bytes, mask));
-    const b = i16x8.relaxed_dot_i8x16_i7x16_s(high, v128.and(i16x8.shr_u(bytes, 4), mask));
-    return i32x4.sub(i32x4.extadd_pairwise_i16x8_s(i16x8.add(a, b)), excess);
+    const a = i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(bytes, mask));
+    const b = i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x, 16), v128.and(i16x8.shr_u(bytes, 4), mask));
+    return i32x4.extadd_pairwise_i16x8_s(i16x8.add(a, b));
   } else {
-    return excess;
+    return bytes;
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function addBlock(whole: v128, step: v128, s: v128): v128 {
-  return madd(f32x4.convert_i32x4_s(whole), step, s);
 }

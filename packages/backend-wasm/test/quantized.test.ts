@@ -23,15 +23,24 @@ async function product(threads: number, rows: number, options: Parameters<typeof
   const backend = await wasm({ threads });
   setDefaultBackend(backend);
   const [out, columns] = [1030, 1024];
-  const bytes = Uint8Array.from({ length: (out * columns * options.bits) / 8 }, (_, i) => (i * 197) ^ (i >> 7));
+  const bytes = Uint8Array.from(
+    { length: (out * columns * options.bits) / 8 },
+    (_, i) => (i * 197) ^ (i >> 7),
+  );
   const codes = options.bits === 8 ? new Int8Array(bytes.buffer) : bytes;
   const weight = tensor(codes, { shape: [out, (columns * options.bits) / 8] });
-  const scales = tensor(Float32Array.from({ length: (out * columns) / 32 }, (_, i) => 0.01 + (i % 7) / 100), {
-    shape: [out, columns / 32],
-  });
-  const x = tensor(Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)), {
-    shape: [rows, columns],
-  });
+  const scales = tensor(
+    Float32Array.from({ length: (out * columns) / 32 }, (_, i) => 0.01 + (i % 7) / 100),
+    {
+      shape: [out, columns / 32],
+    },
+  );
+  const x = tensor(
+    Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)),
+    {
+      shape: [rows, columns],
+    },
+  );
   const y = quantizedMatmul(x, weight, scales, options);
   await evaluate(y);
   const numbers = await y.data();
@@ -49,7 +58,9 @@ test.each([
   { bits: 8, rows: 200, activations: "f32" },
 ] as const)("one thread and three give the same bits: $bits bits, $rows rows, $activations", async (c) => {
   const { bits, rows, activations } = c;
-  expect(await product(3, rows, { bits, activations })).toEqual(await product(1, rows, { bits, activations }));
+  expect(await product(3, rows, { bits, activations })).toEqual(
+    await product(1, rows, { bits, activations }),
+  );
 });
 
 test("a NaN and an infinity in a row reach its results and no others", async () => {

@@ -230,7 +230,8 @@ function emitThin(given: Product, ctx: EmitContext): void {
   // A quarter MiB of B: the rows that share it find it in the second cache. Whole vectors, except in the last block.
   const columns = Math.min(p.N, ceilTo(Math.max(32, (1 << 16) / p.K), 32));
   const units = matrices(p) * Math.ceil(p.N / columns);
-  ctx.scratch(p.K * 4);
+  // The row, and the row scaled for f16.
+  ctx.scratch(p.K * 8 + 16);
   const chunks = chunksOf(matrices(p) * p.N * p.K, CHUNK_WORK / 8);
   ctx.command(MATMUL_THIN, words(p, { rows: 1, columns, depth: p.K, flags: 0 }), Math.min(units, chunks));
 }

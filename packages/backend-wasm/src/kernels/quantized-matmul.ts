@@ -1,10 +1,5 @@
 import type { KernelGroup } from "@lowrank/tensor/backend";
-import {
-  MATMUL_NARROW,
-  QUANTIZED_PACK,
-  QUANTIZED_PREPARE,
-  QUANTIZED_THIN,
-} from "../../assembly/ids.js";
+import { MATMUL_NARROW, QUANTIZED_PACK, QUANTIZED_PREPARE, QUANTIZED_THIN } from "../../assembly/ids.js";
 import { chunksOf, DTYPE_IDS, type EmitContext, type Fixup, type Kernel, operandAt } from "../emit.js";
 import { emitPacked } from "./matmul.js";
 import { isNarrowFloat } from "./operands.js";
