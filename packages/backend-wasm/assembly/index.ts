@@ -150,7 +150,8 @@ export function work(thread: i32): void {
       continue;
     }
     if (++spins < SPINS) continue;
-    if (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0) continue;
+    // In an open job the others are at their last chunks, or wait for this very core: no reason to keep it longer.
+    if (spins < LIST_SPINS && (epoch & 1) == 0 && atomic.load<i32>(at.LIST) != 0) continue;
     if (atomic.load<i32>(at.QUIT) != 0) return;
     atomic.add<i32>(at.SLEEPERS, 1);
     atomic.wait<i32>(at.EPOCH, epoch, -1);
