@@ -44,6 +44,7 @@ export function curvesMarkdown(lines: readonly (CurvePoint | CurveSummary)[], im
       `${points[0]?.size ?? "–"} to ${points.at(-1)?.size ?? "–"}`,
       s.fit ? s.fit.slope.toFixed(2) : "–",
       s.fit ? percent(s.fit.deviation) : "–",
+      s.terms ? percent(s.terms.deviation) : "–",
       s.fit ? `${s.fit.from} to ${s.fit.to}` : "–",
       s.ended,
       parts.map(([part, share]) => `${part} ${percent(share, 0)}`).join(", "),
@@ -51,9 +52,9 @@ export function curvesMarkdown(lines: readonly (CurvePoint | CurveSummary)[], im
   });
   return [
     `![Time of a training step against batch, length, width and depth](${image})`,
-    `Slopes are of lines fitted to logarithms over the larger half of each series, where a step takes over 5 ms; "off" is the largest distance of a point from its line. A series ends when a step takes 2 s or its tensors 2 GiB.`,
+    `Slopes are of lines fitted to logarithms over the larger half of each series, where a step takes over 5 ms; "off" is the largest distance of a point from its line. Length and width enter both in proportion and squared (attention compares all pairs of tokens, weights have width² numbers): for these the same points are also held against a sum of both. A series ends when a step takes 2 s or its tensors 2 GiB.`,
     markdownTable(
-      ["series", "fixed", "sizes", "slope", "off", "fitted", "ended by", "largest step is"],
+      ["series", "fixed", "sizes", "slope", "off", "off a·n + b·n²", "fitted", "ended by", "largest step is"],
       rows,
     ),
   ].join("\n\n");

@@ -43,6 +43,14 @@ export interface Fit {
   to: number;
 }
 
+/** ms = linear · size + square · size², fitted to the same points; where a size enters both ways. */
+export interface TwoTerms {
+  linear_ms: number;
+  square_ms: number;
+  /** Largest |time / sum − 1|. */
+  deviation: number;
+}
+
 export interface CurveSummary {
   bench: "curves";
   row: string;
@@ -53,6 +61,8 @@ export interface CurveSummary {
   about: string;
   /** Null with fewer than three points to fit. */
   fit: Fit | null;
+  /** For length (attention is the square) and width (weights are). */
+  terms: TwoTerms | null;
   ended: CurveEnd["ended"];
   parts: CurveEnd["parts"];
   machine: string;
@@ -61,17 +71,25 @@ export interface CurveSummary {
 /** Below this a step is mostly the fixed cost of its groups. */
 export const FIT_FROM_MS = 5;
 
-/** Least squares through the larger half of the points, of those that take more than 5 ms. */
-export function fitLine(points: readonly Pick<CurvePoint, "size" | "best_ms">[]): Fit | null {
+type Timed = Pick<CurvePoint, "size" | "best_ms">;
+
+/** The larger half of the points, of those that take more than 5 ms; null if fewer than three. */
+function largerHalf(points: readonly Timed[]): Timed[] | null {
   const sorted = [...points].sort((a, b) => a.size - b.size);
   const half = sorted.slice(Math.floor(sorted.length / 2)).filter((p) => p.best_ms > FIT_FROM_MS);
-  if (half.length < 3) return null;
+  return half.length < 3 ? null : half;
+}
+
+const sum = (of: readonly number[]): number => of.reduce((a, b) => a + b, 0);
+
+/** Least squares on logarithms, through the larger half. */
+export function fitLine(points: readonly Timed[]): Fit | null {
+  const half = largerHalf(points);
+  if (!half) return null;
   const [xs, ys] = [half.map((p) => Math.log(p.size)), half.map((p) => Math.log(p.best_ms))];
-  const mean = (of: readonly number[]): number => of.reduce((a, b) => a + b, 0) / of.length;
-  const [mx, my] = [mean(xs), mean(ys)];
+  const [mx, my] = [sum(xs) / xs.length, sum(ys) / ys.length];
   // slope = Σ (x − x̄)(y − ȳ) / Σ (x − x̄)²
-  const slope =
-    xs.reduce((s, x, i) => s + (x - mx) * (ys[i]! - my), 0) / xs.reduce((s, x) => s + (x - mx) ** 2, 0);
+  const slope = sum(xs.map((x, i) => (x - mx) * (ys[i]! - my))) / sum(xs.map((x) => (x - mx) ** 2));
   const line = (x: number): number => my + slope * (x - mx);
   const deviation = Math.max(...xs.map((x, i) => Math.abs(Math.exp(ys[i]! - line(x)) - 1)));
   return {
@@ -81,6 +99,21 @@ export function fitLine(points: readonly Pick<CurvePoint, "size" | "best_ms">[])
     from: half[0]!.size,
     to: half.at(-1)!.size,
   };
+}
+
+/** Least squares of relative errors, Σ (1 − (a·n + b·n²) / t)², through the larger half. */
+export function fitTerms(points: readonly Timed[]): TwoTerms | null {
+  const half = largerHalf(points);
+  if (!half) return null;
+  const [us, vs] = [half.map((p) => p.size / p.best_ms), half.map((p) => p.size ** 2 / p.best_ms)];
+  const dot = (x: readonly number[], y: readonly number[]): number => sum(x.map((xi, i) => xi * y[i]!));
+  // The normal equations of two unknowns.
+  const [uu, uv, vv] = [dot(us, us), dot(us, vs), dot(vs, vs)];
+  const det = uu * vv - uv ** 2;
+  const a = (vv * sum(us) - uv * sum(vs)) / det;
+  const b = (uu * sum(vs) - uv * sum(us)) / det;
+  const deviation = Math.max(...us.map((u, i) => Math.abs(1 / (a * u + b * vs[i]!) - 1)));
+  return { linear_ms: significant(a), square_ms: significant(b), deviation: significant(deviation) };
 }
 
 /** Most bytes of tensors in a series. */
@@ -125,6 +158,7 @@ export async function measureCurve(
   const { model, axis, about } = SERIES[row];
   const { ended, parts } = end;
   const fit = fitLine(points);
+  const terms = axis === "length" || axis === "width" ? fitTerms(points) : null;
   const summary: CurveSummary = {
     bench: "curves",
     row,
@@ -134,6 +168,7 @@ export async function measureCurve(
     axis,
     about,
     fit,
+    terms,
     ended,
     parts,
     machine: machine(),

@@ -90,9 +90,9 @@ export function overheadTable(found: Overhead): string {
 /** Times by size of each series, and the line through their larger half. */
 export function curveTable(lines: readonly (CurvePoint | CurveSummary)[]): string {
   const table = new Table({
-    head: ["series", "size: ms", "slope", "off", "ended by"],
-    colAligns: ["left", "left", "right", "right", "left"],
-    colWidths: [null, 72, null, null, null],
+    head: ["series", "size: ms", "slope", "off", "off a·n + b·n²", "ended by"],
+    colAligns: ["left", "left", "right", "right", "right", "left"],
+    colWidths: [null, 72, null, null, null, null],
     wordWrap: true,
     style: plain,
   });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { curvesMarkdown } from "../src/cost-results.js";
-import { fitLine, measureCurve } from "../src/curves.js";
+import { fitLine, fitTerms, measureCurve } from "../src/curves.js";
 import { drawCurves } from "../src/curves-plot.js";
 import { curveTable } from "../src/table.js";
 
@@ -21,6 +21,10 @@ test("small steps are left out, a bend is seen, and two points are no line", () 
   const bent = fitLine(doubled(8, 8, (size) => size + size ** 2 / 100))!;
   expect(bent.slope).toBeGreaterThan(1.5);
   expect(bent.deviation).toBeGreaterThan(0.04);
+  const terms = fitTerms(doubled(8, 8, (size) => size + size ** 2 / 100))!;
+  expect(terms.linear_ms).toBeCloseTo(1, 6);
+  expect(terms.square_ms).toBeCloseTo(0.01, 6);
+  expect(terms.deviation).toBeLessThan(1e-6);
   expect(fitLine(doubled(1, 3, (size) => 10 * size))).toBeNull();
 });
 
