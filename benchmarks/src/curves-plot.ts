@@ -22,10 +22,10 @@ function caption(points: readonly CurvePoint[], summaries: readonly CurveSummary
   return [
     `One training step (loss, all gradients, AdamW) while one size doubles and the others stay; ${machine}, ${threads} thread${threads > 1 ? "s" : ""}.`,
     `Lines are fitted to the larger half, where a step takes over ${FIT_FROM_MS} ms; below, the fixed cost of each fused group shows.`,
-    "Batch and depth: in proportion. Width: from in proportion (embedding, activations) to the square (weights).",
+    "Batch and depth: straight lines, in proportion. Length and width: a·n + b·n², as weights have width² numbers and attention compares all pairs of tokens.",
     ...(longest
       ? [
-          `Length bends upwards: attention compares all pairs of tokens, so it grows with the square; at ${longest} tokens it is ${attention} % of the step.`,
+          `Length therefore bends upwards to a slope of 2: at ${longest} tokens attention is ${attention} % of the step.`,
         ]
       : []),
   ];
@@ -38,11 +38,16 @@ export function drawCurves(points: readonly CurvePoint[], summaries: readonly Cu
     const s = summaries.find((summary) => summary.row === p.row);
     return s ? [{ model: s.model, axis: s.axis, size: p.size, ms: p.best_ms }] : [];
   });
-  const lines: Mark[] = summaries.flatMap(({ model, axis, fit }) =>
-    fit
-      ? [fit.from, fit.to].map((size) => ({ model, axis, size, ms: fit.at_one_ms * size ** fit.slope }))
-      : [],
-  );
+  const lines: Mark[] = summaries.flatMap(({ model, axis, fit, terms }) => {
+    if (!fit) return [];
+    const ms = (size: number): number =>
+      terms ? terms.linear_ms * size + terms.square_ms * size ** 2 : fit.at_one_ms * size ** fit.slope;
+    const step = (fit.to / fit.from) ** (1 / 24);
+    return Array.from({ length: 25 }, (_, i) => {
+      const size = fit.from * step ** i;
+      return { model, axis, size, ms: ms(size) };
+    });
+  });
   const legend = summaries.map((s) => ({
     model: s.model,
     axis: s.axis,
@@ -91,6 +96,8 @@ export function drawCurves(points: readonly CurvePoint[], summaries: readonly Cu
   svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   svg.setAttribute("height", String(height + below));
   svg.setAttribute("viewBox", `0 0 ${width} ${height + below}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", "Time of a training step against batch, length, width and depth");
   for (const [i, text] of notes.entries()) {
     const line = document.createElementNS("http://www.w3.org/2000/svg", "text");
     for (const [name, value] of [
