@@ -41,6 +41,13 @@ export const ARG_REDUCED_SIZE = 72;
 /** Sizes of the innermost reduced and (columns only) kept axis. */
 export const ARG_INNER_REDUCED = 76;
 export const ARG_INNER_KEPT = 80;
+/** Columns: rows in a block. Rows: how many are visited together, and the number after which such groups begin anew. */
+export const ARG_TOGETHER = 84;
+export const ARG_RUN = 88;
+/** Whether the rows that are visited together are those of the last kept axis, else of the last reduced one. */
+export const ARG_GROUP_KEPT = 92;
+/** Bytes of tiles. */
+export const ARG_TILE_BYTES = 96;
 
 export const MODE_MAP = 0;
 /** The innermost axis is reduced. */

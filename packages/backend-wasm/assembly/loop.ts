@@ -27,7 +27,8 @@ let slots: usize = 0;
 let program: usize = 0;
 let programEnd: usize = 0;
 let stores: usize = 0;
-/** First scratch byte after the slots. Tiles begin there. */
+/** First scratch bytes after the slots, and after the tiles that begin there. */
+let tiles: usize = 0;
 let free: usize = 0;
 let slotBytes: usize = 0;
 /** Where the outputs of code are told to it. */
@@ -60,7 +61,7 @@ function prepare(args: usize, scratch: usize): void {
     store<usize>(slots + i * at.SLOT_BYTES, splats + i * at.SPLAT_BYTES, 12);
   }
   outputs = blocks + count * bytes;
-  free = outputs + 4 * at.MOST_OUTPUTS;
+  tiles = outputs + 4 * at.MOST_OUTPUTS;
   let entry = load<usize>(args, at.ARG_CONSTS);
   for (let i = load<i32>(args, at.ARG_CONST_COUNT); i > 0; i--, entry += 12) {
     const slot = slots + load<usize>(entry);
@@ -97,7 +98,7 @@ function runBlock(pos: i32, count: i32): void {
         loadBlock(slot, entry, pos, count, flags, target);
         continue;
       }
-      const tile = free + load<usize>(pc, 12) * slotBytes * at.TILE_ROWS;
+      const tile = tiles + load<usize>(pc, 12) * slotBytes * at.TILE_ROWS;
       if (groupRow == 0) fillTile(tile, slotBytes, entry, pos, count, groupRows);
       let row = tile + <usize>groupRow * slotBytes;
       if ((flags & at.FLAG_COPY) != 0) {
@@ -184,8 +185,9 @@ function storeAddress(storeNumber: usize, pos: i32): usize {
 export function runFusedLoop(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
   prepare(args, scratch);
   const mode = load<i32>(args, at.ARG_MODE);
-  if (mode == at.MODE_MAP) runMap(args, chunk, chunks);
-  else if (mode == at.MODE_ROWS) runRows(args, chunk, chunks);
+  if (mode == at.MODE_MAP) return runMap(args, chunk, chunks);
+  free = tiles + load<usize>(args, at.ARG_TILE_BYTES);
+  if (mode == at.MODE_ROWS) runRows(args, chunk, chunks);
   else runColumns(args, chunk, chunks);
 }
 
@@ -255,7 +257,8 @@ function runRows(args: usize, chunk: i32, chunks: i32): void {
   const pieces = load<i32>(args, at.ARG_PIECES);
   const outer = load<i32>(args, at.ARG_REDUCED_SIZE);
   const cells = free;
-  if (outer == 1 && pieces == 1 && row <= block) {
+  const together = load<i32>(args, at.ARG_TOGETHER);
+  if (outer == 1 && pieces == 1 && row <= block && together == 1) {
     // short rows: as many as fit into a block at once
     const rows = block / row;
     const end = begin(kept, chunk + 1, chunks);
@@ -283,27 +286,59 @@ function runRows(args: usize, chunk: i32, chunks: i32): void {
   const keptAxes = load<i32>(args, at.ARG_KEPT_COUNT);
   const outerTable = load<usize>(args, at.ARG_REDUCED);
   const outerAxes = load<i32>(args, at.ARG_REDUCED_COUNT);
-  const end = begin(kept * pieces, chunk + 1, chunks);
-  for (let item = begin(kept * pieces, chunk, chunks); item < end; item++) {
-    const k = item / pieces;
-    const p = item - k * pieces;
+  // Rows in groups that share tiles, of the axis just above the rows: it is kept, and each row has cells, or reduced.
+  const run = load<i32>(args, at.ARG_RUN);
+  const groups = (run + together - 1) / together;
+  const keptGroups = load<i32>(args, at.ARG_GROUP_KEPT) ? groups : 0;
+  const reducedGroups = keptGroups ? 0 : groups;
+  const items = (keptGroups ? (kept / run) * groups : kept) * pieces;
+  const end = begin(items, chunk + 1, chunks);
+  for (let item = begin(items, chunk, chunks); item < end; item++) {
+    const g = item / pieces;
+    const p = item - g * pieces;
+    const k = firstOf(g, keptGroups, run, together);
+    const results = keptGroups ? rowsOf(g, groups, run, together) : 1;
     const base = locate(keptTable, keptAxes, k);
     const stop = min(row, (p + 1) * piece);
-    for (let r = reductions, cell = cells; r < last; r += at.REDUCTION_BYTES, cell += 8) startCell(r, cell);
-    for (let o = 0; o < outer; o++) {
-      const from = base + locate(outerTable, outerAxes, o);
+    let cell = cells;
+    for (let i = 0; i < results; i++) {
+      for (let r = reductions; r < last; r += at.REDUCTION_BYTES, cell += 8) startCell(r, cell);
+    }
+    const outerGroups = reducedGroups ? (outer / run) * groups : outer;
+    for (let o = 0; o < outerGroups; o++) {
+      const from = base + locate(outerTable, outerAxes, firstOf(o, reducedGroups, run, together));
+      groupRows = keptGroups ? results : rowsOf(o, groups, run, together);
       for (let x = p * piece; x < stop; x += block) {
         const n = min(block, stop - x);
-        runBlock(from + x, n);
-        for (let r = reductions, cell = cells; r < last; r += at.REDUCTION_BYTES, cell += 8) {
-          reduceInto(r, cell, registerOf(r), n);
+        cell = cells;
+        for (groupRow = 0; groupRow < groupRows; groupRow++) {
+          runBlock(from + groupRow * row + x, n);
+          if (reducedGroups) cell = cells;
+          for (let r = reductions; r < last; r += at.REDUCTION_BYTES, cell += 8) {
+            reduceInto(r, cell, registerOf(r), n);
+          }
         }
       }
     }
-    for (let r = reductions, cell = cells; r < last; r += at.REDUCTION_BYTES, cell += 8) {
-      finish(r, pieces, p, k, cell);
+    cell = cells;
+    for (let i = 0; i < results; i++) {
+      for (let r = reductions; r < last; r += at.REDUCTION_BYTES, cell += 8) finish(r, pieces, p, k + i, cell);
     }
   }
+}
+
+/** First row of group `g`, where `groups` groups of `together` rows make a run; without groups each row is one. */
+// @ts-ignore: decorator
+@inline
+function firstOf(g: i32, groups: i32, run: i32, together: i32): i32 {
+  return groups ? (g / groups) * run + (g % groups) * together : g;
+}
+
+/** Rows of group `g`: the last of a run may be smaller. */
+// @ts-ignore: decorator
+@inline
+function rowsOf(g: i32, groups: i32, run: i32, together: i32): i32 {
+  return min(together, run - (g % groups) * together);
 }
 
 /** Reductions whose innermost axis is kept: blocks are added up element by element. */
@@ -323,7 +358,7 @@ function runColumns(args: usize, chunk: i32, chunks: i32): void {
   const pieces = load<i32>(args, at.ARG_PIECES);
   const piece = load<i32>(args, at.ARG_PIECE);
   // narrow rows go several to a block, wide ones in segments
-  const together = max(1, block / columns);
+  const together = load<i32>(args, at.ARG_TOGETHER);
   const segments = (columns + block - 1) / block;
   const length = segments == 1 ? columns : up8((columns + segments - 1) / segments);
   const width = together * length;
@@ -350,6 +385,8 @@ function runColumns(args: usize, chunk: i32, chunks: i32): void {
       const from = base + locate(outerTable, outerAxes, o);
       for (let x = p * piece; x < stop; x += together) {
         const n = min(together, stop - x) * size;
+        groupRow = (x - p * piece) % at.TILE_ROWS; // where there are tiles, a block is one row
+        if (groupRow == 0) groupRows = min(at.TILE_ROWS, stop - x);
         runBlock(from + x * columns, n);
         acc = free + 64;
         for (let r = reductions; r < last; r += at.REDUCTION_BYTES, acc += half << 1) {

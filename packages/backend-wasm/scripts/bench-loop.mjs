@@ -128,6 +128,18 @@ const cases = {
     const out = t.parameter(param([1 << 22]).astype("f16"));
     return [6 * 2 ** 22, () => [out.assign(x.add(y))]];
   },
+  "x * transposed y, sum over rows [2048, 2048]"() {
+    const [x, y, out] = [param([2048, 2048]), param([2048, 2048]), param([2048])];
+    return [8 * 2 ** 22, () => [out.assign(t.sum(x.mul(t.transpose(y)), [1]))]];
+  },
+  "x * transposed y, sum over columns [2048, 2048]"() {
+    const [x, y, out] = [param([2048, 2048]), param([2048, 2048]), param([2048])];
+    return [8 * 2 ** 22, () => [out.assign(t.sum(x.mul(t.transpose(y)), [0]))]];
+  },
+  "x * transposed y, sum of all [2048, 2048]"() {
+    const [x, y, out] = [param([2048, 2048]), param([2048, 2048]), param([])];
+    return [8 * 2 ** 22, () => [out.assign(t.sum(x.mul(t.transpose(y))))]];
+  },
   "200 small Adam steps of 64"() {
     const all = Array.from({ length: 200 }, () => [
       param([64]),

@@ -81,6 +81,13 @@ export interface ReducedSpace {
   /** The inner reduced range is cut into pieces of this length, joined in order afterwards. */
   readonly pieces: number;
   readonly piece: number;
+  /** Columns: rows in a block. Rows: how many are visited together, and the number after which such groups begin anew. */
+  readonly together: number;
+  readonly run: number;
+  /** Whether the rows of a group are kept. */
+  readonly groupKept: boolean;
+  /** Loads that are fetched in tiles. */
+  readonly tiled: readonly number[];
   /** Independent units of work. */
   readonly items: number;
 }
@@ -88,7 +95,24 @@ export interface ReducedSpace {
 const product = (axes: readonly (readonly [number, number])[]): number =>
   axes.reduce((n, [size]) => n * size, 1);
 
+/**
+ * The two innermost axes, if there is a load that lies side by side along the outer of them: then rows of the inner one are
+ * visited in groups, for which the load is fetched in tiles.
+ */
+export function tilesOf(group: LoopGroup): { inner: number; outer: number; tiled: readonly number[] } | null {
+  const views = group.loads.map((load) =>
+    load.kind === "value" && tiles(load) ? mergeAxes(group.space, load.strides) : [],
+  );
+  const first = views.find((axes) => isTurned(axes) && axes.at(-1)![0] >= SHORT_TILE);
+  if (!first) return null;
+  const [outer, inner] = [first.at(-2)![0], first.at(-1)![0]];
+  const fits = (axes: readonly (readonly [number, number])[]) =>
+    isTurned(axes) && axes.at(-1)![0] === inner && axes.at(-2)![0] === outer;
+  return { inner, outer, tiled: views.flatMap((axes, i) => (fits(axes) ? [i] : [])) };
+}
+
 export function reducedSpace(group: LoopGroup, block: number): ReducedSpace {
+  const wanted = tilesOf(group);
   const axes: { size: number; reduced: boolean; step: number }[] = [];
   let step = 1;
   for (let d = group.space.length - 1; d >= 0; d--) {
@@ -96,28 +120,41 @@ export function reducedSpace(group: LoopGroup, block: number): ReducedSpace {
     if (size === 1) continue;
     const inner = axes[0];
     const reduced = group.reduced[d]!;
-    if (inner && inner.reduced === reduced) inner.size *= size;
+    // the two axes of tiles stay apart
+    const whole =
+      (axes.length === 1 && reduced && inner?.size === wanted?.inner) ||
+      (axes.length === 2 && axes[1]!.size === wanted?.inner && inner?.size === wanted.outer);
+    if (inner && inner.reduced === reduced && !whole) inner.size *= size;
     else axes.unshift({ size, reduced, step });
     step *= size;
   }
   if (!axes.some((axis) => axis.reduced)) axes.push({ size: 1, reduced: true, step: 1 });
   const rows = axes.at(-1)!.reduced;
+  const tiled =
+    wanted && axes.at(-1)!.size === wanted.inner && axes.at(-2)?.size === wanted.outer ? wanted.tiled : [];
+  const groupKept = rows && tiled.length > 0 && !axes.at(-2)!.reduced;
   const innerKept = rows ? 1 : axes.pop()!.size;
   const innerReduced = axes.pop()!.size;
   const list = (reduced: boolean) =>
     axes.filter((axis) => axis.reduced === reduced).map(({ size, step }) => [size, step] as const);
   const [kept, reduced] = [list(false), list(true)];
   const keptSize = product(kept);
-  const together = Math.max(1, Math.floor(block / innerKept));
+  const grouped = tiled.length > 0 && rows;
+  const run = grouped ? wanted!.outer : 1;
+  const together = grouped
+    ? TILE_ROWS
+    : tiled.length > 0 || rows
+      ? 1
+      : Math.max(1, Math.floor(block / innerKept));
   const segments = Math.ceil(innerKept / block);
   // Pieces by shape alone, never by threads: the same bits on any machine.
-  const units = keptSize * segments;
+  const units = (groupKept ? (keptSize / run) * Math.ceil(run / together) : keptSize) * segments;
   const unit = rows ? block : together;
   let pieces = 1;
   let piece = innerReduced;
   if (units < 16 && innerReduced * innerKept >= 1 << 17) {
-    const wanted = Math.min(Math.ceil(32 / units), Math.floor((innerReduced * innerKept) / (1 << 16)));
-    piece = Math.ceil(innerReduced / wanted / unit) * unit;
+    const most = Math.min(Math.ceil(32 / units), Math.floor((innerReduced * innerKept) / (1 << 16)));
+    piece = Math.ceil(innerReduced / most / unit) * unit;
     pieces = Math.ceil(innerReduced / piece);
   }
   return {
@@ -130,6 +167,10 @@ export function reducedSpace(group: LoopGroup, block: number): ReducedSpace {
     innerKept,
     pieces,
     piece,
+    together,
+    run,
+    groupKept,
+    tiled,
     items: units * pieces,
   };
 }

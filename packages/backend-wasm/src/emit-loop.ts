@@ -5,7 +5,7 @@ import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js
 import { CODE_WORTH } from "./loop-code.js";
 import { classOf } from "./emit-loop-opcodes.js";
 import { orderAxes } from "./emit-loop-order.js";
-import { type MapSpace, mergeAxes, reducedSpace, type ReducedSpace, splitMap } from "./emit-loop-space.js";
+import { mergeAxes, reducedSpace, type ReducedSpace, splitMap, tilesOf } from "./emit-loop-space.js";
 import { buildProgram, loadKind, type Program, type Register } from "./emit-loop-program.js";
 import type { StretchLine } from "./emit-loop-stretches.js";
 
@@ -39,18 +39,20 @@ export function emitLoop(loop: LoopGroup, ctx: EmitContext): void {
     codes = new Map();
   }
   const columns = group.reductions.length > 0 && !lastReduced(group);
-  const block = blockOf(program, columns ? MOST_COLUMNS : MOST_ELEMENTS);
+  const block = blockOf(program, columns && !tilesOf(group) ? MOST_COLUMNS : MOST_ELEMENTS);
   const map = group.reductions.length === 0 ? splitMap(group, size, block) : null;
+  const space = map ? null : reducedSpace(group, block);
+  const { tiled } = (map ?? space)!;
   const slotBytes = block * (program.wide ? 8 : 4) + 64;
-  const head = [...programWords(group, program, codes, map, ctx), program.slots, slotBytes, block];
+  const head = [...programWords(group, program, codes, tiled, ctx), program.slots, slotBytes, block];
   const accumulators = group.reductions.length * 2 * (block * 8 + 128) + 128;
-  const tiles = (map?.tiled.length ?? 0) * at.TILE_ROWS * slotBytes;
+  const tiles = tiled.length * at.TILE_ROWS * slotBytes;
   ctx.scratch(program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + slotBytes) + accumulators + tiles + 512);
   const cost = size * costOf(group, program);
   if (map) {
     const { rows, row, together, run, blocks } = map;
     ctx.command(at.LOOP_RUN, [...head, at.MODE_MAP, rows, row, together, run], chunksFor(cost, blocks));
-  } else emitReductions(group, program, ctx, head, reducedSpace(group, block), cost);
+  } else emitReductions(group, program, ctx, head, space!, tiles, cost);
 }
 
 const lastReduced = ({ space, reduced }: LoopGroup): boolean =>
@@ -100,7 +102,7 @@ function programWords(
   group: LoopGroup,
   program: Program,
   codes: ReadonlyMap<StretchLine, number>,
-  map: MapSpace | null,
+  tiled: readonly number[],
   ctx: EmitContext,
 ): ArgWord[] {
   const slot = (register: { slot: number } | undefined) => (register ? register.slot : 0) * at.SLOT_BYTES;
@@ -111,8 +113,7 @@ function programWords(
       const outputs = stretch.outputs.flatMap(({ register, line }) => [slot(register), line.store, 0]);
       code.push(op, codes.get(stretch)!, ctx.data(outputs), stretch.outputs.length, 0, 0, 0, 0);
     } else if (op === LoopOp.Load) {
-      const tile = map ? map.tiled.indexOf(load) : -1;
-      const tiled = tile >= 0 ? at.FLAG_TILE : 0;
+      const tile = tiled.indexOf(load);
       code.push(
         op,
         slot(target!),
@@ -121,7 +122,7 @@ function programWords(
         0,
         0,
         store,
-        flags | tiled,
+        tile >= 0 ? flags | at.FLAG_TILE : flags,
       );
     } else if (op === LoopOp.Store) code.push(op, slot(sources[0]), 0, 0, 0, 0, store, flags);
     // Slot 0 holds zeros and stands for the sources that an operation does not have.
@@ -172,6 +173,7 @@ function emitReductions(
   ctx: EmitContext,
   head: readonly ArgWord[],
   space: ReducedSpace,
+  tileBytes: number,
   cost: number,
 ): void {
   const { pieces } = space;
@@ -202,6 +204,10 @@ function emitReductions(
       space.reducedSize,
       space.innerReduced,
       space.innerKept,
+      space.together,
+      space.run,
+      Number(space.groupKept),
+      tileBytes,
     ],
     chunksFor(cost, space.items),
   );

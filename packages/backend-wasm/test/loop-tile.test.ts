@@ -62,3 +62,50 @@ for (const dtype of DTYPES) {
     }
   });
 }
+
+for (const dtype of DTYPES) {
+  test(`reductions of transposed and straight operands of ${dtype} read tiles with the same result`, async () => {
+    const rng = new Rng(6);
+    for (const [rows, columns] of [...SHAPES, [16, 600], [40, 2100]] as const) {
+      const x = leaf(rng, dtype, [columns, rows]).astype("i32");
+      const y = leaf(rng, dtype, [rows, columns]).astype("i32");
+      const batch = leaf(rng, dtype, [3, columns, rows]).astype("i32");
+      const straight = leaf(rng, dtype, [3, rows, columns]).astype("i32");
+      const build = () => {
+        const product = t.transpose(x).mul(y);
+        const products = t.transpose(batch).mul(straight);
+        return [
+          t.sum(product, [1]),
+          t.sum(product.add(1), [0]),
+          t.max(product.add(2)),
+          t.sum(products, [2]),
+          t.sum(products.add(1), [1]),
+          t.sum(products.add(2), [0]),
+          t.sum(products.add(3), [0, 2]),
+          t.sum(products.add(4), [1, 2]),
+          t.sum(products.add(5), [0, 1]),
+        ];
+      };
+      // with results stored beside the reductions, too
+      const stored = () => {
+        const product = t.transpose(x).mul(y);
+        return [product, t.sum(product, [1]), t.min(product), t.sum(product, [0])];
+      };
+      for (const make of [build, stored]) {
+        const want = await runOn(reference(), make);
+        for (const [backendName, some] of [
+          ["one", backend],
+          ["three", more],
+        ] as const) {
+          const got = await runOn(some, make);
+          want.forEach((w, i) => {
+            expect(
+              Array.from(got[i]!.data),
+              `${dtype} [${rows}, ${columns}], result ${i}, ${backendName} threads`,
+            ).toEqual(Array.from(w.data));
+          });
+        }
+      }
+    }
+  });
+}
