@@ -1,21 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { LIBRARIES, type Library } from "./libraries.js";
 import type { Reply, Request } from "./protocol.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
-const inContenders = (file: string): string =>
-  fileURLToPath(new URL(`./contenders/${file}`, import.meta.url));
-
-/** Each library, and the file that drives it. */
-export const LIBRARIES = {
-  "lowrank-wasm": "lowrank.ts",
-  "jax-js": "jax-js.ts",
-  "tfjs-wasm": "tfjs-wasm.ts",
-  numpy: "native.py",
-  torch: "native.py",
-} as const;
-export type Library = keyof typeof LIBRARIES;
 
 /** The last line of an error output that names an error, or its last line. */
 export function errorIn(output: string): string | null {
@@ -26,9 +15,11 @@ export function errorIn(output: string): string | null {
   );
 }
 
-function environment(threads: number): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = { ...process.env, BENCH_THREADS: String(threads) };
-  for (const name of ["OPENBLAS", "OMP", "MKL"]) env[`${name}_NUM_THREADS`] = String(threads);
+/** The environment of a process that is to use so many threads. */
+export function environment(lib: Library, threads: number): NodeJS.ProcessEnv {
+  const used = LIBRARIES[lib].threads ?? threads;
+  const env: NodeJS.ProcessEnv = { ...process.env, ...LIBRARIES[lib].env, BENCH_THREADS: String(used) };
+  for (const name of ["OPENBLAS", "OMP", "MKL"]) env[`${name}_NUM_THREADS`] = String(used);
   // Kernels chosen by hand for another machine: the native libraries are to choose for this one.
   delete env["OPENBLAS_CORETYPE"];
   delete env["OPENBLAS_L2_SIZE"];
@@ -55,12 +46,14 @@ export class ContenderProcess {
 
   /** Starts a contender; a reason where its library is not there. */
   static async start(lib: Library, threads: number): Promise<ContenderProcess | string> {
-    const file = inContenders(LIBRARIES[lib]);
+    const { driver } = LIBRARIES[lib];
+    if (!driver) return "has no driver";
+    const file = fileURLToPath(new URL(`./contenders/${driver}`, import.meta.url));
     const python = process.env["BENCH_PYTHON"] ?? "python3";
     const [command, args] = file.endsWith(".py")
       ? [python, [file, lib]]
-      : [process.execPath, ["--import", "tsx", file]];
-    const child = spawn(command, args, { env: environment(threads), stdio: "pipe", cwd: root });
+      : [process.execPath, ["--import", "tsx", file, lib]];
+    const child = spawn(command, args, { env: environment(lib, threads), stdio: "pipe", cwd: root });
     const contender = new ContenderProcess(lib, child);
     const missing = new Promise<string>((resolve) =>
       child.once("error", () => resolve(`${command} is not on this machine`)),

@@ -1,11 +1,12 @@
 import { parseArgs } from "node:util";
-import { LIBRARIES, type Library } from "./contender-process.js";
 import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
+import { LIBRARIES, type Library } from "./libraries.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
 import { measurePairs, type PairedSample } from "./paired.js";
+import { installPeers, PEERS } from "./peers.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows } from "./rows/index.js";
@@ -16,7 +17,7 @@ import { sweepThreads, type ThreadCell, threadTable } from "./threads.js";
 
 const HELP = `pnpm bench NAME [options]
 
-  core      products, element-wise chains, rows and training steps, beside @jax-js/jax, tfjs, numpy and torch
+  core      products, element-wise chains, rows and training steps, beside other libraries: see --libs
   overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
@@ -81,9 +82,10 @@ async function main(): Promise<void> {
 
   if (name === "core") {
     const libraries = chooseFrom("libs", Object.keys(LIBRARIES) as Library[], flags.libs);
+    installPeers(PEERS.filter((peer) => libraries.includes(peer)));
     const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "9"));
     const lines: (Sample | Summary)[] = [];
-    for (const row of chooseRows(CORE_ROWS, flags.rows)) {
+    for (const row of chooseRows(CORE_ROWS, flags.rows, threads)) {
       if (!flags.json) console.error(`${row.name} ...`);
       const found = await race(row, {
         bench: "core",
@@ -91,7 +93,8 @@ async function main(): Promise<void> {
         threads,
         turns,
         turnMs: 30,
-        warmUpMs: flags.quick ? 100 : 1000,
+        warmUpMs: flags.quick ? 100 : 600,
+        budgetMs: flags.quick ? 2000 : 12_000,
       });
       lines.push(...found);
       for (const line of found) print(line);

@@ -8,8 +8,8 @@ export type Check = Record<string, number[]>;
 export interface Job {
   /** Does it once, to the end: when it returns, results exist and one number of them has been read. */
   run(): void | Promise<void>;
-  /** Does it once more and looks at the whole result. */
-  check(): Check | Promise<Check>;
+  /** Looks at the whole result, of the last run or of one more; null where there is none to be compared. */
+  check(): Check | null | Promise<Check | null>;
 }
 
 /** How a library does each kind of row; text in place of a job says why it cannot. */
@@ -35,7 +35,7 @@ export type Reply =
   | { cannot: string }
   /** Milliseconds of each run. */
   | { ms: number[] }
-  | { check: Check };
+  | { check: Check | null };
 
 const firstLine = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).split("\n")[0]!;

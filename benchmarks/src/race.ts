@@ -1,9 +1,10 @@
 import { disagreement } from "./check.js";
-import { ContenderProcess, type Library } from "./contender-process.js";
+import { type Entrant, enterAll } from "./entrant.js";
+import { type Library, takesPart } from "./libraries.js";
 import type { Check } from "./protocol.js";
 import { machine, type Sample, type Summary } from "./result.js";
 import type { Row } from "./rows/row.js";
-import { median, significant, summarize } from "./statistics.js";
+import { median, quantile, significant, summarize } from "./statistics.js";
 
 export interface RaceOptions {
   bench: string;
@@ -15,8 +16,11 @@ export interface RaceOptions {
   turnMs: number;
   /** How long each library runs before it is timed: engines optimise meanwhile. */
   warmUpMs: number;
+  /** A library that has run for so long on a row takes no further turns once it has had three. */
+  budgetMs: number;
 }
 
+const FEWEST_TURNS = 3;
 /** Native libraries are the measure of what is right, where they are there. */
 const REFERENCES: readonly Library[] = ["torch", "numpy"];
 
@@ -24,83 +28,82 @@ function expectAgreement(row: Row, checks: ReadonlyMap<Library, Check>): void {
   const reference = REFERENCES.find((lib) => checks.has(lib)) ?? [...checks.keys()][0]!;
   for (const [lib, check] of checks) {
     const found = disagreement(check, checks.get(reference)!, row.tolerance);
-    if (found) throw new Error(`${row.name}: ${lib} and ${reference} do not compute the same: ${found}`);
+    if (found) throw new Error(`${lib} and ${reference} do not compute the same: ${found}`);
   }
 }
 
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+/** The times of each entrant. They take turns in alternating order, so that what the machine does besides hits all alike. */
+async function takeTurns(
+  entrants: readonly Entrant[],
+  { turns, turnMs, warmUpMs, budgetMs }: RaceOptions,
+  fresh: boolean,
+): Promise<Map<Entrant, number[]>> {
+  // A first run that fills the budget by itself has warmed up the engine, and is the first sample.
+  const slow = (e: Entrant): boolean => e.first > budgetMs;
+  if (!fresh) for (const e of entrants) if (!slow(e)) await e.turn(warmUpMs);
+  const times = new Map(entrants.map((e) => [e, !fresh && slow(e) ? [e.first] : []]));
+  for (let turn = 0; turn < turns; turn++) {
+    for (const e of turn % 2 ? [...entrants].reverse() : entrants) {
+      const ms = times.get(e)!;
+      if (ms.length >= FEWEST_TURNS && sum(ms) > budgetMs) continue;
+      ms.push(...(await e.turn(turnMs)));
+    }
+  }
+  return times;
+}
+
 /**
- * Times one row in all libraries. Each has a process of its own; they take turns, in alternating order, so that what
- * the machine does besides hits all alike. The results are held against each other after the last timed run.
+ * Times one row in all libraries, each in a process of its own. The results are held against each other after the last
+ * timed run.
  */
 export async function race(row: Row, options: RaceOptions): Promise<[...Sample[], Summary]> {
-  const { bench, libraries, threads, turns, turnMs, warmUpMs } = options;
+  const { bench, threads, turns, budgetMs } = options;
+  const libraries = options.libraries.filter((lib) => takesPart(lib, row.spec.kind, threads));
   const samples = new Map<Library, Sample>();
-  const running: ContenderProcess[] = [];
-  const first = new Map<Library, number>();
-  const untimed = (lib: Library, reason: { absent: string } | { cannot: string }): void =>
-    void samples.set(lib, {
-      bench,
-      row: row.name,
-      lib,
-      threads,
-      median_ms: null,
-      best_ms: null,
-      samples: 0,
-      ...reason,
-    });
-
+  const entrants: Entrant[] = [];
   try {
-    for (const lib of libraries) {
-      const contender = await ContenderProcess.start(lib, threads);
-      if (typeof contender === "string") {
-        untimed(lib, { absent: contender });
-        continue;
+    for (const [lib, entry] of await enterAll(libraries, row, threads)) {
+      if ("first" in entry) entrants.push(entry);
+      else {
+        const none = { median_ms: null, best_ms: null, q1_ms: null, q3_ms: null, samples: 0 };
+        samples.set(lib, { bench, row: row.name, lib, threads, ...none, ...entry });
       }
-      running.push(contender);
-      const reply = await contender.ask({ prepare: row.spec });
-      if ("first" in reply) {
-        first.set(lib, reply.first);
-        continue;
-      }
-      untimed(lib, { cannot: "cannot" in reply ? reply.cannot : "no answer" });
-      running.pop();
-      await contender.stop();
     }
-    const timed = async (c: ContenderProcess, atLeastMs: number, atMost: number): Promise<number[]> => {
-      const reply = await c.ask({ run: { atLeastMs, atMost } });
-      if (!("ms" in reply)) throw new Error(`${row.name}: ${c.lib} failed: ${JSON.stringify(reply)}`);
-      return reply.ms;
-    };
-    for (const c of running) await timed(c, warmUpMs, 1e6);
-    const times = new Map<ContenderProcess, number[]>(running.map((c) => [c, []]));
-    for (let turn = 0; turn < turns; turn++) {
-      for (const c of turn % 2 ? [...running].reverse() : running)
-        times.get(c)!.push(...(await timed(c, turnMs, 50)));
-    }
+    const times = await takeTurns(entrants, options, row.fresh === true || row.spec.kind === "start");
     const checks = new Map<Library, Check>();
-    for (const c of running) {
-      const reply = await c.ask({ check: true });
-      if (!("check" in reply)) throw new Error(`${row.name}: ${c.lib} failed: ${JSON.stringify(reply)}`);
-      checks.set(c.lib, reply.check);
+    for (const e of entrants) {
+      const check = await e.check();
+      if (check) checks.set(e.lib, check);
     }
     if (checks.size > 0) expectAgreement(row, checks);
-    for (const [c, ms] of times) {
-      samples.set(c.lib, {
+    for (const [e, ms] of times) {
+      samples.set(e.lib, {
         bench,
         row: row.name,
-        lib: c.lib,
+        lib: e.lib,
         threads,
         median_ms: significant(median(ms), 5),
         best_ms: significant(Math.min(...ms), 5),
+        q1_ms: significant(quantile(ms, 0.25), 5),
+        q3_ms: significant(quantile(ms, 0.75), 5),
         samples: ms.length,
-        first_ms: significant(first.get(c.lib)!, 5),
-        ...(c.threads === threads ? {} : { threads_used: c.threads }),
-        details: c.details,
+        first_ms: significant(e.first, 5),
+        ...(ms.length < turns
+          ? { fewer: `its runs filled the ${budgetMs / 1000} s of a library on a row` }
+          : {}),
+        ...(e.threads === threads ? {} : { threads_used: e.threads }),
+        details: e.details,
         machine: machine(),
       });
     }
+  } catch (error) {
+    throw new Error(`${row.name}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   } finally {
-    await Promise.all(running.map((c) => c.stop()));
+    await Promise.all(entrants.map((e) => e.stop()));
   }
   const lines = libraries.map((lib) => samples.get(lib)!);
   return [...lines, summarize(bench, row.name, threads, lines)];

@@ -9,8 +9,14 @@ export interface Sample {
   threads: number;
   median_ms: number | null;
   best_ms: number | null;
+  /** A quarter of the runs took at most this long. */
+  q1_ms: number | null;
+  /** Three quarters of the runs took at most this long. */
+  q3_ms: number | null;
   /** Timed runs. */
   samples: number;
+  /** Why there are fewer of them than were asked for. */
+  fewer?: string;
   /** The first run in a fresh process: what is compiled, planned or laid out once is in it. */
   first_ms?: number;
   /** Threads that the library used, where it could not take those asked for. */
@@ -31,9 +37,11 @@ export interface Summary {
   /** The fastest other JavaScript library, and how many times as fast ours is. */
   best_js: string | null;
   ratio_best_js: number | null;
-  /** The fastest native library, likewise. */
+  /** The fastest of numpy and torch, likewise. */
   native: string | null;
   ratio_native: number | null;
+  /** How many times as fast ours is as each of the others. */
+  ratios: Record<string, number>;
 }
 
 /** The machine in a few words, kept with each result. */

@@ -3,11 +3,13 @@ import { fileURLToPath } from "node:url";
 import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
+import { judgeRun } from "./goals.js";
 import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
 import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
+import { OURS } from "./statistics.js";
 
 type Line =
   | Sample
@@ -26,38 +28,65 @@ const INTRODUCTION = `# Results
 Lines as \`pnpm bench NAME --json\` prints them, one file a run, and the tables made from them by \`pnpm bench results\`.
 
 Each library runs in a process of its own; they take turns in alternating order after a warm-up, and every run is timed
-with a read of one number of its result. Times are medians in milliseconds. "× best JS" and "× native" are ratios of
-speed: ours over the fastest other JavaScript library, and over the fastest of numpy and torch; above 1 we are faster.
-The results of all libraries were compared with each other in the same run. A number of one machine under one load says
-little alone; the ratios hold better, because the libraries took turns.
+with a read of one number of its result. Times are medians in milliseconds, with the first and third quartile for ours.
+The columns with × are ratios of speed: ours over the fastest other JavaScript library, over numpy (OpenBLAS), torch and
+onnxruntime-node; above 1 we are faster. The results of all libraries were compared with each other in the same run. A
+number of one machine under one load says little alone; the ratios hold better, because the libraries took turns.
 `;
 
-/** A Markdown table of a run of `core`, with the reasons of empty cells below. */
+/** Native libraries that ours is held against one by one. */
+const NATIVE = ["numpy", "torch", "onnxruntime-node"];
+
+function goalsMarkdown(samples: readonly Sample[]): string {
+  const judged = judgeRun(samples);
+  if (judged.length === 0) return "";
+  const answer = (met: boolean | null): string => (met === null ? "–" : met ? "yes" : "no");
+  const rows = judged.map((j) => [j.row, j.what, j.goal, String(j.measured ?? "–"), answer(j.met)]);
+  const reached = judged.filter((j) => j.met).length;
+  return [
+    `Goals: ${reached} of ${judged.length} reached.`,
+    markdownTable(["row", "what", "goal", "measured", "reached"], rows),
+  ].join("\n\n");
+}
+
+/** A Markdown table of a run of `core`, with the reasons of empty cells and the goals of its rows below. */
 export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
   const samples = lines.filter((l): l is Sample => !("summary" in l));
   const libs = [...new Set(samples.map((s) => s.lib))];
-  const ratio = (x: number | null): string => x?.toFixed(2) ?? "–";
+  const ratio = (x: number | null | undefined): string => x?.toFixed(2) ?? "–";
   const rows = lines
     .filter((l): l is Summary => "summary" in l)
     .map((s) => {
-      const cell = (lib: string): string =>
-        samples.find((l) => l.row === s.row && l.lib === lib)?.median_ms?.toPrecision(3) ?? "–";
-      return [s.row, ...libs.map((lib) => cell(lib)), ratio(s.ratio_best_js), ratio(s.ratio_native)];
+      const cell = (lib: string): string => {
+        const found = samples.find((l) => l.row === s.row && l.lib === lib);
+        if (typeof found?.median_ms !== "number") return "–";
+        const [middle, ...spread] = [found.median_ms, found.q1_ms!, found.q3_ms!].map((ms) =>
+          ms.toPrecision(3),
+        );
+        return lib === OURS ? `${middle} (${spread.join("–")})` : middle!;
+      };
+      return [s.row, ...libs.map(cell), ratio(s.ratio_best_js), ...NATIVE.map((lib) => ratio(s.ratios[lib]))];
     });
   const details = libs.map(
     (lib) => samples.find((s) => s.lib === lib && s.details)?.details ?? `${lib} absent`,
   );
   const reasons = new Set(
-    samples.flatMap((s) =>
-      s.cannot ? [`${s.lib}, ${s.row}: ${s.cannot}`] : s.absent ? [`${s.lib}: ${s.absent}`] : [],
-    ),
+    samples.flatMap((s) => {
+      if (s.absent) return [`${s.lib}: ${s.absent}`];
+      if (s.cannot) return [`${s.lib}, ${s.row}: ${s.cannot}`];
+      return s.fewer ? [`${s.lib}, ${s.row}: ${s.samples} samples, ${s.fewer}`] : [];
+    }),
   );
   const machine = samples.find((s) => s.machine)?.machine ?? "unknown machine";
+  const fewest = Math.min(...samples.filter((s) => s.samples > 0 && !s.fewer).map((s) => s.samples));
   return [
-    `${machine}; ${samples[0]!.threads === 1 ? "one thread" : `${samples[0]!.threads} threads`}. ${[...new Set(details)].join("; ")}.`,
-    markdownTable(["row", ...libs, "× best JS", "× native"], rows),
-    ...(reasons.size > 0 ? [[...reasons].map((r) => `- ${r}`).join("\n")] : []),
-  ].join("\n\n");
+    `${machine}; ${samples[0]!.threads === 1 ? "one thread" : `${samples[0]!.threads} threads`}; at least ${fewest} samples, unless said below. ${[...new Set(details)].join("; ")}.`,
+    markdownTable(["row", ...libs, "× best JS", ...NATIVE.map((lib) => `× ${lib}`)], rows),
+    goalsMarkdown(samples),
+    [...reasons].map((r) => `- ${r}`).join("\n"),
+  ]
+    .filter((part) => part !== "")
+    .join("\n\n");
 }
 
 /** A Markdown table of a run of `memory`: one part for each loop. */

@@ -1,28 +1,31 @@
 import type { Sample, Summary } from "./result.js";
 
-/** The middle of sorted numbers; the mean of the two middle ones of an even count. */
-export function median(values: readonly number[]): number {
+/** The p-quantile of numbers, p from 0 to 1, linear between the two nearest. */
+export function quantile(values: readonly number[], p: number): number {
   if (values.length === 0) return Number.NaN;
   const sorted = [...values].sort((a, b) => a - b);
-  const at = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[at]! : (sorted[at - 1]! + sorted[at]!) / 2;
+  const at = p * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(at)]!, sorted[Math.ceil(at)]!];
+  return below + (above - below) * (at - Math.floor(at));
 }
 
+export const median = (values: readonly number[]): number => quantile(values, 0.5);
 export const significant = (x: number, digits = 4): number => Number(x.toPrecision(digits));
 
-const NATIVE: ReadonlySet<string> = new Set(["numpy", "torch"]);
-const isOurs = (lib: string): boolean => lib.startsWith("lowrank");
+/** The library under test. */
+export const OURS = "lowrank-wasm";
+export const JS_PEERS: readonly string[] = ["jax-js", "tfjs-wasm", "onnxruntime-web"];
+const NATIVE: readonly string[] = ["numpy", "torch"];
 
-/** Ratios of speed of one row, by medians: ours over the fastest JavaScript peer and over the fastest native library. */
+/** Ratios of speed of one row, by medians: ours over the fastest JavaScript peer, the fastest native library, and each. */
 export function summarize(bench: string, row: string, threads: number, samples: readonly Sample[]): Summary {
   const timed = samples.filter((s) => s.median_ms !== null);
-  const fastest = (fits: (lib: string) => boolean): Sample | undefined =>
-    timed.filter((s) => fits(s.lib)).sort((a, b) => a.median_ms! - b.median_ms!)[0];
-  const ours = fastest(isOurs);
-  const js = fastest((lib) => !isOurs(lib) && !NATIVE.has(lib));
-  const native = fastest((lib) => NATIVE.has(lib));
-  const ratio = (other: Sample | undefined): number | null =>
-    ours && other ? significant(other.median_ms! / ours.median_ms!) : null;
+  const ours = timed.find((s) => s.lib === OURS);
+  const fastest = (libs: readonly string[]): Sample | undefined =>
+    timed.filter((s) => libs.includes(s.lib)).sort((a, b) => a.median_ms! - b.median_ms!)[0];
+  const [js, native] = [fastest(JS_PEERS), fastest(NATIVE)];
+  const over = (other: Sample): number => significant(other.median_ms! / ours!.median_ms!);
+  const ratio = (other: Sample | undefined): number | null => (ours && other ? over(other) : null);
   return {
     bench,
     row,
@@ -32,5 +35,6 @@ export function summarize(bench: string, row: string, threads: number, samples: 
     ratio_best_js: ratio(js),
     native: native?.lib ?? null,
     ratio_native: ratio(native),
+    ratios: ours ? Object.fromEntries(timed.filter((s) => s !== ours).map((s) => [s.lib, over(s)])) : {},
   };
 }

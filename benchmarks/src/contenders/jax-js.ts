@@ -1,5 +1,15 @@
 import "./workers.js"; // before the library
-import { blockUntilReady, defaultDevice, init, jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
+import {
+  blockUntilReady,
+  defaultDevice,
+  init,
+  jit,
+  nn,
+  numpy as np,
+  tree,
+  valueAndGrad,
+  vjp,
+} from "@jax-js/jax";
 import { digest } from "../check.js";
 import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
 import { type Check, type Job, serve } from "../protocol.js";
@@ -17,26 +27,52 @@ const fill = (f: Filled): Arr => np.array(numbers(f), { shape: f.shape });
 const draw = (d: Drawn): Arr => np.array(integers(d), { shape: d.shape });
 const number = async (x: Arr): Promise<number> => (await x.data())[0] as number;
 
-/** Compiles f together with a read of its last number, and evaluates both. */
-function single(inputs: Arr[], f: (...inputs: Arr[]) => Arr): Job {
-  const compiled = jit((...xs: Arr[]): [Arr, Arr] => {
-    const y = f(...xs);
-    return [y.ref, y.slice(...y.shape.map(() => -1))];
+type Parts = { y: Arr; [part: string]: Arr };
+
+/** Compiles f together with a read of the last number of y, and evaluates all. */
+function parts(pick: () => Arr[], f: (...inputs: Arr[]) => Parts): Job {
+  const compiled = jit((...xs: Arr[]): [Parts, Arr] => {
+    const made = f(...xs);
+    return [made, made.y.ref.slice(...made.y.shape.map(() => -1))];
   });
-  const make = (): [Arr, Arr] => compiled(...inputs.map((x) => x.ref)) as [Arr, Arr];
+  let made: Parts | null = null;
   return {
     async run() {
-      const [y, last] = make();
-      await blockUntilReady(y);
+      if (made) tree.dispose(made);
+      const [all, last] = compiled(...pick().map((x) => x.ref)) as unknown as [Parts, Arr];
+      made = all;
+      await blockUntilReady(made);
       await last.data();
-      y.dispose();
     },
     async check() {
-      const [y, last] = make();
-      last.dispose();
-      return digest((await y.data()) as Float32Array);
+      const check: Check = {};
+      for (const [part, x] of Object.entries(made!))
+        check[part] = digest((await x.ref.data()) as Float32Array)["elements"]!;
+      return check;
     },
   };
+}
+
+const single = (inputs: Arr[], f: (...inputs: Arr[]) => Arr): Job =>
+  parts(
+    () => inputs,
+    (...xs) => ({ y: f(...xs) }),
+  );
+
+/** y = f(inputs), and where `dy` arrives at it the gradients for the inputs, by their names. */
+function differentiated(f: (...inputs: Arr[]) => Arr, inputs: Record<string, Arr>, dy: Arr | null): Job {
+  const xs = Object.values(inputs);
+  if (!dy) return single(xs, f);
+  const all = [...xs, dy];
+  return parts(
+    () => all,
+    (...given) => {
+      const [y, back] = vjp(f, given.slice(0, -1));
+      const grads = back(given.at(-1)!) as Arr[];
+      back.dispose();
+      return { y, ...Object.fromEntries(Object.keys(inputs).map((name, i) => [`d${name}`, grads[i]!])) };
+    },
+  );
 }
 
 function mlp({ weights, x, labels, lr, beta1, beta2, eps }: MlpSpec): Job {
@@ -183,12 +219,32 @@ await serve({
       ),
     chain: ({ x, y, z }) =>
       single([fill(x), fill(y), fill(z)], (a, b, c) => nn.gelu(a!.mul(b!).add(c!), { approximate: false })),
-    softmax: ({ x }) => single([fill(x)], (a) => nn.softmax(a!, -1)),
-    layernorm: ({ x, weight, bias, eps }) =>
-      single([fill(x), fill(weight), fill(bias)], (a, w, b) =>
-        nn.standardize(a!, -1, { epsilon: eps }).mul(w!).add(b!),
+    rank: ({ x, a, b, dy }) =>
+      differentiated(
+        (p, q, r) => np.matmul(np.matmul(p!, q!), r!),
+        { x: fill(x), a: fill(a), b: fill(b) },
+        dy && fill(dy),
+      ),
+    softmax: ({ x, dy }) => differentiated((a) => nn.softmax(a!, -1), { x: fill(x) }, dy && fill(dy)),
+    layernorm: ({ x, weight, bias, eps, dy }) =>
+      differentiated(
+        (a, w, b) => nn.standardize(a!, -1, { epsilon: eps }).mul(w!).add(b!),
+        { x: fill(x), weight: fill(weight), bias: fill(bias) },
+        dy && fill(dy),
       ),
     mlp,
     decoder,
+    async matvec({ weights, x, copies }) {
+      if (!("values" in weights)) return `it has no ${weights.dtype} weights`;
+      const dtype = weights.dtype === "f32" ? np.float32 : np.float16;
+      const [input, first] = [fill(x).astype(dtype), fill(weights.values).astype(dtype)];
+      const ws = Array.from({ length: copies }, () => first.ref.add(np.zerosLike(first.ref)));
+      await blockUntilReady(ws);
+      let turn = 0;
+      return parts(
+        () => [input, ws[turn++ % copies]!],
+        (a, w) => ({ y: np.matmul(a!, np.transpose(w!)) }),
+      );
+    },
   },
 });

@@ -3,14 +3,17 @@ import { LlamaForCausalLM, parseLlamaConfig } from "@lowrank/models";
 import { Linear, Module, valueAndGrad } from "@lowrank/nn";
 import { AdamW } from "@lowrank/optim";
 import {
+  cast,
   crossEntropy,
   evaluate,
   gelu,
+  gradients,
   key,
   layerNorm,
   matmul,
   type Parameter,
   parameter,
+  quantizedMatmul,
   relu,
   setDefaultBackend,
   slice,
@@ -22,32 +25,56 @@ import { digest } from "../check.js";
 import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
 import { type Check, type Job, serve } from "../protocol.js";
 import type { DecoderSpec } from "../rows/decoder.js";
+import type { MatvecSpec } from "../rows/matvec.js";
 import type { MlpSpec } from "../rows/mlp.js";
 
+const lib = process.argv[2] ?? "lowrank-wasm";
 const threads = Number(process.env["BENCH_THREADS"] ?? 1);
-setDefaultBackend(await wasm({ threads }));
+const plain = process.env["BENCH_PLAIN"] === "1";
+// The backend asks the engine whether it takes the kernels with relaxed SIMD, and takes the others where it does not.
+if (plain) WebAssembly.validate = () => false;
+const backend = await wasm({ threads });
+if (plain === backend.relaxed)
+  throw new Error(`relaxed SIMD is ${plain ? "in use" : "missing in this engine"}`);
+setDefaultBackend(backend);
 
 const fill = (f: Filled): Tensor => tensor(numbers(f), { shape: f.shape });
 const draw = (d: Drawn): Tensor => tensor(integers(d), { dtype: "i32", shape: d.shape });
 /** An input that lives on the device, as weights and activations do. */
 const resident = (f: Filled): Parameter => parameter(fill(f));
 
-/** Evaluates `make()` whole and reads its last number. */
-function single(make: () => Tensor): Job {
+/** Evaluates what `make` returns, whole, and reads the last number of y. */
+function parts(make: () => { y: Tensor; [part: string]: Tensor }): Job {
   return {
     async run() {
-      const y = make();
+      const made = make();
       const last = slice(
-        y,
-        y.shape.map((n): [number, number] => [n - 1, n]),
+        made.y,
+        made.y.shape.map((n): [number, number] => [n - 1, n]),
       );
-      await evaluate(y, last);
+      const all = [...Object.values(made), last];
+      await evaluate(...all);
       await last.item();
-      y.dispose();
-      last.dispose();
+      for (const t of all) t.dispose();
     },
-    check: async () => digest((await make().data()) as Float32Array),
+    async check() {
+      const made = make();
+      await evaluate(...Object.values(made));
+      const check: Check = {};
+      for (const [part, t] of Object.entries(made))
+        check[part] = digest((await t.data()) as Float32Array)["elements"]!;
+      return check;
+    },
   };
+}
+
+const single = (make: () => Tensor): Job => parts(() => ({ y: make() }));
+
+/** y, and where `dy` arrives at it the gradients for the inputs, by their names. */
+function differentiated(y: Tensor, inputs: Record<string, Parameter>, dy: Parameter | null) {
+  if (!dy) return { y };
+  const found = gradients(y, Object.values(inputs), dy);
+  return { y, ...Object.fromEntries(Object.keys(inputs).map((name, i) => [`d${name}`, found[i]!])) };
 }
 
 class Mlp extends Module {
@@ -131,14 +158,52 @@ function decoder(spec: DecoderSpec): Job {
   };
 }
 
+/** Codes as `quantizedMatmul` takes them: of 8 bits with the middle at 0, of 4 bits two to a byte. */
+function stored(codes: Drawn, bits: 8 | 4): Tensor {
+  const raw = integers(codes);
+  const [rows, columns] = codes.shape as [number, number];
+  if (bits === 8)
+    return tensor(
+      Int8Array.from(raw, (q) => q - 128),
+      { shape: [rows, columns] },
+    );
+  const pairs = Uint8Array.from({ length: raw.length / 2 }, (_, i) => raw[2 * i]! | (raw[2 * i + 1]! << 4));
+  return tensor(pairs, { shape: [rows, columns / 2] });
+}
+
+async function matvec({ weights, x, copies }: MatvecSpec): Promise<Job | string> {
+  const input = resident(x);
+  const each = (values: Tensor): Parameter[] =>
+    Array.from({ length: copies }, () => parameter(values, { trainable: false }));
+  let turn = 0;
+  if ("values" in weights) {
+    const ws = each(cast(fill(weights.values), weights.dtype));
+    await evaluate(...ws); // each has its own memory before the first run
+    return single(() => matmul(input, ws[turn++ % copies]!.T));
+  }
+  const { bits, group: groupSize, codes } = weights;
+  const [ws, scales] = [each(stored(codes, bits)), each(fill(weights.scales))];
+  await evaluate(...ws, ...scales);
+  return single(() => {
+    const i = turn++ % copies;
+    // In integers of 16 bits x keeps the precision that f32 sums have; its fast kernels are for those.
+    return quantizedMatmul(input, ws[i]!, scales[i]!, { bits, groupSize, activations: "int16" });
+  });
+}
+
 await serve({
-  lib: "lowrank-wasm",
-  details: `@lowrank/backend-wasm, Node ${process.versions.node}`,
+  lib,
+  details: `@lowrank/backend-wasm${plain ? " without relaxed SIMD" : ""}, Node ${process.versions.node}`,
   threads,
   jobs: {
     matmul({ a, b, transposeA, transposeB }) {
       const [x, y] = [resident(a), resident(b)];
       return single(() => matmul(transposeA ? x.T : x, transposeB ? y.T : y));
+    },
+    rank(spec) {
+      const [x, a, b] = [resident(spec.x), resident(spec.a), resident(spec.b)];
+      const dy = spec.dy && resident(spec.dy);
+      return parts(() => differentiated(matmul(matmul(x, a), b), { x, a, b }, dy));
     },
     chain(spec) {
       const [x, y, z] = [resident(spec.x), resident(spec.y), resident(spec.z)];
@@ -146,13 +211,16 @@ await serve({
     },
     softmax(spec) {
       const x = resident(spec.x);
-      return single(() => softmax(x, -1));
+      const dy = spec.dy && resident(spec.dy);
+      return parts(() => differentiated(softmax(x, -1), { x }, dy));
     },
     layernorm({ eps, ...spec }) {
       const [x, weight, bias] = [resident(spec.x), resident(spec.weight), resident(spec.bias)];
-      return single(() => layerNorm(x, weight, bias, { eps }));
+      const dy = spec.dy && resident(spec.dy);
+      return parts(() => differentiated(layerNorm(x, weight, bias, { eps }), { x, weight, bias }, dy));
     },
     mlp,
     decoder,
+    matvec,
   },
 });

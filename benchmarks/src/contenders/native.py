@@ -1,5 +1,6 @@
 """The native side: numpy for products and rows, torch for all. Speaks the protocol of src/protocol.ts."""
 
+import itertools
 import json
 import os
 import sys
@@ -42,19 +43,30 @@ def digest(values):
     return {"elements": [float(np.sqrt(np.mean(wide * wide))), float(wide.mean()), *spread]}
 
 
-class Single:
-    """Does f, and reads the last number of what it gives."""
+class Parts:
+    """Does f, which gives named arrays, and reads the last number of y."""
 
     def __init__(self, f):
         self.f = f
 
     def run(self):
-        y = self.f()
+        y = self.f()["y"]
         return float(y[(-1,) * y.ndim])
 
     def check(self):
-        y = self.f()
-        return digest(y if isinstance(y, np.ndarray) else y.numpy())
+        made = self.f()
+        arrays = {k: v if isinstance(v, np.ndarray) else v.detach().float().numpy() for k, v in made.items()}
+        return {k: digest(v)["elements"] for k, v in arrays.items()}
+
+
+def single(f):
+    return Parts(lambda: {"y": f()})
+
+
+def rotated(copies, f):
+    """f of the next copy at each run."""
+    turn = itertools.cycle(copies)
+    return single(lambda: f(next(turn)))
 
 
 def transposed(x, flag):
@@ -63,36 +75,65 @@ def transposed(x, flag):
 
 def numpy_matmul(s):
     a, b = transposed(fill(s["a"]), s["transposeA"]), transposed(fill(s["b"]), s["transposeB"])
-    return Single(lambda: a @ b)
+    return single(lambda: a @ b)
+
+
+def numpy_rank(s):
+    x, a, b = (fill(s[n]) for n in "xab")
+    if not s["dy"]:
+        return single(lambda: (x @ a) @ b)
+    dy = fill(s["dy"])
+
+    def f():
+        low = x @ a
+        dlow = dy @ b.T
+        return {"y": low @ b, "dx": dlow @ a.T, "da": x.T @ dlow, "db": low.T @ dy}
+
+    return Parts(f)
 
 
 def numpy_softmax(s):
+    if s["dy"]:
+        return NO_GRADIENTS
     x = fill(s["x"])
 
     def f():
         e = np.exp(x - x.max(-1, keepdims=True))
         return e / e.sum(-1, keepdims=True)
 
-    return Single(f)
+    return single(f)
 
 
 def numpy_layernorm(s):
+    if s["dy"]:
+        return NO_GRADIENTS
     x, w, b = fill(s["x"]), fill(s["weight"]), fill(s["bias"])
 
     def f():
         c = x - x.mean(-1, keepdims=True)
         return c / np.sqrt((c * c).mean(-1, keepdims=True) + np.float32(s["eps"])) * w + b
 
-    return Single(f)
+    return single(f)
 
 
+def numpy_matvec(s):
+    w = s["weights"]
+    if w["dtype"] != "f32":
+        return f"numpy has no fast product with {w['dtype']} weights"
+    x, first = fill(s["x"]), fill(w["values"])
+    return rotated([first.copy() for _ in range(s["copies"])], lambda c: x @ c.T)
+
+
+NO_GRADIENTS = "numpy has no gradients"
 NUMPY = {
     "matmul": numpy_matmul,
+    "rank": numpy_rank,
     "softmax": numpy_softmax,
     "layernorm": numpy_layernorm,
     "chain": lambda s: "numpy has no erf",
-    "mlp": lambda s: "numpy has no gradients",
-    "decoder": lambda s: "numpy has no gradients",
+    "mlp": lambda s: NO_GRADIENTS,
+    "decoder": lambda s: NO_GRADIENTS,
+    "matvec": numpy_matvec,
 }
 
 
@@ -103,22 +144,47 @@ def torch_fill(f):
 def torch_matmul(s):
     a, b = torch_fill(s["a"]), torch_fill(s["b"])
     a, b = transposed(a, s["transposeA"]), transposed(b, s["transposeB"])
-    return Single(lambda: a @ b)
+    return single(lambda: a @ b)
 
 
 def torch_chain(s):
     x, y, z = (torch_fill(s[n]) for n in "xyz")
-    return Single(lambda: F.gelu(x * y + z))
+    return single(lambda: F.gelu(x * y + z))
+
+
+def differentiated(f, inputs, dy):
+    """y = f(inputs), and where dy arrives at it the gradients for the inputs, by their names."""
+    if not dy:
+        return single(lambda: f(*inputs.values()))
+    xs, dy = [t.requires_grad_() for t in inputs.values()], torch_fill(dy)
+
+    def both():
+        y = f(*xs)
+        return {"y": y, **{f"d{n}": g for n, g in zip(inputs, torch.autograd.grad(y, xs, dy))}}
+
+    return Parts(both)
+
+
+def torch_rank(s):
+    return differentiated(lambda x, a, b: (x @ a) @ b, {n: torch_fill(s[n]) for n in "xab"}, s["dy"])
 
 
 def torch_softmax(s):
-    x = torch_fill(s["x"])
-    return Single(lambda: torch.softmax(x, -1))
+    return differentiated(lambda x: torch.softmax(x, -1), {"x": torch_fill(s["x"])}, s["dy"])
 
 
 def torch_layernorm(s):
-    x, w, b = (torch_fill(s[n]) for n in ("x", "weight", "bias"))
-    return Single(lambda: F.layer_norm(x, w.shape, w, b, s["eps"]))
+    inputs = {n: torch_fill(s[n]) for n in ("x", "weight", "bias")}
+    return differentiated(lambda x, w, b: F.layer_norm(x, w.shape, w, b, s["eps"]), inputs, s["dy"])
+
+
+def torch_matvec(s):
+    w = s["weights"]
+    if "values" not in w:
+        return f"torch has no public product with {w['dtype']} weights in groups"
+    dtype = torch.float32 if w["dtype"] == "f32" else torch.float16
+    x, first = torch_fill(s["x"]).to(dtype), torch_fill(w["values"]).to(dtype)
+    return rotated([first.clone() for _ in range(s["copies"])], lambda c: F.linear(x, c))
 
 
 class Mlp:
@@ -202,12 +268,23 @@ class Decoder:
 
 TORCH = {
     "matmul": torch_matmul,
+    "rank": torch_rank,
     "chain": torch_chain,
     "softmax": torch_softmax,
     "layernorm": torch_layernorm,
     "mlp": Mlp,
     "decoder": Decoder,
+    "matvec": torch_matvec,
 }
+
+
+def blas():
+    """The library behind numpy's products, as numpy was built."""
+    try:
+        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return f"{found['name']} {found['version']}"
+    except (TypeError, KeyError):  # older than 1.25
+        return "BLAS unknown"
 
 
 def repeat(job, at_least_ms, at_most):
@@ -240,7 +317,7 @@ def reply(r):
     print(json.dumps(r), flush=True)
 
 
-version = (np if LIB == "numpy" else torch).__version__
+version = f"{np.__version__} with {blas()}" if LIB == "numpy" else torch.__version__
 reply({"hello": LIB, "details": f"{LIB} {version}, Python {sys.version.split()[0]}", "threads": THREADS})
 state = {"job": None}
 for line in sys.stdin:

@@ -16,26 +16,47 @@ await tf.ready();
 const fill = (f: Filled): tf.Tensor => tf.tensor(numbers(f), f.shape);
 const draw = (d: Drawn): tf.Tensor => tf.tensor(integers(d), d.shape, "int32");
 
-/** Runs `make()` and reads its last number. Kernels of this backend are done when they return. */
-function single(make: () => tf.Tensor): Job {
+type Parts = { y: tf.Tensor; [part: string]: tf.Tensor };
+
+/** Runs `make()` and reads the last number of y. Kernels of this backend are done when they return. */
+function parts(make: () => Parts): Job {
+  let made: Parts | null = null;
   return {
     async run() {
-      const y = tf.tidy(make);
+      if (made) tf.dispose(made);
+      made = tf.tidy(make);
+      const { y } = made;
       const last = tf.slice(
         y,
         y.shape.map((n) => n - 1),
         y.shape.map(() => 1),
       );
       await last.data();
-      tf.dispose([y, last]);
+      last.dispose();
     },
     async check() {
-      const y = tf.tidy(make);
-      const check = digest(await y.data());
-      y.dispose();
+      const check: Check = {};
+      for (const [part, t] of Object.entries(made!)) check[part] = digest(await t.data())["elements"]!;
       return check;
     },
   };
+}
+
+const single = (make: () => tf.Tensor): Job => parts(() => ({ y: make() }));
+
+/** y = f(inputs), and where `dy` arrives at it the gradients for the inputs, by their names. */
+function differentiated(
+  f: (...inputs: tf.Tensor[]) => tf.Tensor,
+  inputs: Record<string, tf.Tensor>,
+  dy: tf.Tensor | null,
+): Job {
+  const xs = Object.values(inputs);
+  if (!dy) return single(() => f(...xs));
+  const both = tf.valueAndGrads(f);
+  return parts(() => {
+    const { value, grads } = both(xs, dy);
+    return { y: value, ...Object.fromEntries(Object.keys(inputs).map((name, i) => [`d${name}`, grads[i]!])) };
+  });
 }
 
 function mlp({ weights, x, labels, lr, beta1, beta2, eps }: MlpSpec): Job {
@@ -144,19 +165,29 @@ await serve({
         return tf.mul(tf.mul(t, 0.5), tf.add(tf.erf(tf.mul(t, Math.SQRT1_2)), 1));
       });
     },
-    softmax(spec) {
-      const x = fill(spec.x);
-      return single(() => tf.softmax(x));
+    rank(spec) {
+      const inputs = { x: fill(spec.x), a: fill(spec.a), b: fill(spec.b) };
+      return differentiated((x, a, b) => tf.matMul(tf.matMul(x!, a!), b!), inputs, spec.dy && fill(spec.dy));
     },
+    softmax: (spec) => differentiated((x) => tf.softmax(x!), { x: fill(spec.x) }, spec.dy && fill(spec.dy)),
     layernorm(spec) {
-      const [x, weight, bias] = [fill(spec.x), fill(spec.weight), fill(spec.bias)];
-      return single(() => {
-        const centred = tf.sub(x, tf.mean(x, -1, true));
+      const inputs = { x: fill(spec.x), weight: fill(spec.weight), bias: fill(spec.bias) };
+      const normed = (x?: tf.Tensor, weight?: tf.Tensor, bias?: tf.Tensor): tf.Tensor => {
+        const centred = tf.sub(x!, tf.mean(x!, -1, true));
         const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), spec.eps));
-        return tf.add(tf.mul(tf.mul(centred, scale), weight), bias);
-      });
+        return tf.add(tf.mul(tf.mul(centred, scale), weight!), bias!);
+      };
+      return differentiated(normed, inputs, spec.dy && fill(spec.dy));
     },
     mlp,
     decoder,
+    matvec({ weights, x, copies }) {
+      if (!("values" in weights) || weights.dtype !== "f32")
+        return `it has no ${weights.dtype} weights: f32 is what it can do`;
+      const [input, first] = [fill(x), fill(weights.values)];
+      const ws = Array.from({ length: copies }, (_, i) => (i === 0 ? first : tf.add(first, 0)));
+      let turn = 0;
+      return single(() => tf.matMul(input, ws[turn++ % copies]!, false, true));
+    },
   },
 });

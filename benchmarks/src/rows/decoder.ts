@@ -44,21 +44,23 @@ const weights = Object.fromEntries(
   ]),
 );
 
-export const decoderRow: Row = {
-  name: "decoder",
-  tolerance: 1e-3,
-  spec: {
-    kind: "decoder",
-    layers,
-    width,
-    heads,
-    inner,
-    vocabulary,
-    batch,
-    length,
-    eps: 1e-5,
-    theta: 10000,
-    weights,
-    ids: { shape: [batch, length], seed: 11, below: vocabulary },
-  },
+const spec: DecoderSpec = {
+  kind: "decoder",
+  layers,
+  width,
+  heads,
+  inner,
+  vocabulary,
+  batch,
+  length,
+  eps: 1e-5,
+  theta: 10000,
+  weights,
+  ids: { shape: [batch, length], seed: 11, below: vocabulary },
 };
+
+/** `decoder-first` is the first step of a process: what is traced, planned and compiled once is in it. */
+export const decoderRows: Row[] = [
+  { name: "decoder", tolerance: 1e-3, spec },
+  { name: "decoder-first", tolerance: 1e-3, spec, fresh: true, oneThread: true },
+];

@@ -1,24 +1,33 @@
 import { chainRow } from "./chain.js";
-import { decoderRow } from "./decoder.js";
-import { layerNormRow } from "./layernorm.js";
+import { decoderRows } from "./decoder.js";
+import { layerNormRows } from "./layernorm.js";
 import { matmulRows } from "./matmul.js";
+import { matvecRows } from "./matvec.js";
 import { mlpRow } from "./mlp.js";
+import { rankRows } from "./rank.js";
 import type { Row } from "./row.js";
-import { softmaxRow } from "./softmax.js";
+import { softmaxRows } from "./softmax.js";
+import { startRow } from "./start.js";
 
 /** The rows of `bench core`, in the order in which they run. */
 export const CORE_ROWS: readonly Row[] = [
   ...matmulRows,
+  ...rankRows,
   chainRow,
-  softmaxRow,
-  layerNormRow,
+  ...softmaxRows,
+  ...layerNormRows,
   mlpRow,
-  decoderRow,
+  ...decoderRows,
+  ...matvecRows,
+  startRow,
 ];
 
-/** The rows that a list of names asks for: a name, or its beginning with a `*`. Throws at a name that fits none. */
-export function chooseRows(rows: readonly Row[], asked: string | undefined): Row[] {
-  if (!asked) return [...rows];
+/**
+ * The rows that a list of names asks for: a name, or its beginning with a `*`. Without a list, all that belong to a run
+ * with so many threads. Throws at a name that fits none.
+ */
+export function chooseRows(rows: readonly Row[], asked: string | undefined, threads = 1): Row[] {
+  if (!asked) return rows.filter(({ oneThread }) => threads === 1 || !oneThread);
   const chosen = new Set<Row>();
   for (const pattern of asked.split(",").map((p) => p.trim())) {
     const fits = rows.filter(({ name }) =>

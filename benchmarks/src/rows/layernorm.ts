@@ -1,17 +1,21 @@
 import { type Filled, filled } from "../inputs.js";
 import type { Row } from "./row.js";
 
-/** (x − mean) / √(variance + eps) · weight + bias for each row of x, f32. */
+/**
+ * (x − mean) / √(variance + eps) · weight + bias for each row of x, f32. With `dy`, also the gradients for x, weight and
+ * bias where dy arrives at the result.
+ */
 export interface LayerNormSpec {
   kind: "layernorm";
   x: Filled;
   weight: Filled;
   bias: Filled;
   eps: number;
+  dy: Filled | null;
 }
 
-export const layerNormRow: Row = {
-  name: "layernorm",
+const row = (name: string, dy: Filled | null): Row => ({
+  name,
   tolerance: 1e-4,
   spec: {
     kind: "layernorm",
@@ -19,5 +23,11 @@ export const layerNormRow: Row = {
     weight: filled([1024], 2, 2),
     bias: filled([1024], 3, 2),
     eps: 1e-5,
+    dy,
   },
-};
+});
+
+export const layerNormRows: Row[] = [
+  row("layernorm", null),
+  row("layernorm-grad", filled([4096, 1024], 4, 2)),
+];

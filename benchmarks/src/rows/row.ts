@@ -2,15 +2,30 @@ import type { ChainSpec } from "./chain.js";
 import type { DecoderSpec } from "./decoder.js";
 import type { LayerNormSpec } from "./layernorm.js";
 import type { MatmulSpec } from "./matmul.js";
+import type { MatvecSpec } from "./matvec.js";
 import type { MlpSpec } from "./mlp.js";
+import type { RankSpec } from "./rank.js";
 import type { SoftmaxSpec } from "./softmax.js";
+import type { StartSpec } from "./start.js";
 
-/** What a row computes, whole and as plain JSON: a contender of any language reads it and needs nothing else. */
-export type Spec = MatmulSpec | ChainSpec | SoftmaxSpec | LayerNormSpec | MlpSpec | DecoderSpec;
+/** What a job computes, whole and as plain JSON: a contender of any language reads it and needs nothing else. */
+export type Spec =
+  | MatmulSpec
+  | RankSpec
+  | ChainSpec
+  | SoftmaxSpec
+  | LayerNormSpec
+  | MlpSpec
+  | DecoderSpec
+  | MatvecSpec;
 
 export interface Row {
   name: string;
-  spec: Spec;
+  spec: Spec | StartSpec;
   /** How far two contenders may differ, relative to the size of what is compared. */
   tolerance: number;
+  /** The first run in a fresh process is what is timed, each time in another process. */
+  fresh?: true;
+  /** A run with more threads leaves it out, unless it is asked for by name. */
+  oneThread?: true;
 }
