@@ -9,7 +9,7 @@ import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
 import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
-import { OURS } from "./statistics.js";
+import { OURS, summarize } from "./statistics.js";
 
 type Line =
   | Sample
@@ -57,15 +57,16 @@ export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
   const rows = lines
     .filter((l): l is Summary => "summary" in l)
     .map((s) => {
+      const timed = samples.filter((l) => l.row === s.row && l.median_ms !== null);
       const cell = (lib: string): string => {
-        const found = samples.find((l) => l.row === s.row && l.lib === lib);
-        if (typeof found?.median_ms !== "number") return "–";
-        const [middle, ...spread] = [found.median_ms, found.q1_ms!, found.q3_ms!].map((ms) =>
-          ms.toPrecision(3),
-        );
-        return lib === OURS ? `${middle} (${spread.join("–")})` : middle!;
+        const found = timed.find((l) => l.lib === lib);
+        if (!found) return "–";
+        const middle = found.median_ms!.toPrecision(3);
+        if (lib !== OURS || !found.q1_ms || !found.q3_ms) return middle;
+        return `${middle} (${found.q1_ms.toPrecision(3)}–${found.q3_ms.toPrecision(3)})`;
       };
-      return [s.row, ...libs.map(cell), ratio(s.ratio_best_js), ...NATIVE.map((lib) => ratio(s.ratios[lib]))];
+      const { ratios } = summarize(s.bench, s.row, s.threads, timed);
+      return [s.row, ...libs.map(cell), ratio(s.ratio_best_js), ...NATIVE.map((lib) => ratio(ratios[lib]))];
     });
   const details = libs.map(
     (lib) => samples.find((s) => s.lib === lib && s.details)?.details ?? `${lib} absent`,
