@@ -1,5 +1,6 @@
+import { availableParallelism } from "node:os";
 import { evaluate, matmul, memory, parameter, setDefaultBackend, tensor } from "@lowrank/tensor";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { wasm, type WasmBackend } from "./index.js";
 
 let backend: WasmBackend;
@@ -73,6 +74,19 @@ describe("the embedded backend", () => {
     await expect(wasm({ maxMemoryBytes: 1000 })).rejects.toThrowError(
       /maxMemoryBytes to be an integer from 1048576/,
     );
+  });
+
+  test("LOWRANK_THREADS says how many threads there are by default, if it is a number", async () => {
+    const found: number[] = [];
+    for (const value of ["3", "1", "many", "0"]) {
+      vi.stubEnv("LOWRANK_THREADS", value);
+      const made = await wasm();
+      found.push(made.threads);
+      made.dispose();
+    }
+    vi.unstubAllEnvs();
+    const cores = Math.min(8, availableParallelism());
+    expect(found).toEqual([3, 1, cores, cores]);
   });
 
   test("runs in unshared memory on one thread", async () => {

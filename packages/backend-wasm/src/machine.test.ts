@@ -41,6 +41,9 @@ const rootOf = (machine: Machine, words: number): WasmBuffer =>
 const run = (plan: Plan, root: WasmBuffer): void =>
   plan.run({ leaves: [], scalars: new Float64Array(), roots: [root] });
 
+const threadsOf = (machine: Machine): readonly { stop(): void }[] =>
+  (machine as unknown as { workers: { stop(): void }[] }).workers;
+
 async function arrived(machine: Machine): Promise<void> {
   while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 2));
 }
@@ -83,6 +86,56 @@ describe("the machine", () => {
     const plan = probePlan(machine, 1, 300, 30); // no kernel has this number
     expect(() => run(plan, rootOf(machine, 300))).toThrowError(/whose kernel stopped/);
     expect(() => run(plan, rootOf(machine, 300))).toThrowError(/whose kernel stopped/);
+    machine.dispose();
+  });
+
+  test("64 threads on whatever cores there are do all the work once", async () => {
+    const machine = await Machine.create({ threads: 64, maxMemoryBytes: 2 ** 28 });
+    const root = rootOf(machine, 300);
+    const plan = probePlan(machine, 20, 300);
+    for (let round = 0; round < 20; round++) {
+      machine.heap.u8.fill(0, root.at, root.at + 1200);
+      run(plan, root);
+      expect(machine.heap.i32.slice(root.at / 4, root.at / 4 + 300)).toEqual(
+        Int32Array.from({ length: 300 }, (_, i) => i + 1),
+      );
+      await new Promise((done) => setTimeout(done, 5)); // more of them come up
+    }
+    expect(machine.arrived).toBeGreaterThan(0);
+    machine.dispose();
+  });
+
+  test("a thread that never starts, or is gone, is not waited for", async () => {
+    for (const when of ["before it is up", "asleep"]) {
+      const machine = await Machine.create({ threads: 3, maxMemoryBytes: 2 ** 26 });
+      if (when === "asleep") {
+        await arrived(machine);
+        await new Promise((done) => setTimeout(done, 20));
+      }
+      for (const thread of threadsOf(machine)) thread.stop();
+      await new Promise((done) => setTimeout(done, 50));
+      const root = rootOf(machine, 100);
+      const plan = probePlan(machine, 5, 100);
+      for (let round = 0; round < 3; round++) {
+        machine.heap.u8.fill(0, root.at, root.at + 400);
+        run(plan, root);
+        expect(machine.heap.i32.slice(root.at / 4, root.at / 4 + 100)).toEqual(
+          Int32Array.from({ length: 100 }, (_, i) => i + 1),
+        );
+      }
+      machine.dispose();
+    }
+  });
+
+  test("threads without work are asleep", async () => {
+    const machine = await Machine.create({ threads: 3, maxMemoryBytes: 2 ** 26 });
+    await arrived(machine);
+    run(probePlan(machine, 10, 300), rootOf(machine, 300));
+    await new Promise((done) => setTimeout(done, 50));
+    const before = process.cpuUsage();
+    await new Promise((done) => setTimeout(done, 400));
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000, "milliseconds of 400").toBeLessThan(100);
     machine.dispose();
   });
 

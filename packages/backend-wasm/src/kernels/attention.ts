@@ -101,6 +101,7 @@ export const attentionKernel: Kernel = {
         DTYPE_IDS[o!.dtype],
       ],
       chunksFor(units, work),
+      Math.floor(work / GRAIN),
     );
   },
 };
@@ -141,6 +142,7 @@ export const attentionBackwardKernel: Kernel = {
         parts,
       ],
       chunksFor(z.b * z.hk * parts, work),
+      Math.floor(work / GRAIN),
     );
     if (parts === 1) return;
     for (const [from, to] of [

@@ -95,6 +95,7 @@ export const scatterAddAlongAxisKernel: Kernel = {
     const { outer, inner } = around(y.dims, axis);
     const columns = Math.max(1, Math.min(inner, 64, Math.floor(SUM_BYTES / (size * 8))));
     ctx.scratch(size * columns * 8);
+    const weight = chunksOf(y.size + sizeOf(updates.dims), SUM_GRAIN);
     ctx.command(
       SCATTER_ADD_ALONG_AXIS,
       [
@@ -108,7 +109,8 @@ export const scatterAddAlongAxisKernel: Kernel = {
         DTYPE_IDS[y.dtype],
         columns,
       ],
-      Math.min(outer * Math.ceil(inner / columns), chunksOf(y.size + sizeOf(updates.dims), SUM_GRAIN)),
+      Math.min(outer * Math.ceil(inner / columns), weight),
+      weight,
     );
   },
 };

@@ -27,6 +27,7 @@ function emitSort(group: KernelGroup, ctx: EmitContext, keep: number, descending
       descending ? 1 : 0,
     ],
     Math.min(rows, chunksOf(rows * n, SORT_GRAIN)),
+    chunksOf(rows * n, SORT_GRAIN),
   );
 }
 
@@ -72,6 +73,7 @@ export const cumsumKernel: Kernel = {
       CUMSUM,
       [ctx.pointer(x), ctx.pointer(group.outputs[0]!), rows, n, DTYPE_IDS[x.dtype], reverse ? 1 : 0],
       Math.min(rows, chunksOf(rows * n, SCAN_GRAIN)),
+      chunksOf(rows * n, SCAN_GRAIN),
     );
   },
 };
