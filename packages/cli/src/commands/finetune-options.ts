@@ -88,7 +88,7 @@ export const finetuneOptions = {
   ...computing,
   profile: toggle("Tell at the end where the time went: the kernels and the work between them."),
   trace: text(
-    "Write a trace of every kernel, to be opened in chrome://tracing or ui.perfetto.dev.",
+    "Write a trace, kernel by kernel up to 200,000, for chrome://tracing or ui.perfetto.dev.",
     { value: "FILE", expected: "the path of a file" },
     { otherwise: "none" },
   ),
