@@ -127,6 +127,9 @@ export async function measurePairs(options: PairedOptions): Promise<PairedSummar
   const scratch = await mkdtemp(join(tmpdir(), "lowrank-paired-"));
   const commits = {} as Record<Side, string>;
   const samples: PairedSample[] = [];
+  // Ctrl-C ends the running command, which is an error here; the folders are then taken away as after any other.
+  const onInterrupt = (): void => note?.("stopped, clearing up");
+  process.on("SIGINT", onInterrupt);
   try {
     for (const side of sides) {
       const hash = await must("git", ["rev-parse", "--verify", `${options[side]}^{commit}`], root);
@@ -158,6 +161,7 @@ export async function measurePairs(options: PairedOptions): Promise<PairedSummar
     }
     return summarizePairs(samples);
   } finally {
+    process.off("SIGINT", onInterrupt);
     for (const side of sides) {
       await call("git", ["worktree", "remove", "--force", join(scratch, side)], { cwd: root }).catch(
         () => {},
