@@ -26,6 +26,7 @@ export function compute(
   se: usize,
 ): void {
   const end = d + (<usize>count << 2);
+  const wideEnd = d + (<usize>count << 3);
   switch (op) {
     case LoopOp.AddF:
       return V.binary<F.AddF>(d, a, sa, b, sb, end);
@@ -192,31 +193,31 @@ export function compute(
     case LoopOp.Threefry:
       return threefry(d, a, sa, b, sb, c, sc, e, se, end);
     case LoopOp.FtoD:
-      return L.widen<L.FtoD, f32>(d, a, sa, count);
+      return L.widen<L.FtoD>(d, a, sa, wideEnd);
     case LoopOp.ItoD:
-      return L.widen<L.ItoD, i32>(d, a, sa, count);
+      return L.widen<L.ItoD>(d, a, sa, wideEnd);
     case LoopOp.UtoD:
-      return L.widen<L.UtoD, u32>(d, a, sa, count);
+      return L.widen<L.UtoD>(d, a, sa, wideEnd);
     case LoopOp.BtoD:
-      return L.widen<L.BtoD, i32>(d, a, sa, count);
+      return L.widen<L.BtoD>(d, a, sa, wideEnd);
     case LoopOp.DtoF:
-      return L.narrow<L.DtoF, f32>(d, a, sa, count);
+      return L.demoteBlock(d, a, sa, end);
     case LoopOp.DtoI:
       return L.narrow<L.DtoI, i32>(d, a, sa, count);
     case LoopOp.DtoU:
       return L.narrow<L.DtoU, u32>(d, a, sa, count);
     case LoopOp.AddD:
-      return L.doublePairs<D.AddD>(d, a, sa, b, sb, count);
+      return V.binary<D.AddD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.SubD:
-      return L.doublePairs<D.SubD>(d, a, sa, b, sb, count);
+      return V.binary<D.SubD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.MulD:
-      return L.doublePairs<D.MulD>(d, a, sa, b, sb, count);
+      return V.binary<D.MulD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.DivD:
-      return L.doublePairs<D.DivD>(d, a, sa, b, sb, count);
+      return V.binary<D.DivD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.MaxD:
-      return L.doublePairs<D.MaxD>(d, a, sa, b, sb, count);
+      return V.binary<D.MaxD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.MinD:
-      return L.doublePairs<D.MinD>(d, a, sa, b, sb, count);
+      return V.binary<D.MinD>(d, a, sa, b, sb, wideEnd);
     case LoopOp.PowD:
       return L.doublePairs<D.PowD>(d, a, sa, b, sb, count);
     case LoopOp.RemD:
@@ -224,25 +225,25 @@ export function compute(
     case LoopOp.Atan2D:
       return L.doublePairs<D.Atan2D>(d, a, sa, b, sb, count);
     case LoopOp.NegD:
-      return L.doubles<D.NegD>(d, a, sa, count);
+      return V.unary<D.NegD>(d, a, sa, wideEnd);
     case LoopOp.AbsD:
-      return L.doubles<D.AbsD>(d, a, sa, count);
+      return V.unary<D.AbsD>(d, a, sa, wideEnd);
     case LoopOp.SignD:
       return L.doubles<D.SignD>(d, a, sa, count);
     case LoopOp.FloorD:
-      return L.doubles<D.FloorD>(d, a, sa, count);
+      return V.unary<D.FloorD>(d, a, sa, wideEnd);
     case LoopOp.CeilD:
-      return L.doubles<D.CeilD>(d, a, sa, count);
+      return V.unary<D.CeilD>(d, a, sa, wideEnd);
     case LoopOp.TruncD:
-      return L.doubles<D.TruncD>(d, a, sa, count);
+      return V.unary<D.TruncD>(d, a, sa, wideEnd);
     case LoopOp.RoundD:
-      return L.doubles<D.RoundD>(d, a, sa, count);
+      return V.unary<D.RoundD>(d, a, sa, wideEnd);
     case LoopOp.SqrtD:
-      return L.doubles<D.SqrtD>(d, a, sa, count);
+      return V.unary<D.SqrtD>(d, a, sa, wideEnd);
     case LoopOp.RsqrtD:
-      return L.doubles<D.RsqrtD>(d, a, sa, count);
+      return V.unary<D.RsqrtD>(d, a, sa, wideEnd);
     case LoopOp.RecipD:
-      return L.doubles<D.RecipD>(d, a, sa, count);
+      return V.unary<D.RecipD>(d, a, sa, wideEnd);
     case LoopOp.ExpD:
       return L.doubles<D.ExpD>(d, a, sa, count);
     case LoopOp.Expm1D:
@@ -276,15 +277,15 @@ export function compute(
     case LoopOp.ErfinvD:
       return L.doubles<D.ErfinvD>(d, a, sa, count);
     case LoopOp.EqD:
-      return L.doubleMasks<D.EqD>(d, a, sa, b, sb, count);
+      return L.doubleMasks<D.EqD>(d, a, sa, b, sb, end);
     case LoopOp.NeD:
-      return L.doubleMasks<D.NeD>(d, a, sa, b, sb, count);
+      return L.doubleMasks<D.NeD>(d, a, sa, b, sb, end);
     case LoopOp.LtD:
-      return L.doubleMasks<D.LtD>(d, a, sa, b, sb, count);
+      return L.doubleMasks<D.LtD>(d, a, sa, b, sb, end);
     case LoopOp.LeD:
-      return L.doubleMasks<D.LeD>(d, a, sa, b, sb, count);
+      return L.doubleMasks<D.LeD>(d, a, sa, b, sb, end);
     case LoopOp.WhereD:
-      return L.doubleWhere(d, a, sa, b, sb, c, sc, count);
+      return L.doubleWhere(d, a, sa, b, sb, c, sc, wideEnd);
     default:
       unreachable();
   }

@@ -1,4 +1,5 @@
-// Operations on f64, each a class for the loops of loop-doubles.ts.
+// Operations on f64, each a class: with a method f on two at once for the loops of loop-vectors.ts, with s on one for those of
+// loop-doubles.ts.
 import { HostMath } from "./host-math";
 import { powScalar } from "./simd-power";
 
@@ -56,8 +57,8 @@ function remainder64(a: f64, b: f64): f64 {
 export class AddD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return a + b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.add(a, b);
   }
 }
 
@@ -65,8 +66,8 @@ export class AddD {
 export class SubD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return a - b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.sub(a, b);
   }
 }
 
@@ -74,8 +75,8 @@ export class SubD {
 export class MulD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return a * b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.mul(a, b);
   }
 }
 
@@ -83,8 +84,8 @@ export class MulD {
 export class DivD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return a / b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.div(a, b);
   }
 }
 
@@ -92,8 +93,8 @@ export class DivD {
 export class MaxD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return max<f64>(a, b);
+  f(a: v128, b: v128): v128 {
+    return f64x2.max(a, b);
   }
 }
 
@@ -101,8 +102,8 @@ export class MaxD {
 export class MinD {
   // @ts-ignore: decorator
   @inline
-  s(a: f64, b: f64): f64 {
-    return min<f64>(a, b);
+  f(a: v128, b: v128): v128 {
+    return f64x2.min(a, b);
   }
 }
 
@@ -137,8 +138,8 @@ export class Atan2D {
 export class EqD {
   // @ts-ignore: decorator
   @inline
-  c(a: f64, b: f64): bool {
-    return a == b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.eq(a, b);
   }
 }
 
@@ -146,8 +147,8 @@ export class EqD {
 export class NeD {
   // @ts-ignore: decorator
   @inline
-  c(a: f64, b: f64): bool {
-    return a != b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.ne(a, b);
   }
 }
 
@@ -155,8 +156,8 @@ export class NeD {
 export class LtD {
   // @ts-ignore: decorator
   @inline
-  c(a: f64, b: f64): bool {
-    return a < b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.lt(a, b);
   }
 }
 
@@ -164,8 +165,8 @@ export class LtD {
 export class LeD {
   // @ts-ignore: decorator
   @inline
-  c(a: f64, b: f64): bool {
-    return a <= b;
+  f(a: v128, b: v128): v128 {
+    return f64x2.le(a, b);
   }
 }
 
@@ -173,8 +174,8 @@ export class LeD {
 export class NegD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return -x;
+  f(x: v128): v128 {
+    return f64x2.neg(x);
   }
 }
 
@@ -182,8 +183,8 @@ export class NegD {
 export class AbsD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return abs<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.abs(x);
   }
 }
 
@@ -200,8 +201,8 @@ export class SignD {
 export class FloorD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return floor<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.floor(x);
   }
 }
 
@@ -209,8 +210,8 @@ export class FloorD {
 export class CeilD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return ceil<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.ceil(x);
   }
 }
 
@@ -218,8 +219,8 @@ export class CeilD {
 export class TruncD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return trunc<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.trunc(x);
   }
 }
 
@@ -227,8 +228,8 @@ export class TruncD {
 export class RoundD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return nearest<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.nearest(x);
   }
 }
 
@@ -236,8 +237,8 @@ export class RoundD {
 export class SqrtD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return sqrt<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.sqrt(x);
   }
 }
 
@@ -245,8 +246,8 @@ export class SqrtD {
 export class RsqrtD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return 1 / sqrt<f64>(x);
+  f(x: v128): v128 {
+    return f64x2.div(f64x2.splat(1), f64x2.sqrt(x));
   }
 }
 
@@ -254,8 +255,8 @@ export class RsqrtD {
 export class RecipD {
   // @ts-ignore: decorator
   @inline
-  s(x: f64): f64 {
-    return 1 / x;
+  f(x: v128): v128 {
+    return f64x2.div(f64x2.splat(1), x);
   }
 }
 

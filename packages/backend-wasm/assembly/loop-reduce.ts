@@ -1,7 +1,6 @@
 // Sums, products and extremes: of a stretch of a block to one number, of blocks element by element, and of partial
 // results. Numbers between blocks are cells of 8 bytes: f64 for floats, the low 4 bytes for integers.
 import { f32ToBf16, f32ToF16 } from "./half";
-import * as L from "./loop-doubles";
 import * as F from "./loop-f32";
 import * as D from "./loop-f64";
 import * as I from "./loop-int";
@@ -137,17 +136,31 @@ function reduceFloats(op: i32, from: usize, count: i32): f64 {
   return join(op, low, join(op, f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
 }
 
-function reduceDoubles(op: i32, from: usize, count: i32): f64 {
-  const start = startOf(op);
+/** Two accumulators over `count` f64; the one that is missing at an odd end is that of `start`. */
+function foldDoubles<T>(from: usize, count: i32, start: v128): v128 {
+  const t = changetype<T>(<usize>0);
   let a = start;
   let b = start;
   let i = 0;
-  for (; i + 2 <= count; i += 2, from += 16) {
-    a = join(op, a, load<f64>(from));
-    b = join(op, b, load<f64>(from, 8));
+  for (; i + 4 <= count; i += 4, from += 32) {
+    a = t.f(a, v128.load(from));
+    b = t.f(b, v128.load(from, 16));
   }
-  if (i < count) a = join(op, a, load<f64>(from));
-  return join(op, a, b);
+  for (; i < count; i++, from += 8) a = t.f(a, f64x2.replace_lane(start, 0, load<f64>(from)));
+  return t.f(a, b);
+}
+
+function reduceDoubles(op: i32, from: usize, count: i32): f64 {
+  const start = f64x2.splat(startOf(op));
+  const v =
+    op == at.REDUCE_SUM
+      ? foldDoubles<D.AddD>(from, count, start)
+      : op == at.REDUCE_PROD
+        ? foldDoubles<D.MulD>(from, count, start)
+        : op == at.REDUCE_MAX
+          ? foldDoubles<D.MaxD>(from, count, start)
+          : foldDoubles<D.MinD>(from, count, start);
+  return join(op, f64x2.extract_lane(v, 0), f64x2.extract_lane(v, 1));
 }
 
 function reduceIntegers(op: i32, unsigned: bool, from: usize, count: i32, first: i32): i32 {
@@ -251,6 +264,15 @@ function both<T>(to: usize, from: usize, count: i32): void {
   }
 }
 
+function bothDoubles<T>(to: usize, from: usize, count: i32): void {
+  const t = changetype<T>(<usize>0);
+  const whole = count & ~3;
+  if (whole) V.binary<T>(to, to, 16, from, 16, to + (<usize>whole << 3));
+  for (let i = <usize>whole << 3; i < <usize>count << 3; i += 8) {
+    v128.store64_lane(to + i, t.f(v128.load64_zero(to + i), v128.load64_zero(from + i)), 0);
+  }
+}
+
 /** Joins `count` elements of a block to an accumulator, element by element. */
 export function accumulate(reduction: usize, to: usize, from: usize, count: i32): void {
   const op = load<i32>(reduction);
@@ -261,10 +283,10 @@ export function accumulate(reduction: usize, to: usize, from: usize, count: i32)
     else if (op == at.REDUCE_MAX) both<F.MaxF>(to, from, count);
     else both<F.MinF>(to, from, count);
   } else if (kind == at.CLASS_F64) {
-    if (op == at.REDUCE_SUM) L.doublePairs<D.AddD>(to, to, 16, from, 16, count);
-    else if (op == at.REDUCE_PROD) L.doublePairs<D.MulD>(to, to, 16, from, 16, count);
-    else if (op == at.REDUCE_MAX) L.doublePairs<D.MaxD>(to, to, 16, from, 16, count);
-    else L.doublePairs<D.MinD>(to, to, 16, from, 16, count);
+    if (op == at.REDUCE_SUM) bothDoubles<D.AddD>(to, from, count);
+    else if (op == at.REDUCE_PROD) bothDoubles<D.MulD>(to, from, count);
+    else if (op == at.REDUCE_MAX) bothDoubles<D.MaxD>(to, from, count);
+    else bothDoubles<D.MinD>(to, from, count);
   } else if (op == at.REDUCE_SUM) both<I.AddI>(to, from, count);
   else if (op == at.REDUCE_PROD) both<I.MulI>(to, from, count);
   else if (kind == at.CLASS_U32) {

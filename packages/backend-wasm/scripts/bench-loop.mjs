@@ -140,6 +140,21 @@ const cases = {
     const [x, y, out] = [param([2048, 2048]), param([2048, 2048]), param([])];
     return [8 * 2 ** 22, () => [out.assign(t.sum(x.mul(t.transpose(y))))]];
   },
+  "f64: sqrt(abs(x * y + x)), where, 1 M"() {
+    const [x, y, out] = [param([1 << 20]), param([1 << 20]), param([1 << 20])].map((p) =>
+      t.parameter(p.astype("f64")),
+    );
+    return [
+      24 * 2 ** 20,
+      () => [out.assign(t.where(t.lt(x, y), t.sqrt(t.abs(x.mul(y).add(x))), t.div(x, 3)))],
+    ];
+  },
+  "f64: sum over rows and over columns [1024, 1024]"() {
+    const [x, a, b] = [param([1024, 1024]), param([1024]), param([1024])].map((p) =>
+      t.parameter(p.astype("f64")),
+    );
+    return [16 * 2 ** 20, () => [a.assign(t.sum(x, [1])), b.assign(t.sum(x, [0]))]];
+  },
   "200 small Adam steps of 64"() {
     const all = Array.from({ length: 200 }, () => [
       param([64]),
