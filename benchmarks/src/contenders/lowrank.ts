@@ -186,8 +186,8 @@ async function matvec({ weights, x, copies }: MatvecSpec): Promise<Job | string>
   await evaluate(...ws, ...scales);
   return single(() => {
     const i = turn++ % copies;
-    // In integers of 16 bits x keeps the precision that f32 sums have; its fast kernels are for those.
-    return quantizedMatmul(input, ws[i]!, scales[i]!, { bits, groupSize, activations: "int16" });
+    // x in integers of 8 bits by blocks of 32, as onnxruntime takes it.
+    return quantizedMatmul(input, ws[i]!, scales[i]!, { bits, groupSize, activations: "int8" });
   });
 }
 

@@ -48,7 +48,7 @@ export function matvecRow(dtype: Dtype, n: number, coldBytes: number): Row {
   }
   return {
     name: `matvec-${n}-${dtype}`,
-    // Half floats round x and the sums; with integers onnxruntime rounds x to 8 bits as well.
+    // Half floats round x and the sums; beside integer weights x may be rounded to 8 bits too, in blocks of the group.
     tolerance: { f32: 1e-4, f16: 1e-2, int8: 2e-2, int4: 2e-2 }[dtype],
     spec: {
       kind: "matvec",
