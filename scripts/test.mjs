@@ -98,6 +98,7 @@ const STEPS = {
   },
   knip: () => single(...pnpm("exec", "knip", "--no-progress", "--no-config-hints")),
   size() {
+    if (!run("node", ["scripts/bundles/build.mjs"]).ok) return { passed: 0, failed: 1 };
     const { ok, output } = run(...pnpm("exec", "size-limit", "--json"), { capture: true });
     let entries;
     try {
