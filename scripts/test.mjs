@@ -111,7 +111,9 @@ const STEPS = {
       if (!passed) console.log(`size: expected ${name} to be at most ${sizeLimit} bytes, got ${size}`);
     }
     const passed = entries.filter((entry) => entry.passed).length;
-    return { passed, failed: ok ? entries.length - passed : Math.max(1, entries.length - passed) };
+    const failed = ok ? entries.length - passed : Math.max(1, entries.length - passed);
+    const browser = single("node", ["scripts/browser-size.mjs"]);
+    return { passed: passed + browser.passed, failed: failed + browser.failed };
   },
   pack() {
     const { ok } = run("node", ["scripts/pack-check.mjs", `--json=${join(scratch, "pack.json")}`]);

@@ -1,3 +1,3 @@
 import { library } from "../../tsup.base.js";
 
-export default library({ entry: ["src/index.ts", "src/backend.ts", "src/testing.ts"] });
+export default library({ entry: ["src/index.ts", "src/backend.ts", "src/reference.ts", "src/testing.ts"] });

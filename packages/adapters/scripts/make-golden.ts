@@ -10,7 +10,8 @@
 import { fileURLToPath } from "node:url";
 import { attach, lora, savePeft } from "@lowrank/adapters";
 import { fromPretrained } from "@lowrank/models";
-import { evaluate, key, normal, reference, setDefaultBackend } from "@lowrank/tensor";
+import { evaluate, key, normal, setDefaultBackend } from "@lowrank/tensor";
+import { reference } from "@lowrank/tensor/reference";
 
 setDefaultBackend(reference());
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));

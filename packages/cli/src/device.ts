@@ -1,6 +1,7 @@
 import { chromeTrace, formatProfile, wasm, type WasmBackend } from "@lowrank/backend-wasm";
 import { writeFileAtomic } from "@lowrank/models";
-import { type Backend, reference, setDefaultBackend } from "@lowrank/tensor";
+import { type Backend, setDefaultBackend } from "@lowrank/tensor";
+import { reference } from "@lowrank/tensor/reference";
 import type { Output } from "./output.js";
 
 export interface DeviceSettings {

@@ -180,7 +180,6 @@ export { updateSlice } from "./ops/update-slice.js";
 export { Assignment } from "./cell.js";
 export { Parameter, type ParameterOptions, parameter } from "./parameter.js";
 export { planStats } from "./plan-cache.js";
-export { reference } from "./reference/backend.js";
 export type { Dims } from "./shape.js";
 export { apply, applyMulti, type NestedNumbers, Tensor, type TensorLike } from "./tensor.js";
 export {
