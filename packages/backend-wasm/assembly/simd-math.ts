@@ -3,7 +3,7 @@
 // Argument reduction is by Cody and Waite, "Software Manual for the Elementary Functions", 1980, or goes through f64.
 // Measured errors in units of the last place over all of f32 are printed by scripts/accuracy.mjs.
 // Constants are read from memory: engines build a vector constant anew at each use, which costs more than a load.
-import { madd, nmadd, pick } from "./simd";
+import { demote, highHalf, madd, nmadd, pick } from "./simd";
 
 // @ts-ignore: decorator
 @inline
@@ -300,6 +300,19 @@ const ERFINV: usize = memory.data<f32>([
   -0.00028979505061, -0.0001514815062, 0.00013216154558, -2.6659410602e-5,
 ]);
 
+/** x (a + b), rounded about once. */
+// @ts-ignore: decorator
+@inline
+function timesSum(x: v128, a: v128, b: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    return madd(x, b, f32x4.mul(x, a));
+  } else {
+    const low = f64x2.add(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b));
+    const high = f64x2.add(highHalf(a), highHalf(b));
+    return demote(f64x2.mul(f64x2.promote_low_f32x4(x), low), f64x2.mul(highHalf(x), high));
+  }
+}
+
 export function erfinv4(x: v128): v128 {
   const one = k(LOG, 28);
   const w = f32x4.abs(log4(f32x4.mul(f32x4.sub(one, x), f32x4.add(one, x))));
@@ -312,7 +325,7 @@ export function erfinv4(x: v128): v128 {
   p = madd(p, s, k(ERFINV, 24));
   p = madd(p, s, k(ERFINV, 20));
   p = madd(p, s, k(ERFINV, 16));
-  const y = madd(x, f32x4.mul(w, p), f32x4.mul(x, k(ERFINV, 12)));
+  const y = timesSum(x, k(ERFINV, 12), f32x4.mul(w, p));
   const far = f32x4.ge(w, k(ERFINV, 0));
   if (!v128.any_true(far)) return y;
   const t = f32x4.sub(f32x4.sqrt(w), k(ERFINV, 8));
