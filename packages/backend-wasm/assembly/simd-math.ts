@@ -144,21 +144,24 @@ function logTail(f: v128, low: v128): v128 {
   return nmadd(z, k(LOG, 24), y);
 }
 
-/** log x = k ln 2 + log m with √½ <= m < √2. */
+/** log x = k ln 2 + log m with √½ <= m < √2, for positive normal x; `less` is subtracted from k. */
+// @ts-ignore: decorator
+@inline
+function logNormal(x: v128, less: v128): v128 {
+  const from = k(LOG, 0);
+  const shifted = i32x4.sub(x, from);
+  const exponent = f32x4.sub(f32x4.convert_i32x4_s(i32x4.shr_s(shifted, 23)), less);
+  const f = f32x4.sub(i32x4.add(v128.and(shifted, k(LOG, 32)), from), k(LOG, 28));
+  const tail = logTail(f, f32x4.mul(exponent, k(LOG, 20)));
+  return madd(exponent, k(LOG, 16), f32x4.add(f, tail));
+}
+
 // @ts-ignore: decorator
 @inline
 export function log4(x: v128): v128 {
   const tiny = f32x4.lt(x, k(LOG, 4));
   const scaled = v128.bitselect(f32x4.mul(x, k(LOG, 8)), x, tiny);
-  const from = k(LOG, 0);
-  const shifted = i32x4.sub(scaled, from);
-  const exponent = f32x4.sub(
-    f32x4.convert_i32x4_s(i32x4.shr_s(shifted, 23)),
-    v128.and(tiny, k(LOG, 12)),
-  );
-  const f = f32x4.sub(i32x4.add(v128.and(shifted, k(LOG, 32)), from), k(LOG, 28));
-  const tail = logTail(f, f32x4.mul(exponent, k(LOG, 20)));
-  let y = madd(exponent, k(LOG, 16), f32x4.add(f, tail));
+  let y = logNormal(scaled, v128.and(tiny, k(LOG, 12)));
   // 0 gives -inf, negative numbers NaN, inf itself, NaN itself
   const infinity = k(LOG, 36);
   const zero = f32x4.splat(0);
@@ -287,35 +290,32 @@ export function erf4(x: v128): v128 {
 }
 
 /**
- * 0 end of the first interval of w = -log(1 - x²), 4 and 8 centres of w and √w, 12 √π/2; then G(w - 2.5) of
+ * 0 1 - x² at the end w = 5 of the first interval of w = -log(1 - x²), 4 and 8 centres of w and √w, 12 √π/2; then G(w - 2.5) of
  * erfinv x = x (√π/2 + w G), and erfinv(x) / x in √w - 3.1. The two intervals are those of M. Giles, "Approximating the
  * erfinv function", GPU Computing Gems, 2011.
  */
 // prettier-ignore
 const ERFINV: usize = memory.data<f32>([
-  5.0, 2.5, 3.1, 0.88622693,
+  0.0067379470, 2.5, 3.1, 0.88622693,
   0.24607296342, 0.000226926816946, -0.00176172897391, 0.000203600727481, 5.90092956332e-6, -4.3496937224e-6,
   3.53755085065e-7, 4.59416897554e-8, -8.98726471075e-9,
   2.9332316694, 1.0033560819, 0.0074603021098, -0.0056956959259, 0.0041187136991, -0.0027196562425, 0.0013294487021,
   -0.00028979505061, -0.0001514815062, 0.00013216154558, -2.6659410602e-5,
 ]);
 
-/** x (a + b), rounded about once. */
+/** x (a + b) through f64, rounded once. */
 // @ts-ignore: decorator
 @inline
 function timesSum(x: v128, a: v128, b: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    return madd(x, b, f32x4.mul(x, a));
-  } else {
-    const low = f64x2.add(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b));
-    const high = f64x2.add(highHalf(a), highHalf(b));
-    return demote(f64x2.mul(f64x2.promote_low_f32x4(x), low), f64x2.mul(highHalf(x), high));
-  }
+  const low = f64x2.add(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b));
+  const high = f64x2.add(highHalf(a), highHalf(b));
+  return demote(f64x2.mul(f64x2.promote_low_f32x4(x), low), f64x2.mul(highHalf(x), high));
 }
 
 export function erfinv4(x: v128): v128 {
   const one = k(LOG, 28);
-  const w = f32x4.abs(log4(f32x4.mul(f32x4.sub(one, x), f32x4.add(one, x))));
+  const v = f32x4.mul(f32x4.sub(one, x), f32x4.add(one, x));
+  const w = f32x4.sub(f32x4.splat(0), logNormal(v, f32x4.splat(0))); // +0 for 0; wrong outside of -1 to 1, put right below
   const s = f32x4.sub(w, k(ERFINV, 4));
   let p = madd(s, k(ERFINV, 48), k(ERFINV, 44));
   p = madd(p, s, k(ERFINV, 40));
@@ -326,8 +326,8 @@ export function erfinv4(x: v128): v128 {
   p = madd(p, s, k(ERFINV, 20));
   p = madd(p, s, k(ERFINV, 16));
   const y = timesSum(x, k(ERFINV, 12), f32x4.mul(w, p));
-  const far = f32x4.ge(w, k(ERFINV, 0));
-  if (!v128.any_true(far)) return y;
+  const far = f32x4.lt(v, k(ERFINV, 0));
+  if (i32x4.all_true(f32x4.ge(v, k(ERFINV, 0)))) return y;
   const t = f32x4.sub(f32x4.sqrt(w), k(ERFINV, 8));
   let q = madd(t, k(ERFINV, 92), k(ERFINV, 88));
   q = madd(q, t, k(ERFINV, 84));
@@ -340,5 +340,6 @@ export function erfinv4(x: v128): v128 {
   q = madd(q, t, k(ERFINV, 56));
   q = madd(q, t, k(ERFINV, 52));
   q = v128.bitselect(k(LOG, 36), q, f32x4.eq(f32x4.abs(x), one));
-  return v128.bitselect(f32x4.mul(x, q), y, far);
+  const outside = v128.not(f32x4.ge(v, f32x4.splat(0))); // NaN there
+  return v128.or(v128.bitselect(f32x4.mul(x, q), y, far), outside);
 }
