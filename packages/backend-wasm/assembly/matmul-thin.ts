@@ -22,20 +22,36 @@ export function matmulThin(args: usize, chunk: i32, chunks: i32, scratch: usize)
   const units = matrices * blocks;
   const sizeA = packedSize(dtypeA);
   const sizeB = packedSize(dtypeB);
+  const stepC = <usize>word(args, 17) << 2;
+  const inPlace = stepA == 1 && dtypeA != F16 && dtypeA != BF16;
+  let ready: usize = 0;
+  let fast = true;
   const last = cut(units, chunk + 1, chunks);
   for (let unit = cut(units, chunk, chunks); unit < last; unit++) {
     // All rows that share a b pass over one block of its columns before the next.
     locateBatch(args, unit % matrices, sizeA, sizeB, 4);
     const column = (unit / matrices) * columnBlock;
     const columns = min(columnBlock, N - column);
-    copyVector(dtypeA, load<usize>(args) + offsetA(), stepA, K, scratch);
+    const a = load<usize>(args) + offsetA();
+    const x = inPlace ? a : scratch;
+    if (a != ready) {
+      if (!inPlace) copyVector(dtypeA, a, stepA, K, scratch);
+      if (stepB == 1 && sizeB == 2) fast = splitVector(x, K, secondRow(scratch, K), dtypeB == F16);
+      ready = a;
+    }
     const b = load<usize>(args, 4) + offsetB() + <usize>(column * columnB) * sizeB;
     const c = load<usize>(args, 8) + offsetC() + (<usize>(column * word(args, 17)) << 2);
-    const stepC = <usize>word(args, 17) << 2;
-    if (dtypeB == F16) vectorTimes<u16>(scratch, b, c, columns, K, stepB, columnB, stepC);
-    else if (dtypeB == BF16) vectorTimes<i16>(scratch, b, c, columns, K, stepB, columnB, stepC);
-    else vectorTimes<f32>(scratch, b, c, columns, K, stepB, columnB, stepC);
+    const split = secondRow(scratch, K);
+    if (dtypeB == F16) vectorTimes<u16>(x, split, fast, b, c, columns, K, stepB, columnB, stepC);
+    else if (dtypeB == BF16) vectorTimes<i16>(x, split, fast, b, c, columns, K, stepB, columnB, stepC);
+    else vectorTimes<f32>(x, x, true, b, c, columns, K, stepB, columnB, stepC);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function secondRow(scratch: usize, K: i32): usize {
+  return scratch + (<usize>((K + 3) & ~3) << 2);
 }
 
 function copyVector(dtype: i32, src: usize, step: i32, size: i32, dst: usize): void {
@@ -44,12 +60,12 @@ function copyVector(dtype: i32, src: usize, step: i32, size: i32, dst: usize): v
   else for (let i = 0; i < size; i++) store<f32>(dst + (<usize>i << 2), load<f32>(src + (<usize>(i * step) << 2)));
 }
 
-function vectorTimes<T>(x: usize, b: usize, c: usize, columns: i32, K: i32, stepB: i32, columnB: i32, stepC: usize): void {
+function vectorTimes<T>(x: usize, split: usize, fast: bool, b: usize, c: usize, columns: i32, K: i32, stepB: i32, columnB: i32, stepC: usize): void {
   const step = <usize>stepB * sizeof<T>();
   const column = <usize>columnB * sizeof<T>();
   let j = 0;
   if (stepB == 1) {
-    dots<T>(x, b, column, c, stepC, columns, K);
+    dots<T>(x, split, fast, b, column, c, stepC, columns, K);
     return;
   }
   if (columnB == 1 && stepC == 4) {
@@ -68,86 +84,145 @@ function vectorTimes<T>(x: usize, b: usize, c: usize, columns: i32, K: i32, step
   }
 }
 
-/** Infinities and NaN have the largest exponent: without the sign bit, what f16 bits are then at least. */
-const SPECIAL: i32 = 0xf800;
-// Constants are read from memory: see half.ts. Sign and magnitude of an f16 three places below those of an f32; 2^112.
-const HALF: usize = memory.data<u32>([0x8fffffff, 0x77800000]);
+// Constants are read from memory: see half.ts. Sign and magnitude of an f16 three places below those of an f32; the bit of
+// all f16 from 2 on; the upper half of a lane.
+const HALF: usize = memory.data<u32>([0x8fffe000, 0x40004000, 0xffff0000]);
 
 /**
- * Copies x times 2^112 behind x, so that f16 bits may be taken for f32 whose exponent is 112 too low.
+ * Copies the whole eights of x, numbers of even place before those of odd, as they meet the halves of lanes. For f16 they
+ * are multiplied by 2^112, so that its bits may be taken for f32 whose exponent is 112 too low.
  *
  * @returns whether no product can overflow for that
  */
-function scaleVector(x: usize, K: i32): bool {
-  const to = x + (<usize>((K + 3) & ~3) << 2);
-  let peak: f32 = 0;
-  for (let k: usize = 0; k < <usize>K << 2; k += 4) {
-    const v = load<f32>(x + k);
-    if (abs(v) > peak) peak = abs(v);
-    store<f32>(to + k, v * reinterpret<f32>(0x77800000));
+function splitVector(x: usize, K: i32, to: usize, isF16: bool): bool {
+  const factor = f32x4.splat(isF16 ? reinterpret<f32>(0x77800000) : 1);
+  let peak = i32x4.splat(0);
+  for (let k = 0; k + 8 <= K; k += 8, x += 32, to += 32) {
+    const u = v128.load(x);
+    const v = v128.load(x, 16);
+    peak = f32x4.pmax(peak, f32x4.pmax(f32x4.abs(u), f32x4.abs(v)));
+    v128.store(to, f32x4.mul(v128.shuffle<i32>(u, v, 0, 2, 4, 6), factor));
+    v128.store(to, f32x4.mul(v128.shuffle<i32>(u, v, 1, 3, 5, 7), factor), 16);
   }
-  return peak < 32768;
+  return !isF16 || !v128.any_true(f32x4.ge(peak, f32x4.splat(32768)));
 }
 
-/** Σ x[k] b[k] over the whole sixteens of K where `scaled` is 2^112 x; NaN also where b is infinite. */
-function dotF16(scaled: usize, b: usize, K: i32): f32 {
-  const zero = i32x4.splat(0);
-  let s0 = zero;
-  let s1 = zero;
-  let s2 = zero;
-  let s3 = zero;
-  let peak = zero;
-  for (let k = 0; k + 16 <= K; k += 16, b += 32, scaled += 64) {
-    const mask = v128.load32_splat(HALF);
-    const u = v128.load(b);
-    const v = v128.load(b, 16);
-    peak = i16x8.max_u(peak, i16x8.max_u(i16x8.shl(u, 1), i16x8.shl(v, 1)));
-    s0 = madd(v128.load(scaled), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, u, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask), s0);
-    s1 = madd(v128.load(scaled, 16), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, u, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask), s1);
-    s2 = madd(v128.load(scaled, 32), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, v, 0, 8, 1, 9, 2, 10, 3, 11), 3), mask), s2);
-    s3 = madd(v128.load(scaled, 48), v128.and(i32x4.shr_s(v128.shuffle<i16>(zero, v, 4, 12, 5, 13, 6, 14, 7, 15), 3), mask), s3);
-  }
-  if (v128.any_true(i16x8.ge_u(peak, i16x8.splat(<i16>SPECIAL)))) return f32.NaN;
-  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
-}
-
-/** Σ x[k] b[k] over the whole sixteens of K. */
+/**
+ * c += Σ x[k] b[k] over the whole eights of K for four columns, `far` bytes apart: engines of memory fetch ahead of several
+ * walks. Where some f16 is infinite or NaN the result is not finite or wrong: see `dots`.
+ *
+ * @returns whether some f16 may be: it is 2 or more
+ */
 // @ts-ignore: decorator
 @inline
-function dotSixteens<T>(x: usize, b: usize, K: i32): f32 {
+function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): bool {
   const zero = i32x4.splat(0);
   let s0 = zero;
   let s1 = zero;
   let s2 = zero;
   let s3 = zero;
-  for (let k = 0; k + 16 <= K; k += 16, b += 16 * sizeof<T>(), x += 64) {
-    if (!isFloat<T>() && isSigned<T>()) {
-      const u = v128.load(b);
-      const v = v128.load(b, 16);
-      s0 = madd(v128.load(x), v128.shuffle<i16>(zero, u, 0, 8, 1, 9, 2, 10, 3, 11), s0);
-      s1 = madd(v128.load(x, 16), v128.shuffle<i16>(zero, u, 4, 12, 5, 13, 6, 14, 7, 15), s1);
-      s2 = madd(v128.load(x, 32), v128.shuffle<i16>(zero, v, 0, 8, 1, 9, 2, 10, 3, 11), s2);
-      s3 = madd(v128.load(x, 48), v128.shuffle<i16>(zero, v, 4, 12, 5, 13, 6, 14, 7, 15), s3);
-    } else {
-      s0 = madd(v128.load(x), load4<T>(b), s0);
-      s1 = madd(v128.load(x, 16), load4<T>(b + 4 * sizeof<T>()), s1);
-      s2 = madd(v128.load(x, 32), load4<T>(b + 8 * sizeof<T>()), s2);
-      s3 = madd(v128.load(x, 48), load4<T>(b + 12 * sizeof<T>()), s3);
+  let t0 = zero;
+  let t1 = zero;
+  let t2 = zero;
+  let t3 = zero;
+  let seen = zero;
+  const mask = v128.load32_splat(isFloat<T>() || isSigned<T>() ? HALF + 8 : HALF);
+  for (let k = 0; k + 8 <= K; k += 8, b += 8 * sizeof<T>(), x += 32) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const b1 = b + far;
+    const b2 = b1 + far;
+    const b3 = b2 + far;
+    if (isFloat<T>()) {
+      s0 = madd(x0, v128.load(b), s0);
+      t0 = madd(x1, v128.load(b, 16), t0);
+      s1 = madd(x0, v128.load(b1), s1);
+      t1 = madd(x1, v128.load(b1, 16), t1);
+      s2 = madd(x0, v128.load(b2), s2);
+      t2 = madd(x1, v128.load(b2, 16), t2);
+      s3 = madd(x0, v128.load(b3), s3);
+      t3 = madd(x1, v128.load(b3, 16), t3);
+      continue;
     }
+    let u = v128.load(b);
+    if (!isSigned<T>()) seen = v128.or(seen, u);
+    s0 = madd(x0, lowerHalf<T>(u, mask), s0);
+    t0 = madd(x1, upperHalf<T>(u, mask), t0);
+    u = v128.load(b1);
+    if (!isSigned<T>()) seen = v128.or(seen, u);
+    s1 = madd(x0, lowerHalf<T>(u, mask), s1);
+    t1 = madd(x1, upperHalf<T>(u, mask), t1);
+    u = v128.load(b2);
+    if (!isSigned<T>()) seen = v128.or(seen, u);
+    s2 = madd(x0, lowerHalf<T>(u, mask), s2);
+    t2 = madd(x1, upperHalf<T>(u, mask), t2);
+    u = v128.load(b3);
+    if (!isSigned<T>()) seen = v128.or(seen, u);
+    s3 = madd(x0, lowerHalf<T>(u, mask), s3);
+    t3 = madd(x1, upperHalf<T>(u, mask), t3);
   }
-  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+  store<f32>(c, sumLanes(f32x4.add(s0, t0)));
+  store<f32>(c + farC, sumLanes(f32x4.add(s1, t1)));
+  store<f32>(c + 2 * farC, sumLanes(f32x4.add(s2, t2)));
+  store<f32>(c + 3 * farC, sumLanes(f32x4.add(s3, t3)));
+  return !isFloat<T>() && !isSigned<T>() && v128.any_true(v128.and(seen, v128.load32_splat(HALF, 4)));
 }
 
-/** Dot products with contiguous columns, one after the other as they lie in memory. */
+/** The lower half of each lane as f32 (f16: 2^112 times too small). */
 // @ts-ignore: decorator
 @inline
-function dots<T>(x: usize, b: usize, column: usize, c: usize, stepC: usize, columns: i32, K: i32): void {
-  const isF16 = !isFloat<T>() && !isSigned<T>();
-  const scaled = isF16 && scaleVector(x, K) ? x + (<usize>((K + 3) & ~3) << 2) : 0;
+function lowerHalf<T>(lanes: v128, mask: v128): v128 {
+  return isSigned<T>() ? i32x4.shl(lanes, 16) : v128.and(i32x4.shr_s(i32x4.shl(lanes, 16), 3), mask);
+}
+
+// @ts-ignore: decorator
+@inline
+function upperHalf<T>(lanes: v128, mask: v128): v128 {
+  return v128.and(isSigned<T>() ? lanes : i32x4.shr_s(lanes, 3), mask);
+}
+
+/** Whether some of the whole eights of f16 is infinite or NaN. */
+function isSpecial(b: usize, K: i32): bool {
+  let peak = i32x4.splat(0);
+  for (let k = 0; k + 8 <= K; k += 8, b += 16) peak = i16x8.max_u(peak, i16x8.shl(v128.load(b), 1));
+  return v128.any_true(i16x8.ge_u(peak, i16x8.splat(<i16>0xf800)));
+}
+
+/** Σ x[k] b[k] over the whole eights of K. */
+// @ts-ignore: decorator
+@inline
+function dotEights<T>(x: usize, b: usize, K: i32): f32 {
+  let s = i32x4.splat(0);
+  let t = s;
+  for (let k = 0; k + 8 <= K; k += 8, b += 8 * sizeof<T>(), x += 32) {
+    s = madd(v128.load(x), load4<T>(b), s);
+    t = madd(v128.load(x, 16), load4<T>(b + 4 * sizeof<T>()), t);
+  }
+  return sumLanes(f32x4.add(s, t));
+}
+
+/** Dot products with contiguous columns: four walks through memory, then the columns that are left. */
+// @ts-ignore: decorator
+@inline
+function dots<T>(x: usize, split: usize, fast: bool, b: usize, column: usize, c: usize, stepC: usize, columns: i32, K: i32): void {
+  const part = fast ? columns >> 2 : 0;
+  const far = <usize>part * column;
+  const farC = <usize>part * stepC;
+  for (let j = 0; j < columns; j++) {
+    const from = b + <usize>j * column;
+    const to = c + <usize>j * stepC;
+    if (j < part) {
+      if (quad<T>(split, from, far, to, farC, K)) {
+        for (let i: usize = 0; i < 4; i++) {
+          if (isSpecial(from + i * far, K)) store<f32>(to + i * farC, dotEights<T>(x, from + i * far, K));
+        }
+      }
+    } else if (j >= part << 2) store<f32>(to, dotEights<T>(x, from, K));
+  }
+  if ((K & 7) == 0) return;
   for (let j = 0; j < columns; j++, b += column, c += stepC) {
-    let sum: f32 = isF16 && scaled ? dotF16(scaled, b, K) : f32.NaN;
-    if (isNaN(sum)) sum = dotSixteens<T>(x, b, K);
-    for (let k = K & ~15; k < K; k++) sum += load<f32>(x + (<usize>k << 2)) * load1<T>(b + <usize>k * sizeof<T>());
+    let sum = load<f32>(c);
+    for (let k = K & ~7; k < K; k++) sum += load<f32>(x + (<usize>k << 2)) * load1<T>(b + <usize>k * sizeof<T>());
     store<f32>(c, sum);
   }
 }

@@ -68,7 +68,8 @@ const random = () => {
   return seed / 2 ** 31;
 };
 const floats = (count) => Float32Array.from({ length: count }, random);
-const codes = floats(size * size).map((x) => x * 128);
+const numbers = floats(size * size);
+const codes = Int8Array.from(numbers, (x) => x * 128);
 const stored = (data, shape, dtype) => t.parameter(t.tensor(data, { shape, dtype }));
 
 /** Name, bytes, and a function that makes a copy of the weight and gives the product with it. */
@@ -76,17 +77,14 @@ function format(name, bits, activations) {
   if (bits === undefined) {
     const bytes = name === "f32" ? 4 : 2;
     const make = () => {
-      const w = stored(codes.subarray(0, size * size), [size, size], name);
+      const w = stored(numbers, [size, size], name);
       return (x) => t.matmul(x, w.T);
     };
     return { name, bytes: bytes * size * size, make };
   }
   const groups = size / 32;
   const make = () => {
-    const data =
-      bits === 8
-        ? Int8Array.from(codes)
-        : new Uint8Array(Int8Array.from(codes.subarray(0, (size * size) / 2)).buffer);
+    const data = bits === 8 ? codes.slice() : new Uint8Array(codes.slice(0, (size * size) / 2).buffer);
     const w = stored(data, [size, (size * bits) / 8], bits === 8 ? "i8" : "u8");
     const scales = stored(floats(size * groups), [size, groups], "f32");
     return (x) => t.quantizedMatmul(x, w, scales, { bits, activations });

@@ -186,6 +186,42 @@ describe("matmul on wasm agrees with plain loops", () => {
   });
 });
 
+test("one row by columns of f16 with infinities, NaN and numbers from 2 on, in walks of four and beside them", () => {
+  for (const [N, K] of [
+    [1, 24],
+    [7, 40],
+    [70, 67],
+  ] as const) {
+    const b = numbers(N * K, "f16").map((v, i) => (i % 5 === 0 ? v * 4 : v));
+    const specials = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
+    specials.forEach((v, i) => {
+      if (i + 2 < N) b[(i + 2) * K + 3 * i] = v;
+    });
+    for (const scale of [1, 1e6]) {
+      const a = numbers(K, "f32").map((v) => Math.fround(v * scale));
+      const run = runKernel(
+        machine,
+        matmulKernel,
+        op,
+        null,
+        [
+          { dtype: "f32", numbers: a, dims: [1, K] },
+          { dtype: "f16", numbers: b.map((v) => roundTo("f16", v)), dims: [K, N], strides: [1, K] },
+        ],
+        [{ dtype: "f32", dims: [1, N] }],
+      );
+      for (let n = 0; n < N; n++) {
+        let want = 0;
+        for (let k = 0; k < K; k++) want += a[k]! * roundTo("f16", b[n * K + k]!);
+        const got = run.results[0]![n]!;
+        if (Number.isFinite(want)) expect(Math.abs(got - want)).toBeLessThan(1e-5 * scale * K);
+        else expect(got).toBe(want);
+      }
+      run.dispose();
+    }
+  }
+});
+
 test("results do not depend on the number of threads", async () => {
   const one = await Machine.create({ threads: 1, maxMemoryBytes: 2 ** 28 });
   while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 5));

@@ -227,8 +227,9 @@ function emitRows(p: Product, ctx: EmitContext): void {
 function emitThin(given: Product, ctx: EmitContext): void {
   const rows = { size: given.M, a: given.rowA, b: 0, c: given.rowC };
   const p = given.M === 1 ? given : { ...given, M: 1, batch: [...given.batch, rows] };
-  // A quarter MiB of B: the rows that share it find it in the second cache. Whole vectors, except in the last block.
-  const columns = Math.min(p.N, ceilTo(Math.max(32, (1 << 16) / p.K), 32));
+  // A quarter MiB of B: the rows that share it find it in the second cache. One row walks on for longer. Whole vectors,
+  // except in the last block.
+  const columns = Math.min(p.N, ceilTo(Math.max(32, (matrices(p) > 1 ? 1 << 16 : 1 << 18) / p.K), 32));
   const units = matrices(p) * Math.ceil(p.N / columns);
   // The row, and the row scaled for f16.
   ctx.scratch(p.K * 8 + 16);

@@ -60,8 +60,8 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
   const { bits, groupSize, rows: N, columns: K, pointers, dtypes } = weightOf(group, ctx);
   const rows = x.dims[0]!;
   const largest = LARGEST[(group.arg as Arg).activations];
-  // Numbers, sums of groups, steps and sums of blocks; each part begins with a whole vector.
-  const bytes = K * 4 + (K / groupSize) * 4 + K + 64;
+  // Numbers, sums of groups or blocks, steps of blocks; each part begins with a whole vector.
+  const bytes = K * 4 + (K / Math.min(groupSize, 32)) * 4 + K / 8 + 64;
   const stride = Math.ceil(bytes / 64) * 64;
   const prepared = ctx.workspace(rows * stride);
   ctx.command(
@@ -69,10 +69,11 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
     [ctx.pointer(x), prepared, rows, K, groupSize, bits, DTYPE_IDS[x.dtype], largest, stride],
     1,
   );
+  ctx.scratch(K / 4 + 32); // scales of two rows
   ctx.command(
     QUANTIZED_THIN,
     [prepared, ...pointers, y, rows, N, K, groupSize, bits, ...dtypes, largest, stride],
-    Math.min(Math.ceil(N / 4), chunksOf(rows * N * K, 1 << 18)),
+    Math.min(Math.ceil(N / 4), chunksOf(rows * N * K, 1 << 19)),
   );
 }
 
