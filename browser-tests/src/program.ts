@@ -72,13 +72,18 @@ async function core(): Promise<Record<string, number[]>> {
     [x, w],
   );
   const large = matmul(normal([512, 384], { key: key(3) }), normal([384, 512], { key: key(4) }));
+  const loop = large
+    .mul(0.01)
+    .add(large.square())
+    .sub(large.sum(0, { keepDims: true })); // has code of its own
   const elements = softmax(gelu(x)).mul(x.max(-1, { keepDims: true }));
   const product = matmul(x, w);
-  await evaluate(elements, product, large, dx!, dw!);
+  await evaluate(elements, product, large, loop, dx!, dw!);
   return {
     elements: every(7, await numbers(elements)),
     matmul: every(3, await numbers(product)),
     "large matmul": every(61, await numbers(large)),
+    "large loop": every(61, await numbers(loop)),
     "gradient of x": every(7, await numbers(dx!)),
     "gradient of w": every(13, await numbers(dw!)),
   };
