@@ -1,4 +1,5 @@
-// Bundles the programs of this folder for browsers into dist/, minified, so that size-limit can weigh them.
+// Bundles the program of this folder for browsers into dist/, minified, so that size-limit can weigh it; browser-size.mjs weighs
+// the whole of both packages.
 //
 //   node scripts/bundles/build.mjs
 
@@ -8,7 +9,7 @@ import { build } from "esbuild";
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 await build({
-  entryPoints: [here("training.mjs"), here("everything.mjs")],
+  entryPoints: [here("training.mjs")],
   outdir: here("dist"),
   bundle: true,
   minify: true,
