@@ -54,6 +54,7 @@ test.each([
   { bits: 8, rows: 2, activations: "int16" },
   { bits: 4, rows: 1, activations: "int16" },
   { bits: 4, rows: 4, activations: "int8" },
+  { bits: 4, rows: 40, activations: "int8" },
   { bits: 4, rows: 40, activations: "f32" },
   { bits: 8, rows: 200, activations: "f32" },
 ] as const)("one thread and three give the same bits: $bits bits, $rows rows, $activations", async (c) => {
@@ -76,5 +77,33 @@ test("a NaN and an infinity in a row reach its results and no others", async () 
   expect(numbers.slice(0, 4).every(Number.isNaN)).toBe(true);
   expect(numbers.slice(4, 8)).toEqual(new Array(4).fill(Number.POSITIVE_INFINITY));
   expect(numbers.slice(8)).toEqual(new Array(4).fill(192));
+  backend.dispose();
+});
+
+test("many rows in integers are each what they are alone", async () => {
+  const backend = await wasm({ threads: 1 });
+  setDefaultBackend(backend);
+  const [rows, out, columns] = [70, 33, 256];
+  const data = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i));
+  const weight = tensor(
+    Uint8Array.from({ length: (out * columns) / 2 }, (_, i) => i * 91),
+    { shape: [out, columns / 2] },
+  );
+  const scales = tensor(new Float32Array(out * 2).fill(0.5), { shape: [out, 2], dtype: "f16" });
+  const mins = tensor(new Float32Array(out * 2).fill(-0.25), { shape: [out, 2] });
+  for (const activations of ["int8", "int16"] as const) {
+    const options = { bits: 4, groupSize: 128, mins, activations } as const;
+    const all = await quantizedMatmul(
+      tensor(data, { shape: [rows, columns] }),
+      weight,
+      scales,
+      options,
+    ).data();
+    for (const row of [0, 31, 32, 69]) {
+      const x = tensor(data.slice(row * columns, (row + 1) * columns), { shape: [1, columns] });
+      const one = await quantizedMatmul(x, weight, scales, options).data();
+      expect(all.slice(row * out, (row + 1) * out)).toEqual(one);
+    }
+  }
   backend.dispose();
 });

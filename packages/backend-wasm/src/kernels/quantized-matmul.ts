@@ -1,4 +1,4 @@
-import type { KernelGroup } from "@lowrank/tensor/backend";
+import { dtypeBytes, type KernelGroup } from "@lowrank/tensor/backend";
 import { MATMUL_NARROW, QUANTIZED_PACK, QUANTIZED_PREPARE, QUANTIZED_THIN } from "../../assembly/ids.js";
 import { chunksOf, DTYPE_IDS, type EmitContext, type Fixup, type Kernel, operandAt } from "../emit.js";
 import { emitPacked } from "./matmul.js";
@@ -16,22 +16,26 @@ const THIN_ROWS = 4;
 const LARGEST = { f32: 0, int16: 32767, int8: 127 };
 const NONE = 0;
 
-/** x times a matrix of codes, widened in registers for few rows and in packed panels for many. */
+/** Rows of x whose integers are at hand while the codes pass by. */
+const ROWS_AT_ONCE = 32;
+
+/**
+ * x times a matrix of codes: widened in registers for few rows and in packed panels for many. With x in integers all rows
+ * meet the codes as they are read, which is as fast as panels of f32.
+ */
 export const quantizedMatmulKernel: Kernel = {
   supports: ({ inputs, arg }) => {
-    const [x, , ...parts] = inputs;
     const { activations, transposed } = arg as Arg;
-    // Many rows are taken as they are: rounding them would change the result without being faster.
-    const rounded = activations !== "f32" && (transposed || x!.dims[0]! > THIN_ROWS);
-    return !rounded && isNarrowFloat(x!.dtype) && parts.every((p) => isNarrowFloat(p.dtype));
+    const narrow = inputs.every(({ dtype }, i) => i === 1 || isNarrowFloat(dtype));
+    return narrow && (activations === "f32" || !transposed);
   },
   emit(group, ctx) {
     const out = group.outputs[0]!;
     if (out.size === 0) return;
-    const { transposed } = group.arg as Arg;
+    const { transposed, activations } = group.arg as Arg;
     const half = out.dtype !== "f32";
     const y = half ? ctx.workspace(out.size * 4) : ctx.pointer(out);
-    if (out.dims[0]! <= THIN_ROWS && !transposed) emitThin(group, y, ctx);
+    if (activations !== "f32" || (out.dims[0]! <= THIN_ROWS && !transposed)) emitThin(group, y, ctx);
     else emitPanels(group, y, ctx);
     if (half) {
       const args = [y, ctx.pointer(out), out.size, DTYPE_IDS[out.dtype]];
@@ -63,18 +67,23 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
   // Numbers, sums of groups or blocks, steps of blocks; each part begins with a whole vector.
   const bytes = K * 4 + (K / Math.min(groupSize, 32)) * 4 + K / 8 + 64;
   const stride = Math.ceil(bytes / 64) * 64;
-  const prepared = ctx.workspace(rows * stride);
-  ctx.command(
-    QUANTIZED_PREPARE,
-    [ctx.pointer(x), prepared, rows, K, groupSize, bits, DTYPE_IDS[x.dtype], largest, stride],
-    1,
-  );
+  const prepared = ctx.workspace(Math.min(rows, ROWS_AT_ONCE) * stride);
   ctx.scratch(K / 4 + 32); // scales of two rows
-  ctx.command(
-    QUANTIZED_THIN,
-    [prepared, ...pointers, y, rows, N, K, groupSize, bits, ...dtypes, largest, stride],
-    Math.min(Math.ceil(N / 4), chunksOf(rows * N * K, 1 << 19)),
-  );
+  for (let row = 0; row < rows; row += ROWS_AT_ONCE) {
+    const count = Math.min(ROWS_AT_ONCE, rows - row);
+    const from = ctx.pointer(x, row * K * dtypeBytes(x.dtype));
+    ctx.command(
+      QUANTIZED_PREPARE,
+      [from, prepared, count, K, groupSize, bits, DTYPE_IDS[x.dtype], largest, stride],
+      Math.min(count, chunksOf(count * K, 1 << 13)),
+    );
+    const to = ctx.offset(y, row * N * 4);
+    ctx.command(
+      QUANTIZED_THIN,
+      [prepared, ...pointers, to, count, N, K, groupSize, bits, ...dtypes, largest, stride],
+      Math.min(Math.ceil(N / 4), chunksOf(count * N * K, 1 << 19)),
+    );
+  }
 }
 
 function emitPanels(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
