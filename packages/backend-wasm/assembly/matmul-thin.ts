@@ -84,9 +84,9 @@ function vectorTimes<T>(x: usize, split: usize, fast: bool, b: usize, c: usize, 
   }
 }
 
-// Constants are read from memory: see half.ts. Sign and magnitude of an f16 three places below those of an f32; the bit of
-// all f16 from 2 on; the upper half of a lane.
-const HALF: usize = memory.data<u32>([0x8fffe000, 0x40004000, 0xffff0000]);
+// Constants are read from memory: see half.ts. Sign and magnitude of an f16 three places below those of an f32; the factors
+// that bring the lower of two f16 there; the bit of all f16 from 2 on; the upper half of a lane.
+const HALF: usize = memory.data<u32>([0x8fffe000, 0x2000, 0x40004000, 0xffff0000]);
 
 /**
  * Copies the whole eights of x, numbers of even place before those of odd, as they meet the halves of lanes. For f16 they
@@ -108,14 +108,12 @@ function splitVector(x: usize, K: i32, to: usize, isF16: bool): bool {
 }
 
 /**
- * c += Σ x[k] b[k] over the whole eights of K for four columns, `far` bytes apart: engines of memory fetch ahead of several
- * walks. Where some f16 is infinite or NaN the result is not finite or wrong: see `dots`.
- *
- * @returns whether some f16 may be: it is 2 or more
+ * c = Σ x[k] b[k] over the whole sixteens of K for four columns, `far` bytes apart: memory is read ahead of several walks. For
+ * halves x is what `splitVector` made.
  */
 // @ts-ignore: decorator
 @inline
-function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): bool {
+function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): void {
   const zero = i32x4.splat(0);
   let s0 = zero;
   let s1 = zero;
@@ -125,9 +123,8 @@ function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32):
   let t1 = zero;
   let t2 = zero;
   let t3 = zero;
-  let seen = zero;
-  const mask = v128.load32_splat(isFloat<T>() || isSigned<T>() ? HALF + 8 : HALF);
-  for (let k = 0; k + 8 <= K; k += 8, b += 8 * sizeof<T>(), x += 32) {
+  const mask = v128.load32_splat(HALF, 12);
+  for (let k = K & ~15; k > 0; k -= 8, b += 8 * sizeof<T>(), x += 32) {
     const x0 = v128.load(x);
     const x1 = v128.load(x, 16);
     const b1 = b + far;
@@ -142,59 +139,124 @@ function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32):
       t2 = madd(x1, v128.load(b2, 16), t2);
       s3 = madd(x0, v128.load(b3), s3);
       t3 = madd(x1, v128.load(b3, 16), t3);
-      continue;
+    } else {
+      let u = v128.load(b);
+      s0 = madd(x0, i32x4.shl(u, 16), s0);
+      t0 = madd(x1, v128.and(u, mask), t0);
+      u = v128.load(b1);
+      s1 = madd(x0, i32x4.shl(u, 16), s1);
+      t1 = madd(x1, v128.and(u, mask), t1);
+      u = v128.load(b2);
+      s2 = madd(x0, i32x4.shl(u, 16), s2);
+      t2 = madd(x1, v128.and(u, mask), t2);
+      u = v128.load(b3);
+      s3 = madd(x0, i32x4.shl(u, 16), s3);
+      t3 = madd(x1, v128.and(u, mask), t3);
     }
-    let u = v128.load(b);
-    if (!isSigned<T>()) seen = v128.or(seen, u);
-    s0 = madd(x0, lowerHalf<T>(u, mask), s0);
-    t0 = madd(x1, upperHalf<T>(u, mask), t0);
-    u = v128.load(b1);
-    if (!isSigned<T>()) seen = v128.or(seen, u);
-    s1 = madd(x0, lowerHalf<T>(u, mask), s1);
-    t1 = madd(x1, upperHalf<T>(u, mask), t1);
-    u = v128.load(b2);
-    if (!isSigned<T>()) seen = v128.or(seen, u);
-    s2 = madd(x0, lowerHalf<T>(u, mask), s2);
-    t2 = madd(x1, upperHalf<T>(u, mask), t2);
-    u = v128.load(b3);
-    if (!isSigned<T>()) seen = v128.or(seen, u);
-    s3 = madd(x0, lowerHalf<T>(u, mask), s3);
-    t3 = madd(x1, upperHalf<T>(u, mask), t3);
   }
   store<f32>(c, sumLanes(f32x4.add(s0, t0)));
   store<f32>(c + farC, sumLanes(f32x4.add(s1, t1)));
   store<f32>(c + 2 * farC, sumLanes(f32x4.add(s2, t2)));
   store<f32>(c + 3 * farC, sumLanes(f32x4.add(s3, t3)));
-  return !isFloat<T>() && !isSigned<T>() && v128.any_true(v128.and(seen, v128.load32_splat(HALF, 4)));
 }
 
-/** The lower half of each lane as f32 (f16: 2^112 times too small). */
+/**
+ * The same for f16, whose bits are taken for numbers 2^112 times too small. Infinities and NaN come out wrong.
+ *
+ * @returns whether there may be some: an f16 is 2 or more
+ */
+function quadF16(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): bool {
+  const zero = i32x4.splat(0);
+  let s0 = zero;
+  let s1 = zero;
+  let s2 = zero;
+  let s3 = zero;
+  let t0 = zero;
+  let t1 = zero;
+  let t2 = zero;
+  let t3 = zero;
+  let seen0 = zero;
+  let seen1 = zero;
+  let seen2 = zero;
+  let seen3 = zero;
+  const mask = v128.load32_splat(HALF);
+  const up = v128.load32_splat(HALF, 4);
+  for (let k = K >> 4; k > 0; k--, b += 32, x += 64) {
+    const b1 = b + far;
+    const b2 = b1 + far;
+    const b3 = b2 + far;
+    let x0 = v128.load(x);
+    let x1 = v128.load(x, 16);
+    let u = v128.load(b);
+    seen0 = v128.or(seen0, u);
+    s0 = madd(x0, lowerHalf(u, mask, up), s0);
+    t0 = madd(x1, upperHalf(u, mask), t0);
+    u = v128.load(b1);
+    seen1 = v128.or(seen1, u);
+    s1 = madd(x0, lowerHalf(u, mask, up), s1);
+    t1 = madd(x1, upperHalf(u, mask), t1);
+    u = v128.load(b2);
+    seen2 = v128.or(seen2, u);
+    s2 = madd(x0, lowerHalf(u, mask, up), s2);
+    t2 = madd(x1, upperHalf(u, mask), t2);
+    u = v128.load(b3);
+    seen3 = v128.or(seen3, u);
+    s3 = madd(x0, lowerHalf(u, mask, up), s3);
+    t3 = madd(x1, upperHalf(u, mask), t3);
+    x0 = v128.load(x, 32);
+    x1 = v128.load(x, 48);
+    u = v128.load(b, 16);
+    seen0 = v128.or(seen0, u);
+    s0 = madd(x0, lowerHalf(u, mask, up), s0);
+    t0 = madd(x1, upperHalf(u, mask), t0);
+    u = v128.load(b1, 16);
+    seen1 = v128.or(seen1, u);
+    s1 = madd(x0, lowerHalf(u, mask, up), s1);
+    t1 = madd(x1, upperHalf(u, mask), t1);
+    u = v128.load(b2, 16);
+    seen2 = v128.or(seen2, u);
+    s2 = madd(x0, lowerHalf(u, mask, up), s2);
+    t2 = madd(x1, upperHalf(u, mask), t2);
+    u = v128.load(b3, 16);
+    seen3 = v128.or(seen3, u);
+    s3 = madd(x0, lowerHalf(u, mask, up), s3);
+    t3 = madd(x1, upperHalf(u, mask), t3);
+  }
+  store<f32>(c, sumLanes(f32x4.add(s0, t0)));
+  store<f32>(c + farC, sumLanes(f32x4.add(s1, t1)));
+  store<f32>(c + 2 * farC, sumLanes(f32x4.add(s2, t2)));
+  store<f32>(c + 3 * farC, sumLanes(f32x4.add(s3, t3)));
+  const seen = v128.or(v128.or(seen0, seen1), v128.or(seen2, seen3));
+  return v128.any_true(v128.and(seen, v128.load32_splat(HALF, 8)));
+}
+
+/** The lower f16 of each lane, as f32 that is 2^112 times too small: products with 2^13 and 0 move and extend it. */
 // @ts-ignore: decorator
 @inline
-function lowerHalf<T>(lanes: v128, mask: v128): v128 {
-  return isSigned<T>() ? i32x4.shl(lanes, 16) : v128.and(i32x4.shr_s(i32x4.shl(lanes, 16), 3), mask);
+function lowerHalf(lanes: v128, mask: v128, up: v128): v128 {
+  return v128.and(i32x4.dot_i16x8_s(lanes, up), mask);
 }
 
 // @ts-ignore: decorator
 @inline
-function upperHalf<T>(lanes: v128, mask: v128): v128 {
-  return v128.and(isSigned<T>() ? lanes : i32x4.shr_s(lanes, 3), mask);
+function upperHalf(lanes: v128, mask: v128): v128 {
+  return v128.and(i32x4.shr_s(lanes, 3), mask);
 }
 
-/** Whether some of the whole eights of f16 is infinite or NaN. */
+/** Whether some f16 of the whole sixteens is infinite or NaN. */
 function isSpecial(b: usize, K: i32): bool {
   let peak = i32x4.splat(0);
-  for (let k = 0; k + 8 <= K; k += 8, b += 16) peak = i16x8.max_u(peak, i16x8.shl(v128.load(b), 1));
+  for (const end = b + (<usize>(K & ~15) << 1); b < end; b += 16) peak = i16x8.max_u(peak, i16x8.shl(v128.load(b), 1));
   return v128.any_true(i16x8.ge_u(peak, i16x8.splat(<i16>0xf800)));
 }
 
-/** Σ x[k] b[k] over the whole eights of K. */
+/** Σ x[k] b[k] over the whole sixteens of K. */
 // @ts-ignore: decorator
 @inline
-function dotEights<T>(x: usize, b: usize, K: i32): f32 {
+function dotSixteens<T>(x: usize, b: usize, K: i32): f32 {
   let s = i32x4.splat(0);
   let t = s;
-  for (let k = 0; k + 8 <= K; k += 8, b += 8 * sizeof<T>(), x += 32) {
+  for (let k = K & ~15; k > 0; k -= 8, b += 8 * sizeof<T>(), x += 32) {
     s = madd(v128.load(x), load4<T>(b), s);
     t = madd(v128.load(x, 16), load4<T>(b + 4 * sizeof<T>()), t);
   }
@@ -212,17 +274,18 @@ function dots<T>(x: usize, split: usize, fast: bool, b: usize, column: usize, c:
     const from = b + <usize>j * column;
     const to = c + <usize>j * stepC;
     if (j < part) {
-      if (quad<T>(split, from, far, to, farC, K)) {
+      if (isFloat<T>() || isSigned<T>()) quad<T>(split, from, far, to, farC, K);
+      else if (quadF16(split, from, far, to, farC, K)) {
         for (let i: usize = 0; i < 4; i++) {
-          if (isSpecial(from + i * far, K)) store<f32>(to + i * farC, dotEights<T>(x, from + i * far, K));
+          if (isSpecial(from + i * far, K)) store<f32>(to + i * farC, dotSixteens<T>(x, from + i * far, K));
         }
       }
-    } else if (j >= part << 2) store<f32>(to, dotEights<T>(x, from, K));
+    } else if (j >= part << 2) store<f32>(to, dotSixteens<T>(x, from, K));
   }
-  if ((K & 7) == 0) return;
+  if ((K & 15) == 0) return;
   for (let j = 0; j < columns; j++, b += column, c += stepC) {
     let sum = load<f32>(c);
-    for (let k = K & ~7; k < K; k++) sum += load<f32>(x + (<usize>k << 2)) * load1<T>(b + <usize>k * sizeof<T>());
+    for (let k = K & ~15; k < K; k++) sum += load<f32>(x + (<usize>k << 2)) * load1<T>(b + <usize>k * sizeof<T>());
     store<f32>(c, sum);
   }
 }

@@ -173,42 +173,35 @@ function sweep(how: i32, args: usize, x: usize, codes: usize, n: i32, y: usize):
   const parts = n * groups;
   const scales = load<usize>(args, 8);
   const sums = x + up16(K << 2);
-  const m0 = v128.load(TOPS);
-  const m1 = v128.load(TOPS, 16);
-  const m2 = v128.load(TOPS, 32);
-  const m3 = v128.load(TOPS, 48);
   let total = i32x4.splat(0);
-  for (let g = 0; g < groups; g++) {
-    const scale = dtype == F32 ? v128.load32_splat(scales + (<usize>(parts + g) << 2)) : f32x4.splat(partAt(dtype, scales, parts + g));
-    if (how == MIXED) {
-      total = madd(mixed(bits, x, codes, g * group, group), scale, total);
-      continue;
-    }
-    let s = i32x4.splat(0);
-    let t = s;
-    for (let k = 0; k < group; k += BLOCK, x += 128) {
-      let u = v128.load(codes);
-      let v: v128;
-      if (how == FLOATS_8) {
-        v = v128.load(codes, 16);
-        codes += 32;
-      } else {
-        // With their highest bit turned over, codes from 0 to 15 are those from -8 to 7 in two's complement.
-        v = v128.xor(u, v128.load32_splat(MASKS));
-        u = v128.and(i32x4.shl(v, 4), v128.load32_splat(MASKS + 4));
-        v = v128.and(v, v128.load32_splat(MASKS + 4));
-        codes += 16;
+  let g = 0;
+  if (how != MIXED) {
+    const m0 = v128.load(TOPS);
+    const m1 = v128.load(TOPS, 16);
+    const m2 = v128.load(TOPS, 32);
+    const m3 = v128.load(TOPS, 48);
+    const flip = v128.load32_splat(MASKS);
+    const high = v128.load32_splat(MASKS, 4);
+    const bytes: usize = how == FLOATS_8 ? 32 : 16;
+    if (group == BLOCK && dtype == F32) {
+      // The usual group.
+      let at = scales + (<usize>parts << 2);
+      for (g = groups; g > 0; g--, at += 4, x += 128, codes += bytes) {
+        total = madd(block(how, codes, x, m0, m1, m2, m3, flip, high), v128.load32_splat(at), total);
       }
-      s = madd(toTops(u, m0), v128.load(x), s);
-      t = madd(toTops(v, m0), v128.load(x, 64), t);
-      s = madd(toTops(u, m1), v128.load(x, 16), s);
-      t = madd(toTops(v, m1), v128.load(x, 80), t);
-      s = madd(toTops(u, m2), v128.load(x, 32), s);
-      t = madd(toTops(v, m2), v128.load(x, 96), t);
-      s = madd(toTops(u, m3), v128.load(x, 48), s);
-      t = madd(toTops(v, m3), v128.load(x, 112), t);
+      g = groups;
     }
-    total = madd(f32x4.add(s, t), scale, total);
+    for (; g < groups; g++) {
+      let sum = i32x4.splat(0);
+      for (let k = 0; k < group; k += BLOCK, x += 128, codes += bytes) {
+        sum = f32x4.add(sum, block(how, codes, x, m0, m1, m2, m3, flip, high));
+      }
+      total = madd(sum, f32x4.splat(partAt(dtype, scales, parts + g)), total);
+    }
+  } else {
+    for (; g < groups; g++) {
+      total = madd(mixed(bits, x, codes, g * group, group), f32x4.splat(partAt(dtype, scales, parts + g)), total);
+    }
   }
   let result = sumLanes(total);
   const mins = load<usize>(args, 12);
@@ -216,6 +209,31 @@ function sweep(how: i32, args: usize, x: usize, codes: usize, n: i32, y: usize):
     for (let g = 0; g < groups; g++) result += partAt(word(args, 11), mins, parts + g) * load<f32>(sums + (<usize>g << 2));
   }
   store<f32>(y, result);
+}
+
+/** The products of 32 codes with their numbers. */
+// @ts-ignore: decorator
+@inline
+function block(how: i32, codes: usize, x: usize, m0: v128, m1: v128, m2: v128, m3: v128, flip: v128, high: v128): v128 {
+  let u = v128.load(codes);
+  let v: v128;
+  if (how == FLOATS_8) {
+    v = v128.load(codes, 16);
+  } else {
+    // With their highest bit turned over, codes from 0 to 15 are those from -8 to 7 in two's complement.
+    v = v128.xor(u, flip);
+    u = v128.and(i32x4.shl(v, 4), high);
+    v = v128.and(v, high);
+  }
+  let s = f32x4.mul(toTops(u, m0), v128.load(x));
+  let t = f32x4.mul(toTops(v, m0), v128.load(x, 64));
+  s = madd(toTops(u, m1), v128.load(x, 16), s);
+  t = madd(toTops(v, m1), v128.load(x, 80), t);
+  s = madd(toTops(u, m2), v128.load(x, 32), s);
+  t = madd(toTops(v, m2), v128.load(x, 96), t);
+  s = madd(toTops(u, m3), v128.load(x, 48), s);
+  t = madd(toTops(v, m3), v128.load(x, 112), t);
+  return f32x4.add(s, t);
 }
 
 /** Four signed bytes, each at the top of its lane, as f32: 2^24 times the byte. */
