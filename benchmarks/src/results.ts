@@ -10,6 +10,8 @@ import type { Overhead } from "./overhead.js";
 import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
 import { OURS, summarize } from "./statistics.js";
+import { threadsMarkdown } from "./thread-results.js";
+import type { ThreadCell, ThreadVerdict } from "./threads.js";
 
 type Line =
   | Sample
@@ -20,7 +22,9 @@ type Line =
   | CurvePoint
   | CurveSummary
   | PairedSample
-  | PairedSummary;
+  | PairedSummary
+  | ThreadCell
+  | ThreadVerdict;
 
 const folder = fileURLToPath(new URL("../results/", import.meta.url));
 const INTRODUCTION = `# Results
@@ -126,6 +130,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
+  threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };
