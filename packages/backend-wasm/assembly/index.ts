@@ -12,6 +12,8 @@ import { matmulThin } from "./matmul-thin";
 
 /** Polls before sleeping: some 30 microseconds. */
 const SPINS = 20000;
+/** Least polls within a job. */
+const LEAST_SPINS = 2000;
 /** The same between two jobs of one list, where the next is soon to come: some 300 microseconds. */
 const LIST_SPINS = 200000;
 
@@ -126,6 +128,10 @@ export function work(thread: i32): void {
   atomic.add<i32>(at.ARRIVED, 1);
   let done = 0;
   let spins = 0;
+  // Polls for the end of a job in which nothing is left to take. The longer the others are at it, the more likely is that
+  // one of them waits for this very core, on a machine that is busy otherwise.
+  let patience = SPINS;
+  let open = false;
   while (true) {
     const epoch = atomic.load<i32>(at.EPOCH);
     if ((epoch & 1) != 0 && epoch != done) {
@@ -149,9 +155,16 @@ export function work(thread: i32): void {
       spins = 0;
       continue;
     }
-    if (++spins < SPINS) continue;
-    // In an open job the others are at their last chunks, or wait for this very core: no reason to keep it longer.
-    if (spins < LIST_SPINS && (epoch & 1) == 0 && atomic.load<i32>(at.LIST) != 0) continue;
+    if ((epoch & 1) != 0) {
+      open = true;
+      if (++spins < patience) continue;
+      open = false;
+      patience = max(patience >> 1, LEAST_SPINS);
+    } else {
+      if (open) patience = min(patience << 1, SPINS);
+      open = false;
+      if (++spins < SPINS || (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0)) continue;
+    }
     if (atomic.load<i32>(at.QUIT) != 0) return;
     atomic.add<i32>(at.SLEEPERS, 1);
     atomic.wait<i32>(at.EPOCH, epoch, -1);
