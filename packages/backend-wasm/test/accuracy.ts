@@ -50,7 +50,7 @@ export const FUNCTIONS: Readonly<Record<string, Entry>> = {
   sinh: { bound: 1.7, f: t.sinh, edges: [88.7228, 89.4159, 90, ...halves] },
   cosh: { bound: 1.5, f: t.cosh, edges: [88.7228, 89.4159, 90, ...halves] },
   tanh: { bound: 1.5, f: t.tanh, edges: [0.625, 9.0109, 10, ...halves.map((x) => x / 2)] },
-  sigmoid: { bound: 1.8, f: t.sigmoid, edges: [16.6355, 87.3365, 103.2789, 103.9721, 104.5, ...halves] },
+  sigmoid: { bound: 1.9, f: t.sigmoid, edges: [16.6355, 87.3365, 103.2789, 103.9721, 104.5, ...halves] },
   erf: { bound: 1.5, f: t.erf, edges: [1.125, 1.875, 2.625, 3.8325, 3.95] },
   erfinv: { bound: 1.9, f: t.erfinv, edges: [0.99662] },
   atan2: { bound: 2, f: (x, y) => t.atan2(x, y), arity: 2 },
