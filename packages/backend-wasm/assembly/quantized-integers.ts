@@ -1,10 +1,12 @@
 // The rows of quantized-thin.ts whose x was taken in integers: codes and integers are multiplied and added without an error,
 // 32 at a time, and each such sum counts scale · step. Two walks through the codes, from the first row and from the middle.
+import { loadBf16x4, loadF16x4 } from "./half";
 import { word } from "./matmul";
 import { partAt } from "./quantized-codes";
 import { BYTES_4, INTEGERS_4, INTEGERS_8, sizeOfX, up16 } from "./quantized-thin";
 import { madd, sumLanes } from "./simd";
 
+const F16 = 6;
 const F32 = 7;
 
 /** Results of the rows of codes from `first` to below `last`, for all rows of x. */
@@ -40,38 +42,57 @@ function combine(args: usize, x: usize, n: i32, m: i32, to: usize, other: usize)
   const scales = load<usize>(args, 8);
   const sums = x + up16(K * sizeOfX(word(args, 9), word(args, 12)));
   const steps = sums + up16(K >> 3);
-  if (per > 1 || word(args, 10) != F32 || load<usize>(args, 12) || blocks & 7) {
+  if (blocks & 3 || (per != 1 && per & 3)) {
     added0 = combineAny(args, n, to, sums, steps);
     added1 = combineAny(args, m, to + other, sums, steps);
     return;
   }
-  const from = scales + (<usize>(n * blocks) << 2);
-  const far = <usize>((m - n) * blocks) << 2;
+  const groups = blocks / per;
+  const dtype = word(args, 10);
+  const mins = load<usize>(args, 12);
+  // Two sums in turn for each row, so that one addition need not wait for the other.
   let s = i32x4.splat(0);
   let t = s;
-  let u = s;
-  let v = s;
-  for (let at: usize = 0; at < <usize>blocks << 2; at += 32) {
-    const a = v128.load(from + at);
-    const b = v128.load(from + at, 16);
-    const c = v128.load(from + far + at);
-    const d = v128.load(from + far + at, 16);
-    const first = v128.load(steps + at);
-    const second = v128.load(steps + at, 16);
-    v128.store(to + at, f32x4.mul(a, first));
-    v128.store(to + at, f32x4.mul(b, second), 16);
-    v128.store(to + other + at, f32x4.mul(c, first));
-    v128.store(to + other + at, f32x4.mul(d, second), 16);
+  let lastS = s;
+  let lastT = s;
+  for (let b = 0; b < blocks; b += 4) {
+    const at = <usize>b << 2;
+    const c = parts4(dtype, scales, n * groups, b, per);
+    const d = parts4(dtype, scales, m * groups, b, per);
+    const step = v128.load(steps + at);
+    v128.store(to + at, f32x4.mul(c, step));
+    v128.store(to + other + at, f32x4.mul(d, step));
     if (!is4) continue;
-    const sum0 = v128.load(sums + at);
-    const sum1 = v128.load(sums + at, 16);
-    s = madd(a, sum0, s);
-    t = madd(b, sum1, t);
-    u = madd(c, sum0, u);
-    v = madd(d, sum1, v);
+    const sum = v128.load(sums + at);
+    const nextS = madd(c, sum, lastS);
+    const nextT = madd(d, sum, lastT);
+    lastS = s;
+    lastT = t;
+    s = nextS;
+    t = nextT;
   }
-  added0 = is4 ? -8 * sumLanes(f32x4.add(s, t)) : 0;
-  added1 = is4 ? -8 * sumLanes(f32x4.add(u, v)) : 0;
+  added0 = -8 * sumLanes(f32x4.add(s, lastS));
+  added1 = -8 * sumLanes(f32x4.add(t, lastT));
+  if (!mins) return;
+  s = i32x4.splat(0);
+  t = s;
+  for (let b = 0; b < blocks; b += 4) {
+    const sum = v128.load(sums + (<usize>b << 2));
+    s = madd(parts4(word(args, 11), mins, n * groups, b, per), sum, s);
+    t = madd(parts4(word(args, 11), mins, m * groups, b, per), sum, t);
+  }
+  added0 += sumLanes(s);
+  added1 += sumLanes(t);
+}
+
+/** Scales or mins of blocks b to b + 3 of the row whose first group is `first`; `per` blocks, 1 or a multiple of 4, to a group. */
+// @ts-ignore: decorator
+@inline
+function parts4(dtype: i32, parts: usize, first: i32, b: i32, per: i32): v128 {
+  if (per != 1) return f32x4.splat(partAt(dtype, parts, first + b / per));
+  const at = <usize>(first + b);
+  if (dtype == F32) return v128.load(parts + (at << 2));
+  return dtype == F16 ? loadF16x4(parts + (at << 1)) : loadBf16x4(parts + (at << 1));
 }
 
 /** The same of one row, whatever its groups and dtypes. */

@@ -1,4 +1,4 @@
-// Few rows times the transpose of a quantized matrix: a pass over its codes, four rows of it at a time.
+// Few rows times the transpose of a quantized matrix: one pass over its codes, which are widened in registers.
 //
 //   QUANTIZED_PREPARE  0 x  1 dst  2 rows  3 K  4 group size  5 bits  6 dtype of x  7 largest integer (0: as floats)
 //                      8 bytes of a prepared row
@@ -62,7 +62,7 @@ function howOf(bits: i32, group: i32, largest: i32): i32 {
 function placeOf(how: i32, k: i32): i32 {
   // byte j of lane l holds two codes: low halves, then high ones
   if (how == BYTES_4 || how == FLOATS_4) return (k & ~31) | ((k & 1) << 4) | ((k >> 1) & 15);
-  // half byte j of lane l, of 16 bits; see `integers4` for the order of the halves
+  // half byte j of lane l, of 16 bits; the order of the masks in quantized-integers.ts
   if (how == INTEGERS_4) return (k & ~31) | ((k & 3) << 3) | ((k >> 2) & 7);
   return k;
 }

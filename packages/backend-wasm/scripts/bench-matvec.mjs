@@ -100,7 +100,9 @@ const formats = [
   ...["f32", "int16", "int8"].flatMap((kind) => [format("", 8, kind), format("", 4, kind)]),
 ];
 const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];
-console.log(`W [${size}, ${size}], ${threads} thread(s), medians of ${runs}; least ratio in brackets`);
+console.log(
+  `W [${size}, ${size}], ${threads} thread(s), medians of ${runs}; ratio of the least times in brackets`,
+);
 for (const { name, bytes, make } of formats) {
   if (!name.includes(part)) continue;
   const read = await reader(bytes);

@@ -89,10 +89,23 @@ test("many rows in integers are each what they are alone", async () => {
     Uint8Array.from({ length: (out * columns) / 2 }, (_, i) => i * 91),
     { shape: [out, columns / 2] },
   );
-  const scales = tensor(new Float32Array(out * 2).fill(0.5), { shape: [out, 2], dtype: "f16" });
-  const mins = tensor(new Float32Array(out * 2).fill(-0.25), { shape: [out, 2] });
-  for (const activations of ["int8", "int16"] as const) {
-    const options = { bits: 4, groupSize: 128, mins, activations } as const;
+  for (const [activations, groupSize, dtype] of [
+    ["int8", 128, "f16"],
+    ["int16", 32, "bf16"],
+    ["int8", 32, "f32"],
+    ["int16", 64, "f16"],
+  ] as const) {
+    const shape = [out, columns / groupSize];
+    const count = out * (columns / groupSize);
+    const scales = tensor(
+      Float32Array.from({ length: count }, (_, i) => 0.25 + (i % 5) / 16),
+      { shape, dtype },
+    );
+    const mins = tensor(
+      Float32Array.from({ length: count }, (_, i) => (i % 3) - 1),
+      { shape, dtype },
+    );
+    const options = { bits: 4, groupSize, mins, activations } as const;
     const all = await quantizedMatmul(
       tensor(data, { shape: [rows, columns] }),
       weight,
@@ -104,6 +117,13 @@ test("many rows in integers are each what they are alone", async () => {
       const one = await quantizedMatmul(x, weight, scales, options).data();
       expect(all.slice(row * out, (row + 1) * out)).toEqual(one);
     }
+    // Half a step of each number, times the largest weights, and those of one sign at most.
+    const exact = await quantizedMatmul(tensor(data, { shape: [rows, columns] }), weight, scales, {
+      ...options,
+      activations: "f32",
+    }).data();
+    const most = (0.5 / (activations === "int8" ? 127 : 32767)) * columns * 5.5;
+    exact.forEach((v, i) => expect(Math.abs(v - all[i]!)).toBeLessThan(most + 1e-3));
   }
   backend.dispose();
 });
