@@ -4,7 +4,7 @@ import { type ArgWord, chunksOf, type EmitContext } from "../emit.js";
 import { sizeOf } from "./operands.js";
 
 /** Bytes worth waking a thread for. */
-const GRAIN = 1 << 18;
+const GRAIN = 1 << 19;
 
 interface Axis {
   size: number;

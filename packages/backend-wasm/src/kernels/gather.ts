@@ -4,7 +4,7 @@ import { chunksOf, DTYPE_IDS, type Kernel, operandAt } from "../emit.js";
 import { around, sizeOf } from "./operands.js";
 
 /** Bytes of a copy worth waking a thread for. */
-const COPY_GRAIN = 1 << 18;
+const COPY_GRAIN = 1 << 19;
 /** Sums worth waking a thread for. */
 const SUM_GRAIN = 1 << 15;
 /** Bytes of scratch for sums that are not made in place. */

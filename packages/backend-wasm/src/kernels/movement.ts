@@ -63,7 +63,7 @@ export const updateSliceKernel: Kernel = {
     ctx.command(
       UPDATE_SLICE,
       [ctx.pointer(value), ctx.pointer(y), scalarAddress(group, 2, ctx), outer, n, m, bytes],
-      chunksOf(outer * m * bytes, 1 << 18),
+      chunksOf(outer * m * bytes, 1 << 19),
     );
   },
 };
