@@ -69,6 +69,8 @@ export const FLAG_COPY = 2;
 export const FLAG_TILE = 8;
 /** Rows of a tile: a cache line of f32. */
 export const TILE_ROWS = 16;
+/** A load of what a kernel hands to its epilogue. */
+export const FLAG_PRODUCT = 16;
 /** The result takes 8 bytes per element. */
 export const FLAG_WIDE = 4;
 

@@ -38,6 +38,8 @@ let linked: i32 = 0;
 /** Row within the group of rows, and rows of the group. */
 let groupRow: i32 = 0;
 let groupRows: i32 = 0;
+/** Of an epilogue: where element 0 of the product would lie if the part at hand were the whole. */
+let product: usize = 0;
 
 // @ts-ignore: decorator
 @inline
@@ -94,6 +96,16 @@ function runBlock(pos: i32, count: i32): void {
       let target = load<usize>(slot, 8);
       if (storeNumber) target = storeAddress(storeNumber, pos);
       const entry = load<usize>(pc, 8);
+      if ((flags & at.FLAG_PRODUCT) != 0) {
+        let from = product + (<usize>pos << 2);
+        if ((flags & at.FLAG_COPY) != 0) {
+          copyWords(target, from, <usize>count << 2);
+          from = target;
+        }
+        store<usize>(slot, from);
+        store<usize>(slot, 16, 4);
+        continue;
+      }
       if ((flags & at.FLAG_TILE) == 0) {
         loadBlock(slot, entry, pos, count, flags, target);
         continue;
@@ -210,6 +222,33 @@ function runMap(args: usize, chunk: i32, chunks: i32): void {
     let pos = ((g / groups) * run + first) * row + from;
     groupRows = min(group, run - first);
     for (groupRow = 0; groupRow < groupRows; groupRow++, pos += row) runBlock(pos, count);
+  }
+}
+
+/**
+ * Runs a map over part of a kernel's result: `lines` stretches of `length` elements, the first from `pos` on, `stride`
+ * elements apart. Their values lie at `from`, the stretches `step` bytes apart.
+ */
+export function runEpilogue(
+  args: usize, pos: i32, length: i32, stride: i32, lines: i32, from: usize, step: usize, scratch: usize,
+): void {
+  prepare(args, scratch);
+  const row = load<i32>(args, at.ARG_ROW);
+  const block = load<i32>(args, at.ARG_BLOCK);
+  if (length == stride && step == <usize>length << 2) {
+    length *= lines;
+    lines = 1;
+  }
+  for (; lines > 0; lines--, pos += stride, from += step) {
+    product = from - (<usize>pos << 2);
+    const end = pos + length;
+    for (let i = pos; i < end; ) {
+      // even blocks up to the end of a row
+      const left = min(end - i, row - (i % row));
+      const count = min(left, up8(left / ((left + block - 1) / block) + 1));
+      runBlock(i, min(count, block));
+      i += min(count, block);
+    }
   }
 }
 

@@ -125,7 +125,8 @@ class ProgramBuilder {
       register = this.block(wide);
       const line = this.line(LoopOp.Load, register, [], number);
       if (this.copied.has(number)) line.flags |= at.FLAG_COPY;
-      const fix = load.kind === "iota" ? roundingOf(dtype) : undefined;
+      const computed = load.kind === "iota" || (load.kind === "value" && load.value.home.kind === "none");
+      const fix = computed ? roundingOf(dtype) : undefined;
       if (fix !== undefined) {
         const rounded = this.block(false);
         this.line(fix, rounded, [register]);
@@ -230,7 +231,7 @@ function fusedSum(instr: Instr, { loads }: LoopGroup, products: ReadonlyMap<numb
 
 function overlaps(a: Value, b: Value): boolean {
   const [x, y] = [a.home, b.home];
-  if (x.kind !== y.kind) return false;
+  if (x.kind !== y.kind || x.kind === "none") return false;
   if (x.kind !== "temp") return x.slot === (y as { slot: number }).slot;
   const [p, q] = [x.offset, (y as { offset: number }).offset];
   return p < q + b.size * dtypeBytes(b.dtype) && q < p + a.size * dtypeBytes(a.dtype);

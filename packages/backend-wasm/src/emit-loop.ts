@@ -1,4 +1,4 @@
-import { type DType, dtypeBytes, type LoopGroup, type ReduceOp, sizeOf } from "@lowrank/tensor/backend";
+import { type DType, dtypeBytes, type Load, type LoopGroup, type ReduceOp, sizeOf } from "@lowrank/tensor/backend";
 import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";
@@ -24,6 +24,30 @@ const MOST_ELEMENTS = 512;
 const MOST_COLUMNS = 2048;
 const LEAST_ELEMENTS = 256;
 
+/** A map as a kernel runs it over parts of its result. */
+export interface Epilogue {
+  /** Arguments of the block interpreter. */
+  readonly args: Fixup;
+  readonly scratchBytes: number;
+  /** Rough nanoseconds per element. */
+  readonly cost: number;
+}
+
+/** Prepares a map that reads the result of a kernel, f32 in the thread's scratch, as the value without memory. */
+export function emitEpilogue(group: LoopGroup, ctx: EmitContext): Epilogue {
+  const size = sizeOf(group.space);
+  const { program, codes } = makeProgram(group, size, ctx);
+  const block = blockOf(program, MOST_ELEMENTS);
+  const { rows, row } = splitMap(group, size, block);
+  const slotBytes = block * (program.wide ? 8 : 4) + 64;
+  const head = [...programWords(group, program, codes, [], ctx), program.slots, slotBytes, block];
+  return {
+    args: ctx.data([...head, at.MODE_MAP, rows, row, 1, rows]),
+    scratchBytes: program.slots * (at.SLOT_BYTES + at.SPLAT_BYTES + slotBytes) + 512,
+    cost: costOf(group, program),
+  };
+}
+
 /** Emits a fused loop as a program of the block interpreter in assembly/loop.ts. */
 export function emitLoop(loop: LoopGroup, ctx: EmitContext): void {
   const group = orderAxes(loop);
@@ -32,12 +56,7 @@ export function emitLoop(loop: LoopGroup, ctx: EmitContext): void {
     emitEmpty(group, ctx);
     return;
   }
-  let program = buildProgram(group, size >= CODE_WORTH.elements);
-  let codes = makeCode(group, program, ctx);
-  if (!codes) {
-    program = buildProgram(group, false);
-    codes = new Map();
-  }
+  const { program, codes } = makeProgram(group, size, ctx);
   const columns = group.reductions.length > 0 && !lastReduced(group);
   const block = blockOf(program, columns && !tilesOf(group) ? MOST_COLUMNS : MOST_ELEMENTS);
   const map = group.reductions.length === 0 ? splitMap(group, size, block) : null;
@@ -63,6 +82,17 @@ function blockOf({ blockSlots, wide }: Program, most: number): number {
   let block = LEAST_ELEMENTS;
   while (block * 2 <= Math.min(fits, most)) block *= 2;
   return block;
+}
+
+/** The program of a loop, with code for its stretches where it is large enough and code can be made. */
+function makeProgram(
+  group: LoopGroup,
+  size: number,
+  ctx: EmitContext,
+): { program: Program; codes: ReadonlyMap<StretchLine, number> } {
+  const program = buildProgram(group, size >= CODE_WORTH.elements);
+  const codes = makeCode(group, program, ctx);
+  return codes ? { program, codes } : { program: buildProgram(group, false), codes: new Map() };
 }
 
 /** The code of every stretch of a program, or null if there is one for which none can be made. */
@@ -114,15 +144,16 @@ function programWords(
       code.push(op, codes.get(stretch)!, ctx.data(outputs), stretch.outputs.length, 0, 0, 0, 0);
     } else if (op === LoopOp.Load) {
       const tile = tiled.indexOf(load);
+      const handed = isHanded(group.loads[load]!);
       code.push(
         op,
         slot(target!),
-        loadEntry(group, load, ctx),
+        handed ? 0 : loadEntry(group, load, ctx),
         Math.max(0, tile),
         0,
         0,
         store,
-        tile >= 0 ? flags | at.FLAG_TILE : flags,
+        flags | (tile >= 0 ? at.FLAG_TILE : 0) | (handed ? at.FLAG_PRODUCT : 0),
       );
     } else if (op === LoopOp.Store) code.push(op, slot(sources[0]), 0, 0, 0, 0, store, flags);
     // Slot 0 holds zeros and stands for the sources that an operation does not have.
@@ -142,6 +173,9 @@ function programWords(
     ctx.data(stores.length ? stores : [0]),
   ];
 }
+
+/** Whether a load is what a kernel hands to its epilogue. */
+const isHanded = (load: Load): boolean => load.kind === "value" && load.value.home.kind === "none";
 
 /** Address, dtype and the axes of a load, merged where its strides allow. */
 function loadEntry(group: LoopGroup, number: number, ctx: EmitContext): Fixup {

@@ -89,6 +89,7 @@ export class PlanBuilder implements EmitContext {
     const value = "value" in of ? of.value : of;
     const offset = byteOffset + ("value" in of ? of.offset * dtypeBytes(of.dtype) : 0);
     const { home } = value;
+    if (home.kind === "none") return bug("a product without memory has no address");
     if (home.kind === "temp") return asFixup(new Address({ kind: "arena" }, home.offset + offset));
     return asFixup(new Address({ kind: home.kind, slot: home.slot }, offset));
   }

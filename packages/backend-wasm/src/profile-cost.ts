@@ -31,12 +31,16 @@ const GATHERS: ReadonlySet<string> = /* @__PURE__ */ new Set(["take", "takeAlong
  *   instructions and reductions times their elements, whatever the instruction; all other kernels only move numbers.
  */
 export function costOf(group: Group): Cost {
-  return group.kind === "loop" ? loopCost(group) : { bytes: kernelBytes(group), flops: kernelFlops(group) };
+  if (group.kind === "loop") return loopCost(group);
+  const { epilogue } = group;
+  const more = epilogue ? loopCost(epilogue) : { bytes: 0, flops: 0 };
+  return { bytes: kernelBytes(group) + more.bytes, flops: kernelFlops(group) + more.flops };
 }
 
 const product = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
+/** What is handed to an epilogue crosses no bus. */
 const bytesOf = (value: Value, count = value.size): number =>
-  Math.min(count, value.size) * dtypeBytes(value.dtype);
+  value.home.kind === "none" ? 0 : Math.min(count, value.size) * dtypeBytes(value.dtype);
 /** Elements of a view that are not repeats of others. */
 const distinct = (dims: readonly number[], strides: readonly number[]): number =>
   product(dims.map((n, d) => (strides[d] === 0 ? 1 : n)));

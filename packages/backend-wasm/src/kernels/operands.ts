@@ -28,6 +28,7 @@ export function scalarAddress(group: KernelGroup, index: number, ctx: EmitContex
 
 /** Whether two values lie at the same place. */
 export function sameHome({ home: a }: Value, { home: b }: Value): boolean {
+  if (a.kind === "none") return false;
   if (a.kind === "temp") return b.kind === "temp" && a.offset === b.offset;
   return b.kind === a.kind && a.slot === (b as { slot: number }).slot;
 }

@@ -2,9 +2,11 @@ import { dtypeBytes } from "../dtype.js";
 import type { Graph } from "../graph.js";
 import { type Interval, planArena } from "./arena.js";
 import type { Def } from "./expr.js";
-import type { Group, Operand, ScalarSource, Schedule, Target, Value } from "./ir.js";
+import { fuseEpilogues } from "./epilogue.js";
+import type { Group, KernelGroup, ScalarSource, Schedule, Target, Value } from "./ir.js";
 import { LoopBuilder } from "./loop-builder.js";
 import type { KernelStep, Step } from "./schedule.js";
+import { loopOf, makersOf, mayStoreOver, operands, readBy, readersOf, writtenBy } from "./steps.js";
 import { identityView, isIdentity } from "./view.js";
 
 /** What the scheduler hands over once every node has its group. */
@@ -15,18 +17,6 @@ export interface Draft {
   value(node: Value["node"], dtype: Value["dtype"], dims: Value["dims"]): Value;
 }
 
-const operands = (step: KernelStep): Operand[] =>
-  step.group.inputs.filter((input): input is Operand => "value" in input);
-
-function* readBy(step: Step): Generator<Value> {
-  if (step instanceof LoopBuilder) yield* step.loadedValues();
-  else for (const { value } of operands(step)) yield value;
-}
-
-function* writtenBy(step: Step): Generator<Value> {
-  if (step instanceof LoopBuilder) yield* step.writtenValues();
-  else yield* step.group.outputs;
-}
 
 /**
  * Moves a loop into the one loop that reads its results, where that lengthens no lifetime: the values that it is the last
@@ -64,24 +54,12 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
   draft.steps.splice(0, draft.steps.length, ...kept);
 }
 
-function readersOf(steps: readonly Step[]): Map<Value, number[]> {
-  const readers = new Map<Value, number[]>();
-  for (const [at, step] of steps.entries()) {
-    for (const value of readBy(step)) {
-      const list = readers.get(value);
-      if (!list) readers.set(value, [at]);
-      else if (list[list.length - 1] !== at) list.push(at);
-    }
-  }
-  return readers;
-}
-
 /** Gives roots and parameters their memory, plans the arena, and freezes the groups. */
 export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: readonly Def[]): Schedule {
   sinkLoops(draft, target, rootDefs);
+  fuseEpilogues(draft.steps, target, graph, rootDefs);
   const readers = readersOf(draft.steps);
-  const makers = new Map<Value, number>();
-  for (const [at, step] of draft.steps.entries()) for (const value of writtenBy(step)) makers.set(value, at);
+  const makers = makersOf(draft.steps);
   const cellValues = new Map<number, Value>();
   for (const value of draft.values) if (value.home.kind === "leaf") cellValues.set(value.home.slot, value);
 
@@ -122,10 +100,14 @@ export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: rea
   const { arenaBytes, liveBytes } = placeTemporaries(order, target);
   const groups: Group[] = [];
   for (const step of order) {
-    const group = step instanceof LoopBuilder ? step.build() : step.group;
+    const group = step instanceof LoopBuilder ? step.build() : kernelGroup(step);
     if (hasWork(group)) groups.push(group);
   }
   return { groups, values: draft.values, scalars: draft.scalars, arenaBytes, liveBytes };
+}
+
+function kernelGroup({ group, epilogue }: KernelStep): KernelGroup {
+  return epilogue ? { ...group, name: `${group.name}+${epilogue.name()}`, epilogue: epilogue.build() } : group;
 }
 
 /** A group that writes nothing does nothing. */
@@ -153,16 +135,16 @@ function mayOverwrite(
   for (const at of readers.get(old) ?? []) {
     if (at < maker) continue;
     if (at > maker) return false;
-    if (step instanceof LoopBuilder) {
-      const stores = [...step.storedValues()].includes(value);
-      if (!stores || !step.readsOnlyInPlace(old)) return false;
-    } else if (step.group.outputs[0] !== value || !kernelInPlace(step, target, old)) return false;
+    const loop = loopOf(step);
+    if (loop ? !mayStoreOver(step, loop, old, value) : !kernelInPlace(step as KernelStep, target, old, value))
+      return false;
   }
   return true;
 }
 
-/** Whether a kernel may write its first output over the memory of `old`, its operand. */
-function kernelInPlace(step: KernelStep, target: Target, old: Value): boolean {
+/** Whether a kernel may write `value`, its first output, over the memory of `old`, its operand. */
+function kernelInPlace(step: KernelStep, target: Target, old: Value, value: Value): boolean {
+  if (step.group.outputs[0] !== value) return false;
   const index = target.inPlace(step.group.op);
   return step.group.inputs.every((input, i) => {
     if (!("value" in input) || input.value !== old) return true;
@@ -244,12 +226,8 @@ function placeTemporaries(steps: readonly Step[], target: Target): { arenaBytes:
 
 function mayReuse(step: Step, target: Target, old: Value, value: Value): boolean {
   if (old.size !== value.size || dtypeBytes(old.dtype) !== dtypeBytes(value.dtype)) return false;
-  if (step instanceof LoopBuilder) {
-    return [...step.storedValues()].includes(value) && step.readsOnlyInPlace(old);
-  }
-  return (
-    step.group.outputs[0] === value &&
-    operands(step).some((o) => o.value === old) &&
-    kernelInPlace(step, target, old)
-  );
+  const loop = loopOf(step);
+  if (loop) return mayStoreOver(step, loop, old, value);
+  const kernel = step as KernelStep;
+  return operands(kernel).some((o) => o.value === old) && kernelInPlace(kernel, target, old, value);
 }

@@ -8,7 +8,9 @@ export type Home =
   | { readonly kind: "leaf"; readonly slot: number }
   | { readonly kind: "root"; readonly slot: number }
   /** Bytes from the start of the plan's arena; 64-byte aligned. */
-  | { readonly kind: "temp"; readonly offset: number };
+  | { readonly kind: "temp"; readonly offset: number }
+  /** Nowhere: the product of a kernel that hands it to its epilogue part by part. */
+  | { readonly kind: "none" };
 
 /** A stored value of a plan: row-major numbers of one dtype. */
 export interface Value {
@@ -115,6 +117,11 @@ export interface KernelGroup {
   /** In the order of the op's inputs. A scalar input (0 axes, host-computed) comes as `{ scalarSlot }`. */
   readonly inputs: readonly (Operand | { readonly scalarSlot: number; readonly dtype: DType })[];
   readonly outputs: readonly Value[];
+  /**
+   * A map that is run over each part of the one output while that is in the cache. The output then has no memory: this
+   * loop alone reads it, each element at its own index.
+   */
+  readonly epilogue?: LoopGroup;
 }
 
 export type Group = LoopGroup | KernelGroup;
@@ -164,6 +171,8 @@ export interface Target {
   widens(op: OpDef, index: number): boolean;
   /** Index of the input whose memory output 0 may take over when this kernel is its last reader, or -1. */
   inPlace(op: OpDef): number;
+  /** True if the kernel can run `loop`, a map over its one output, as its epilogue. Absent: it never can. */
+  fusesEpilogue?(kernel: KernelGroup, loop: LoopGroup): boolean;
   /** Most distinct values that one loop may touch. */
   readonly maxBindings: number;
   /** Most instructions of one loop. */

@@ -32,6 +32,8 @@ export interface KernelStep {
   readonly kind: "kernel";
   readonly at: number;
   readonly group: KernelGroup;
+  /** The loop that takes the kernel's output from it. */
+  readonly epilogue?: LoopBuilder;
 }
 
 export type Step = LoopBuilder | KernelStep;

@@ -50,6 +50,7 @@ export function groupInterpreter(options: InterpreterOptions = {}): Backend {
     layout: () => options.layout ?? "contiguous",
     widens: (op) => op.name === "matmul",
     inPlace: (op) => (op.name === "updateSlice" ? 0 : -1),
+    fusesEpilogue: ({ op }) => op.name === "matmul",
     maxBindings: options.maxBindings ?? 1000,
     maxInstructions: options.maxInstructions ?? 64,
   };
@@ -88,6 +89,7 @@ function executable(plan: Schedule): Executable {
       for (const group of plan.groups) {
         if (group.kind === "loop") run.loop(group);
         else run.kernel(group);
+        if (group.kind === "kernel" && group.epilogue) run.loop(group.epilogue);
       }
     },
   };
@@ -95,6 +97,8 @@ function executable(plan: Schedule): Executable {
 
 class Run {
   private readonly scalars: Float64Array;
+  /** What kernels hand to their epilogues. */
+  private readonly products = new Map<Value, HostArray>();
 
   constructor(
     plan: Schedule,
@@ -105,7 +109,13 @@ class Run {
     scalarProgram(plan.scalars)(bindings.scalars, this.scalars);
   }
 
-  memory({ home, dtype, size }: Value): HostArray {
+  memory(value: Value): HostArray {
+    const { home, dtype, size } = value;
+    if (home.kind === "none") {
+      const product = this.products.get(value) ?? hostArray(dtype, size);
+      this.products.set(value, product);
+      return product;
+    }
     if (home.kind === "temp") return hostView(dtype, this.arena, home.offset, size);
     const bound = home.kind === "leaf" ? this.bindings.leaves[home.slot]! : this.bindings.roots[home.slot]!;
     if (ArrayBuffer.isView(bound)) return bound;
