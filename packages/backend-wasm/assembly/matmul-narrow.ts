@@ -1,5 +1,6 @@
 // Narrow products in f32, which read the large operand once, in order, and where it is. Argument words: see matmul.ts.
-import { cut, locateBatch, offsetA, offsetB, offsetC, word } from "./matmul";
+import { runEpilogue } from "./loop";
+import { cut, epilogueWords, FUSED, locateBatch, offsetA, offsetB, offsetC, word } from "./matmul";
 import { madd } from "./simd";
 
 /**
@@ -16,6 +17,7 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
   const columnBlock = word(args, 13);
   const rowC = <usize>word(args, 16) << 2;
   const columnC = <usize>word(args, 17) << 2;
+  const fused = word(args, 15) & FUSED ? epilogueWords(args) : 0;
   const blocks = (N + columnBlock - 1) / columnBlock;
   const last = cut(word(args, 18) * blocks, chunk + 1, chunks);
   for (let unit = cut(word(args, 18) * blocks, chunk, chunks); unit < last; unit++) {
@@ -26,12 +28,22 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
     const line = <usize>whole << 2;
     const a = load<usize>(args) + offsetA();
     const b = load<usize>(args, 4) + offsetB() + (<usize>column << 2);
-    const c = load<usize>(args, 8) + offsetC() + <usize>column * columnC;
+    const at = offsetC() + <usize>column * columnC;
     // Where c lies transposed it is put together in scratch. An odd last row is computed twice, the second time for nothing.
     const turned = columnC != 4;
-    const spare = scratch;
-    const sums = turned ? scratch + line : c;
-    const rowSums = turned ? line : rowC;
+    let c = load<usize>(args, 8) + at;
+    let toRow = rowC;
+    let toColumn = columnC;
+    let spare = scratch;
+    if (fused) {
+      // a part of c in scratch, row by row of c
+      c = scratch;
+      toRow = turned ? 4 : <usize>((columns + 3) & ~3) << 2;
+      toColumn = turned ? <usize>M << 2 : 4;
+      spare += load<usize>(fused, 8);
+    }
+    const sums = turned ? spare + line : c;
+    const rowSums = turned ? line : toRow;
     for (let i = 0; i < M; i++) memory.fill(sums + <usize>i * rowSums, 0, line);
     let k = 0;
     for (; k + 4 <= K; k += 4) {
@@ -49,19 +61,23 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
       }
     }
     for (let i = 0; i < M; i++) {
-      const to = c + <usize>i * rowC;
+      const to = c + <usize>i * toRow;
       if (turned) {
         const from = sums + <usize>i * line;
-        for (let j = 0; j < whole; j++) store<f32>(to + <usize>j * columnC, load<f32>(from + (<usize>j << 2)));
+        for (let j = 0; j < whole; j++) store<f32>(to + <usize>j * toColumn, load<f32>(from + (<usize>j << 2)));
       }
       for (let j = whole; j < columns; j++) {
         let sum: f32 = 0;
         for (let k = 0; k < K; k++) {
           sum += load<f32>(a + <usize>i * rowA + <usize>k * stepA) * load<f32>(b + <usize>k * stepB + (<usize>j << 2));
         }
-        store<f32>(to + <usize>j * columnC, sum);
+        store<f32>(to + <usize>j * toColumn, sum);
       }
     }
+    if (!fused) continue;
+    const first = load<i32>(fused, 4) + <i32>(at >> 2);
+    if (turned) runEpilogue(load<usize>(fused), first, M, word(args, 17), columns, c, toColumn, spare);
+    else runEpilogue(load<usize>(fused), first, columns, word(args, 16), M, c, toRow, spare);
   }
 }
 

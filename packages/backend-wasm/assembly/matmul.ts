@@ -6,9 +6,11 @@
 //     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
 //     15 flags  16 row stride of c  17 column stride of c  18 matrices  19 batch axes
 //     20.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c
+//     then, if fused (c is not used): arguments of the epilogue, its element at which c begins, bytes of the part in scratch
 //   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
 //   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
+import { runEpilogue } from "./loop";
 import { dotRows, packDots } from "./matmul-narrow";
 import { packColumns, packedSize, packRows } from "./matmul-pack";
 import { tileDirect, tilePacked, tilesPacked } from "./matmul-tile";
@@ -20,6 +22,8 @@ const F32 = 7;
 const PREPACKED = 1;
 /** The rows of `a` (f32) are read where they are. */
 const DIRECT = 2;
+/** Parts of c are made in scratch, and an epilogue runs over each. */
+export const FUSED = 4;
 
 // @ts-ignore: decorator
 @inline
@@ -76,6 +80,11 @@ export function locateBatch(args: usize, index: i32, sizeA: usize, sizeB: usize,
   }
 }
 
+/** Words of the epilogue, behind the batch axes. */
+export function epilogueWords(args: usize): usize {
+  return args + (<usize>(20 + 4 * word(args, 19)) << 2);
+}
+
 export function offsetA(): usize {
   return batchA;
 }
@@ -106,21 +115,36 @@ export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize
     const column = (within % columnBlocks) * columnBlock;
     const rows = min(rowBlock, M - row);
     const columns = min(columnBlock, N - column);
-    block(
-      args,
-      load<usize>(args) + batchA + <usize>(row * word(args, 6)) * sizeA,
-      load<usize>(args, 4) + batchB,
-      load<usize>(args, 8) + batchC + (<usize>(row * word(args, 16) + column * word(args, 17)) << 2),
-      rows,
-      columns,
-      column,
-      scratch,
-    );
+    const a = load<usize>(args) + batchA + <usize>(row * word(args, 6)) * sizeA;
+    const b = load<usize>(args, 4) + batchB;
+    const rowC = word(args, 16);
+    const columnC = word(args, 17);
+    const c = (<usize>(row * rowC + column * columnC) << 2) + batchC;
+    if ((word(args, 15) & FUSED) == 0) {
+      const to = load<usize>(args, 8) + c;
+      block(args, a, b, to, <usize>rowC << 2, <usize>columnC << 2, rows, columns, column, scratch);
+      continue;
+    }
+    // The part lies in scratch as it would in c, row by row of c.
+    const fused = epilogueWords(args);
+    const rest = scratch + load<usize>(fused, 8);
+    const first = load<i32>(fused, 4) + <i32>(c >> 2);
+    if (columnC == 1) {
+      const line = <usize>columns << 2;
+      block(args, a, b, scratch, line, 4, rows, columns, column, rest);
+      runEpilogue(load<usize>(fused), first, columns, rowC, rows, scratch, line, rest);
+    } else {
+      const line = <usize>rows << 2;
+      block(args, a, b, scratch, 4, line, rows, columns, column, rest);
+      runEpilogue(load<usize>(fused), first, rows, columnC, columns, scratch, line, rest);
+    }
   }
 }
 
 /** One block of the product over the whole depth. */
-function block(args: usize, a: usize, b: usize, c: usize, rows: i32, columns: i32, column: i32, scratch: usize): void {
+function block(
+  args: usize, a: usize, b: usize, c: usize, rowC: usize, columnC: usize, rows: i32, columns: i32, column: i32, scratch: usize,
+): void {
   const N = word(args, 4);
   const K = word(args, 5);
   const rowA = word(args, 6);
@@ -131,8 +155,6 @@ function block(args: usize, a: usize, b: usize, c: usize, rows: i32, columns: i3
   const dtypeB = word(args, 11);
   const depth = word(args, 14);
   const flags = word(args, 15);
-  const rowC = <usize>word(args, 16) << 2;
-  const columnC = <usize>word(args, 17) << 2;
   const prepacked = (flags & PREPACKED) != 0;
   const direct = (flags & DIRECT) != 0;
   const sizeA = packedSize(dtypeA);

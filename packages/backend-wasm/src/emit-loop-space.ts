@@ -59,6 +59,13 @@ export function mergeAxes(
   return axes;
 }
 
+/** Whether all loads of a loop stay or go on to the next element along its rows, so that none is better read in tiles. */
+export const readsAlong = ({ space, loads }: LoopGroup): boolean =>
+  loads.every((load) => {
+    const inner = load.kind === "value" ? mergeAxes(space, load.strides).at(-1)?.[1] : 0;
+    return inner === undefined || inner === 0 || inner === 1;
+  });
+
 /** Side by side across rows, and far apart along them. */
 function isTurned(axes: readonly (readonly [number, number])[]): boolean {
   const [inner, outer] = [axes.at(-1), axes.at(-2)];

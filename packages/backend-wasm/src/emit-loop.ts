@@ -1,4 +1,11 @@
-import { type DType, dtypeBytes, type Load, type LoopGroup, type ReduceOp, sizeOf } from "@lowrank/tensor/backend";
+import {
+  type DType,
+  dtypeBytes,
+  type Load,
+  type LoopGroup,
+  type ReduceOp,
+  sizeOf,
+} from "@lowrank/tensor/backend";
 import * as at from "../assembly/loop-ops.js";
 import { LoopOp } from "../assembly/loop-ops.js";
 import { type ArgWord, DTYPE_IDS, type EmitContext, type Fixup } from "./emit.js";

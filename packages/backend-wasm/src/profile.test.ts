@@ -53,7 +53,7 @@ test("rows say what ran how often, host work included, and their shares sum to 1
   expect(sum(rows.map((row) => row.share))).toBeCloseTo(1, 12);
   expect(rows.map((row) => row.ms)).toEqual([...rows.map((row) => row.ms)].sort((a, b) => b - a));
   const runs = (name: string) => rows.find((row) => row.name === name)?.runs;
-  expect(runs("matmul of 64×32, 32×16")).toBe(3);
+  expect(runs("matmul+exp of 64×32, 32×16")).toBe(3);
   for (const name of ["trace", "find plan", "keep results"]) expect(runs(name)).toBe(3);
   expect(runs("schedule")).toBe(1);
   expect(runs("encode")).toBe(1);

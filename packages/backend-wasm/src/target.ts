@@ -12,6 +12,7 @@ export const target: Target = {
   layout: (op, index) => entry(op.name)?.layout?.(index) ?? "contiguous",
   widens: (op, index) => entry(op.name)?.widens?.(index) ?? false,
   inPlace: (op) => entry(op.name)?.inPlace ?? -1,
+  fusesEpilogue: (kernel, loop) => entry(kernel.op.name)?.fusesEpilogue?.(kernel, loop) ?? false,
   maxBindings: 64,
   maxInstructions: 256,
 };

@@ -1,6 +1,9 @@
 import { type DType, type OpDef, roundTo } from "@lowrank/tensor/backend";
+import { matmul, setDefaultBackend, tensor } from "@lowrank/tensor";
+import { reference } from "@lowrank/tensor/reference";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runKernel, type TestInput } from "../../test/run-kernel.js";
+import { wasm } from "../backend.js";
 import { Machine } from "../machine.js";
 import { matmulKernel } from "./matmul.js";
 
@@ -240,4 +243,32 @@ test("results do not depend on the number of threads", async () => {
     expect(outputs[0]).toEqual(outputs[1]);
   }
   one.dispose();
+});
+
+test("an epilogue gives what the product and a loop after it give, on every road", async () => {
+  const backend = await wasm({ threads: 1 });
+  const plain = reference();
+  for (const [M, K, N] of [...SHAPES, [140, 300, 600]] as const)
+    for (const turned of [false, true]) {
+      const [a, b] = [numbers(M * K, "f32"), numbers(K * N, "f32")];
+      const [bias, rest] = [numbers(N, "f32"), numbers(M * N, "f32")];
+      const results: Float32Array[] = [];
+      for (const on of [backend, plain]) {
+        setDefaultBackend(on);
+        const host = (data: Float64Array, shape: number[]) => tensor(Float32Array.from(data), { shape });
+        const right = turned ? host(b, [N, K]).T : host(b, [K, N]);
+        const y = matmul(host(a, [M, K]), right)
+          .add(host(bias, [N]))
+          .mul(2)
+          .sub(host(rest, [M, N]));
+        results.push((await y.data()) as Float32Array);
+      }
+      const [got, want] = results as [Float32Array, Float32Array];
+      for (let i = 0; i < want.length; i++) {
+        const error = Math.abs(got[i]! - want[i]!);
+        if (!(error <= (K + 4) * 2 ** -21))
+          throw new Error(`[${M}, ${K}, ${N}] at ${i}: ${got[i]}, not ${want[i]}`);
+      }
+    }
+  backend.dispose();
 });

@@ -17,10 +17,13 @@ import {
   type Kernel,
   operandAt,
 } from "../emit.js";
+import { emitEpilogue, type Epilogue } from "../emit-loop.js";
+import { readsAlong } from "../emit-loop-space.js";
 
 // Flags of assembly/matmul.ts.
 const PREPACKED = 1;
 const DIRECT = 2;
+const FUSED = 4;
 
 /** Depth of a packed block: a panel of 8 columns is 8 KiB and stays in the first cache. */
 const DEPTH = 256;
@@ -40,6 +43,12 @@ const CHUNK_WORK = 1 << 20;
 const PACKED_BYTES = 8 << 20;
 /** Bytes that a tile spills at its edges, at the start of the scratch. */
 const SPILL_BYTES = 128;
+/** Bytes of a part of the result that an epilogue finds in the second cache. */
+const PART_BYTES = 256 << 10;
+/** Multiply-adds in the time of a nanosecond. */
+const WORK_PER_NS = 25;
+/** For questions about shapes alone. */
+const NOWHERE = 0 as unknown as Fixup;
 
 /** One product C = A B of a batch, with strides in elements. */
 export interface Product {
@@ -48,7 +57,11 @@ export interface Product {
   K: number;
   a: Fixup;
   b: Fixup;
+  /** Unused where there is an epilogue. */
   c: Fixup;
+  epilogue?: Epilogue;
+  /** Element of the result at which this product begins, for the epilogue. */
+  first?: number;
   rowA: number;
   stepA: number;
   stepB: number;
@@ -74,9 +87,17 @@ const ceilTo = (value: number, step: number): number => Math.ceil(value / step) 
 export const matmulKernel: Kernel = {
   layout: () => "any",
   widens: () => true,
+  fusesEpilogue(group, loop) {
+    const p = foldBatch(describe(group, null, NOWHERE));
+    return group.outputs[0]!.dtype !== "f64" && p.K > 0 && !isThin(p) && readsAlong(loop);
+  },
   emit(group, ctx) {
     const out = group.outputs[0]!;
     if (out.size === 0) return;
+    if (group.epilogue) {
+      emitF32({ ...describe(group, ctx, NOWHERE), epilogue: emitEpilogue(group.epilogue, ctx) }, ctx);
+      return;
+    }
     const half = out.dtype === "f16" || out.dtype === "bf16";
     const inF32 = half ? ctx.workspace(out.size * 4) : ctx.pointer(out);
     const product = describe(group, ctx, inF32);
@@ -96,7 +117,7 @@ export const matmulKernel: Kernel = {
   },
 };
 
-function describe(group: KernelGroup, ctx: EmitContext, c: Fixup): Product {
+function describe(group: KernelGroup, ctx: EmitContext | null, c: Fixup): Product {
   const a = operandAt(group, 0);
   const b = operandAt(group, 1);
   const rank = a.dims.length;
@@ -105,8 +126,8 @@ function describe(group: KernelGroup, ctx: EmitContext, c: Fixup): Product {
     M,
     N,
     K,
-    a: ctx.pointer(a),
-    b: ctx.pointer(b),
+    a: ctx?.pointer(a) ?? NOWHERE,
+    b: ctx?.pointer(b) ?? NOWHERE,
     c,
     rowA: a.strides[rank - 2]!,
     stepA: a.strides[rank - 1]!,
@@ -147,12 +168,11 @@ function foldBatch(p: Product): Product {
 
 /** Cᵀ = Bᵀ Aᵀ. */
 const transposed = (p: Product): Product => ({
+  ...p,
   M: p.N,
   N: p.M,
-  K: p.K,
   a: p.b,
   b: p.a,
-  c: p.c,
   rowA: p.columnB,
   stepA: p.stepB,
   stepB: p.stepA,
@@ -171,12 +191,26 @@ interface Blocking {
   flags: number;
 }
 
+/** Bytes of a part of the result in front of the rest of the scratch, where an epilogue takes it from. */
+const partBytes = (p: Product, rows: number, columns: number): number =>
+  p.epilogue ? ceilTo(ceilTo(rows, 4) * ceilTo(columns, 8) * 4 + 64, 64) : 0;
+
+/** Asks for scratch: the part, then what the product or, after it, the epilogue needs. */
+function askScratch(p: Product, rows: number, columns: number, bytes: number, ctx: EmitContext): void {
+  ctx.scratch(partBytes(p, rows, columns) + Math.max(bytes, p.epilogue?.scratchBytes ?? 0));
+}
+
+/** Multiply-adds that a product with its epilogue takes the time of. */
+const workOf = (p: Product): number =>
+  matrices(p) * p.M * p.N * (p.K + (p.epilogue ? p.epilogue.cost * WORK_PER_NS : 0));
+
 function words(p: Product, { rows, columns, depth, flags }: Blocking): ArgWord[] {
   // biome-ignore format: in the order of the words
   return [
     p.a, p.b, p.c, p.M, p.N, p.K, p.rowA, p.stepA, p.stepB, p.columnB,
     DTYPE_IDS[p.dtypeA], DTYPE_IDS[p.dtypeB], rows, columns, depth, flags, p.rowC, p.columnC,
     matrices(p), p.batch.length, ...p.batch.flatMap(({ size, a, b, c }) => [size, a, b, c]),
+    ...(p.epilogue ? [p.epilogue.args, p.first ?? 0, partBytes(p, rows, columns)] : []),
   ];
 }
 
@@ -195,7 +229,7 @@ function emitF32(given: Product, ctx: EmitContext): void {
     emitRows(swept, ctx);
     return;
   }
-  if (Math.min(p.M, p.N) <= THIN_ROWS) {
+  if (isThin(p)) {
     emitThin(p.M <= p.N ? p : transposed(p), ctx);
     return;
   }
@@ -216,12 +250,16 @@ const isSwept = (p: Product): boolean =>
   p.dtypeA === "f32" &&
   p.dtypeB === "f32";
 
+const isThin = (p: Product): boolean =>
+  Math.min(p.M, p.N) <= THIN_ROWS && !isSwept(p) && !isSwept(transposed(p));
+
 function emitRows(p: Product, ctx: EmitContext): void {
   const columns = Math.min(SWEPT_COLUMNS, ceilTo(p.N, 4));
   const units = matrices(p) * Math.ceil(p.N / columns);
-  ctx.scratch((p.M + 1) * columns * 4);
-  const chunks = chunksOf(matrices(p) * p.M * p.N * p.K, CHUNK_WORK);
-  ctx.command(MATMUL_ROWS, words(p, { rows: p.M, columns, depth: p.K, flags: 0 }), Math.min(units, chunks));
+  askScratch(p, p.M, columns, (p.M + 1) * columns * 4, ctx);
+  const flags = p.epilogue ? FUSED : 0;
+  const blocking = { rows: p.M, columns, depth: p.K, flags };
+  ctx.command(MATMUL_ROWS, words(p, blocking), Math.min(units, chunksOf(workOf(p), CHUNK_WORK)));
 }
 
 function emitThin(given: Product, ctx: EmitContext): void {
@@ -247,13 +285,14 @@ function depthOf(K: number): number {
 function rowsFor(p: Product, columns: number): number {
   const due = ceilTo(Math.max(32, CHUNK_WORK / (columns * p.K)), 4);
   const share = ceilTo(p.M / 8, 4);
-  return Math.min(ceilTo(p.M, 4), Math.max(due, Math.min(192, share)));
+  const most = p.epilogue ? Math.max(32, ceilTo(PART_BYTES / (columns * 4), 4)) : Number.POSITIVE_INFINITY;
+  return Math.min(most, ceilTo(p.M, 4), Math.max(due, Math.min(192, share)));
 }
 
 function emitNarrow(p: Product, ctx: EmitContext): void {
   const depth = depthOf(p.K);
   const rows = rowsFor(p, p.N);
-  ctx.scratch(SPILL_BYTES + depth * ceilTo(p.N, 8) * 4);
+  askScratch(p, rows, p.N, SPILL_BYTES + depth * ceilTo(p.N, 8) * 4, ctx);
   emitTiles(p, { rows, columns: p.N, depth, flags: DIRECT }, ctx);
 }
 
@@ -274,7 +313,7 @@ function emitBlocked(p: Product, ctx: EmitContext): void {
   const rows = Math.min(128, ceilTo(p.M, 4));
   const share = matrices(p) * Math.ceil(p.M / rows) >= 8 ? 512 : Math.max(64, ceilTo(p.N / 8, 8));
   const columns = Math.min(512, share, ceilTo(p.N, 8));
-  ctx.scratch(SPILL_BYTES + (rows + columns) * depth * 4);
+  askScratch(p, rows, columns, SPILL_BYTES + (rows + columns) * depth * 4, ctx);
   emitTiles(p, { rows, columns, depth, flags: 0 }, ctx);
 }
 
@@ -290,17 +329,19 @@ export function emitPacked(p: Product, ctx: EmitContext, pack: PackPanels): void
   for (let column = 0; column < p.N; column += width) {
     const N = Math.min(width, p.N - column);
     pack(column, N, depth, packed);
-    const part = { ...p, N, b: packed, c: ctx.offset(p.c, column * p.columnC * 4) };
+    const first = column * p.columnC;
+    const part = { ...p, N, b: packed, first, c: p.epilogue ? p.c : ctx.offset(p.c, first * 4) };
     const rows = rowsFor(part, N);
     // Few rows are one block: then the columns are shared out.
     const columns = rows < p.M ? ceilTo(N, 8) : Math.min(ceilTo(N, 8), Math.max(64, ceilTo(N / 8, 8)));
-    ctx.scratch(SPILL_BYTES + rows * depth * 4);
+    askScratch(part, rows, columns, SPILL_BYTES + rows * depth * 4, ctx);
     emitTiles(part, { rows, columns, depth, flags: PREPACKED }, ctx);
   }
 }
 
 function emitTiles(p: Product, blocking: Blocking, ctx: EmitContext): void {
   const units = matrices(p) * Math.ceil(p.M / blocking.rows) * Math.ceil(p.N / blocking.columns);
-  const work = matrices(p) * p.M * p.N * p.K;
-  ctx.command(MATMUL_TILES, words(p, blocking), Math.min(units, chunksOf(work, CHUNK_WORK, 256)));
+  const flags = blocking.flags | (p.epilogue ? FUSED : 0);
+  const chunks = Math.min(units, chunksOf(workOf(p), CHUNK_WORK, 256));
+  ctx.command(MATMUL_TILES, words(p, { ...blocking, flags }), chunks);
 }

@@ -58,9 +58,14 @@ const mayFollow = (loop: LoopBuilder, product: Value): boolean =>
   loop.readsByIndex(product);
 
 /** The old value of the parameter that each new value is for. */
-function parametersOf(steps: readonly Step[], graph: Graph, rootDefs: readonly Def[]): Map<Value, Value | null> {
+function parametersOf(
+  steps: readonly Step[],
+  graph: Graph,
+  rootDefs: readonly Def[],
+): Map<Value, Value | null> {
   const old = new Map<number, Value>();
-  for (const value of readersOf(steps).keys()) if (value.home.kind === "leaf") old.set(value.home.slot, value);
+  for (const value of readersOf(steps).keys())
+    if (value.home.kind === "leaf") old.set(value.home.slot, value);
   const parameters = new Map<Value, Value | null>();
   for (const [i, { cellSlot }] of graph.roots.entries()) {
     const value = rootDefs[i]!.value;

@@ -17,7 +17,6 @@ export interface Draft {
   value(node: Value["node"], dtype: Value["dtype"], dims: Value["dims"]): Value;
 }
 
-
 /**
  * Moves a loop into the one loop that reads its results, where that lengthens no lifetime: the values that it is the last
  * to read are no more than those it would have stored.
@@ -107,7 +106,9 @@ export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: rea
 }
 
 function kernelGroup({ group, epilogue }: KernelStep): KernelGroup {
-  return epilogue ? { ...group, name: `${group.name}+${epilogue.name()}`, epilogue: epilogue.build() } : group;
+  return epilogue
+    ? { ...group, name: `${group.name}+${epilogue.name()}`, epilogue: epilogue.build() }
+    : group;
 }
 
 /** A group that writes nothing does nothing. */

@@ -23,8 +23,10 @@ const target: Target = {
   maxInstructions: 64,
 };
 
+const planOf = (...roots: Root[]): Promise<string[]> => planFor(target, ...roots);
+
 /** The last plan that evaluating `roots` makes, as text; nothing is computed. */
-async function planOf(...roots: Root[]): Promise<string[]> {
+async function planFor(target: Target, ...roots: Root[]): Promise<string[]> {
   let text = "";
   const backend: Backend = {
     name: "null",
@@ -73,6 +75,24 @@ test("matmul reads both transposes in place, and its neighbours are loops of the
   const w = tensor(new Float32Array(48), { shape: [6, 8] });
   const y = sigmoid(matmul(x().add(1), w.T));
   expect(await planOf(y, ...gradients(y.sum(), [w]))).toMatchSnapshot();
+});
+
+test("a map that alone reads a product is the epilogue of its kernel, and the product has no memory", async () => {
+  const fusing = { ...target, fusesEpilogue: () => true };
+  const w = () => tensor(new Float32Array(48), { shape: [8, 6] });
+  const y = matmul(x(), w())
+    .add(tensor(new Float32Array(6)))
+    .exp();
+  expect(await planFor(fusing, y)).toEqual([
+    expect.stringMatching(/^0 matmul\+add\+exp \(.*leaf0, .*leaf1; .*leaf2\) -> v\d:f32\[4,6\]root0$/),
+    "arena 0 bytes, alive at once 0",
+  ]);
+  // Read twice, it is stored; and a parameter that is still read must not be overwritten early.
+  const twice = matmul(x(), w());
+  expect((await planFor(fusing, twice.exp(), twice))[0]).toMatch(/^0 matmul \(/);
+  const v = parameter(tensor(new Float32Array(24), { shape: [4, 6] }));
+  const plan = await planFor(fusing, v.assign(matmul(x(), w()).add(v)), matmul(v.T, x()));
+  expect(plan[0]).toMatch(/^0 matmul \(/);
 });
 
 test("a weight in half precision reaches the kernel without being widened first", async () => {
