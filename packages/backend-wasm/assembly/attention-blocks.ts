@@ -47,6 +47,7 @@ export const O_DTYPE: usize = 156;
 export const O_STRIDES: usize = 160; // of o and lse as inputs
 export const LSE_STRIDES: usize = 172; // batch, head, query
 export const PARTS: usize = 184; // of dk and dv, to be summed afterwards
+export const SPAN: usize = 188; // blocks of rows that share what is packed of a block of keys
 
 // @ts-ignore: decorator
 @inline
@@ -128,6 +129,13 @@ export function writeLimits(args: usize, r0: i32, count: i32, group: i32, limits
   return limit;
 }
 
+/** Whether a block of keys holds any of a range. */
+// @ts-ignore: decorator
+@inline
+export function overlaps(range: usize, first: i32, keys: i32): bool {
+  return first < load<i32>(range, 4) && first + keys > load<i32>(range);
+}
+
 /**
  * What of a block lies under the diagonal: for each panel of 8 rows how many of its keys some row sees, and for each
  * group of 4 keys the first row (of a panel) that sees one.
@@ -196,13 +204,59 @@ function maskScores(
   for (let i = 0; i < count; i++) {
     const t = (r0 + i) / group;
     const h = keyHead * group + (r0 + i - t * group);
-    let mask = base + <usize>(h * headStride + t * queryStride);
-    let score = scores + (<usize>i << 2);
+    const mask = base + <usize>(h * headStride + t * queryStride);
+    const score = scores + (<usize>i << 2);
     for (let j = 0; j < keys; j++) {
-      if (load<u8>(mask) == 0) store<f32>(score, -Infinity);
-      mask += <usize>step;
-      score += SCORE_ROW;
+      // Where 16 keys are visible there is nothing to do.
+      if (step == 1 && (j & 15) == 0 && j + 16 <= keys && i8x16.all_true(v128.load(mask + <usize>j))) j += 15;
+      else if (load<u8>(mask + <usize>(j * step)) == 0) store<f32>(score + <usize>j * SCORE_ROW, -Infinity);
     }
+  }
+}
+
+/**
+ * Narrows the keys `range` = [first, end) of a block of rows to those that its mask may show to any of them, in steps of 16
+ * keys.
+ */
+function narrowRange(args: usize, b: i32, keyHead: i32, group: i32, r0: i32, count: i32, range: usize): void {
+  const end = load<i32>(range, 4);
+  const headStride = word(args, MASK_STRIDES + 4);
+  const base = load<usize>(args + MASK) + <usize>(b * word(args, MASK_STRIDES));
+  let first = end;
+  let last = 0;
+  let before: usize = 0;
+  for (let i = 0; i < count; i++) {
+    const t = (r0 + i) / group;
+    const h = keyHead * group + (r0 + i - t * group);
+    const row = base + <usize>(h * headStride + t * word(args, MASK_STRIDES + 8));
+    if (row == before) continue;
+    before = row;
+    let j = 0;
+    while (j + 16 <= first && !v128.any_true(v128.load(row + <usize>j))) j += 16;
+    first = min(first, j);
+    j = end;
+    while (j - 16 >= last && !v128.any_true(v128.load(row + <usize>(j - 16)))) j -= 16;
+    last = max(last, j);
+  }
+  store<i32>(range, first);
+  store<i32>(range, last, 4);
+}
+
+/** Writes the last key of each row to `limits` and the keys that a block of rows may see, [first, end), to `range`. */
+export function writeRange(
+  args: usize,
+  b: i32,
+  keyHead: i32,
+  group: i32,
+  r0: i32,
+  count: i32,
+  limits: usize,
+  range: usize,
+): void {
+  store<i32>(range, 0);
+  store<i32>(range, writeLimits(args, r0, count, group, limits) + 1, 4);
+  if (load<usize>(args + MASK) != 0 && word(args, MASK_STRIDES + 12) == 1) {
+    narrowRange(args, b, keyHead, group, r0, count, range);
   }
 }
 
@@ -226,6 +280,7 @@ export function scoreBlock(
   const rows = roundUp(count, 8);
   product(
     keys, rows, width, visible, 0, packedKeys, packedRow(width), queries, <usize>width << 5, 32, scores, SCORE_ROW,
+    false,
   );
   maskLimits(scores, first, rows, limits, visible);
   if (load<usize>(args + MASK) != 0) maskScores(args, scores, b, keyHead, group, r0, count, first, keys);

@@ -3,7 +3,7 @@
 import { madd } from "./simd";
 
 /**
- * c[m, n] = a[m, k] · b[k, n] for n a multiple of 8. a has rows `aRow` apart; b has panels of 8 columns, `bPanel` apart,
+ * c[m, n] = a[m, k] · b[k, n], or += where `adds`, for n a multiple of 8. a has rows `aRow` apart; b has panels of 8 columns, `bPanel` apart,
  * whose rows are `bRow` apart. Rows come in groups of 4. Where `visible` (a list of i32, or 0) is given, of panel j only the
  * first visible[j] rows are computed; where `starts` is given, row group i sums from place starts[i] on.
  */
@@ -20,6 +20,7 @@ export function product(
   bRow: usize,
   c: usize,
   cRow: usize,
+  adds: bool,
 ): void {
   const end = <usize>k << 2;
   for (let j = 0; j < n; j += 8, b += bPanel, c += 32) {
@@ -39,6 +40,16 @@ export function product(
       let c21 = c00;
       let c30 = c00;
       let c31 = c00;
+      if (adds) {
+        c00 = v128.load(to);
+        c01 = v128.load(to, 16);
+        c10 = v128.load(to + cRow);
+        c11 = v128.load(to + cRow, 16);
+        c20 = v128.load(to + 2 * cRow);
+        c21 = v128.load(to + 2 * cRow, 16);
+        c30 = v128.load(to + 3 * cRow);
+        c31 = v128.load(to + 3 * cRow, 16);
+      }
       let from = b + <usize>start * bRow;
       for (let p = <usize>start << 2; p < end; p += 4, from += bRow) {
         const b0 = v128.load(from);
@@ -74,7 +85,7 @@ export function product(
 }
 
 /**
- * c[m, n] (+)= aᵀ · b with a[k, m] of rows `aRow` apart; m a multiple of 4, n of 8. For the columns of a in panel i
+ * c[m, n] += aᵀ · b with a[k, m] of rows `aRow` apart; m a multiple of 4, n of 8. For the columns of a in panel i
  * (8 of them) the sum goes up to place visible[i].
  */
 export function productT(
@@ -88,7 +99,6 @@ export function productT(
   bRow: usize,
   c: usize,
   cRow: usize,
-  adds: bool,
 ): void {
   for (let j = 0; j < n; j += 8, b += bPanel, c += 32) {
     let to0 = c;
@@ -96,24 +106,14 @@ export function productT(
       const to1 = to0 + cRow;
       const to2 = to1 + cRow;
       const to3 = to2 + cRow;
-      let c00 = f32x4.splat(0);
-      let c01 = c00;
-      let c10 = c00;
-      let c11 = c00;
-      let c20 = c00;
-      let c21 = c00;
-      let c30 = c00;
-      let c31 = c00;
-      if (adds) {
-        c00 = v128.load(to0);
-        c01 = v128.load(to0, 16);
-        c10 = v128.load(to1);
-        c11 = v128.load(to1, 16);
-        c20 = v128.load(to2);
-        c21 = v128.load(to2, 16);
-        c30 = v128.load(to3);
-        c31 = v128.load(to3, 16);
-      }
+      let c00 = v128.load(to0);
+      let c01 = v128.load(to0, 16);
+      let c10 = v128.load(to1);
+      let c11 = v128.load(to1, 16);
+      let c20 = v128.load(to2);
+      let c21 = v128.load(to2, 16);
+      let c30 = v128.load(to3);
+      let c31 = v128.load(to3, 16);
       let from = b;
       let column = a + (<usize>i << 2);
       const last = load<i32>(visible + (<usize>(i >> 3) << 2));

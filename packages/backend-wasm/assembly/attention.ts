@@ -3,6 +3,7 @@
 import * as at from "./attention-blocks";
 import {
   BLOCK,
+  overlaps,
   packedRow,
   packQueries,
   packRows,
@@ -14,8 +15,8 @@ import {
   SCORES,
   scoreBlock,
   word,
-  writeLimits,
   writeOutput,
+  writeRange,
   writeVisible,
 } from "./attention-blocks";
 import { decodeHead, FEW } from "./attention-decode";
@@ -30,6 +31,7 @@ import { madd } from "./simd";
 function softmaxBlock(scores: usize, visible: usize, rows: i32, most: usize, sums: usize, factors: usize): void {
   const zero = f32x4.splat(0);
   const none = f32x4.splat(-Infinity);
+  const one = f32x4.splat(1);
   for (let at: usize = 0; at < <usize>rows << 2; at += 32) {
     const keys = load<i32>(visible + (at >> 3));
     const old0 = v128.load(most + at);
@@ -57,8 +59,9 @@ function softmaxBlock(scores: usize, visible: usize, rows: i32, most: usize, sum
       s0 = f32x4.add(s0, w0);
       s1 = f32x4.add(s1, w1);
     }
-    const f0 = exp4(f32x4.sub(old0, m0));
-    const f1 = exp4(f32x4.sub(old1, m1));
+    // What was nothing before needs no factor.
+    const f0 = v128.bitselect(one, exp4(f32x4.sub(old0, m0)), f32x4.eq(old0, none));
+    const f1 = v128.bitselect(one, exp4(f32x4.sub(old1, m1)), f32x4.eq(old1, none));
     v128.store(factors + at, f0);
     v128.store(factors + at, f1, 16);
     v128.store(sums + at, madd(v128.load(sums + at), f0, s0));
@@ -71,76 +74,105 @@ function scaleRow(x: usize, bytes: usize, factor: f32): void {
   for (let at: usize = 0; at < bytes; at += 16) v128.store(x + at, f32x4.mul(v128.load(x + at), f));
 }
 
-/** A unit of work is a block of rows of one key head. */
+/** A unit of work is a span of blocks of rows of one key head. */
 export function attentionForward(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
   const keyHeads = word(args, at.KEY_HEADS);
   const heads = word(args, at.BATCH) * keyHeads;
   const few = word(args, at.QUERIES) * (word(args, at.HEADS) / keyHeads) <= FEW;
-  const blocks = rowBlocks(args);
-  const units = heads * blocks;
+  const span = word(args, at.SPAN);
+  const spans = (rowBlocks(args) + span - 1) / span;
+  const units = heads * spans;
   const last = begin(units, chunk + 1, chunks);
   for (let unit = begin(units, chunk, chunks); unit < last; unit++) {
-    const head = unit / blocks;
+    const head = unit / spans;
     const b = head / keyHeads;
     const keyHead = head - b * keyHeads;
     if (few) decodeHead(args, b, keyHead, scratch);
-    else forwardBlock(args, b, keyHead, (unit - head * blocks) * BLOCK, scratch);
+    else forwardSpan(args, b, keyHead, (unit - head * spans) * span, scratch);
   }
 }
 
-function forwardBlock(args: usize, b: i32, keyHead: i32, r0: i32, scratch: usize): void {
+// What is kept of a block of rows while the keys pass by, behind its queries [rows / 8, width, 8] and its sums.
+const MOST: usize = 0;
+const TOTAL: usize = 256;
+const LIMITS: usize = 512;
+const RANGE: usize = 768;
+const STATE: usize = 832;
+
+/** The blocks of rows from `block` on, up to a span of them: each block of keys is packed once for all. */
+function forwardSpan(args: usize, b: i32, keyHead: i32, block: i32, scratch: usize): void {
   const group = word(args, at.HEADS) / word(args, at.KEY_HEADS);
-  const count = min(BLOCK, word(args, at.QUERIES) * group - r0);
+  const allRows = word(args, at.QUERIES) * group;
+  const blocks = min(word(args, at.SPAN), rowBlocks(args) - block);
   const width = word(args, at.WIDTH);
   const valueWidth = word(args, at.VALUE_WIDTH);
   const kRow = packedRow(width);
   const vRow = packedRow(valueWidth);
+  const columns = roundUp(valueWidth, 8);
   const scores = scratch;
   const keyRows = scores + SCORES;
   const valueRows = keyRows + ROWS * kRow;
   const queryRows = valueRows + ROWS * vRow;
-  const queries = queryRows + ROWS * kRow;
-  const sums = queries + ROWS * kRow;
-  const limits = sums + ROWS * vRow;
-  const most = limits + 256;
-  const total = most + 256;
-  const factors = total + 256;
+  const factors = queryRows + ROWS * kRow;
   const visible = factors + 256;
   const starts = visible + 32;
+  const states = starts + 256;
+  const sumsAt = ROWS * kRow;
+  const stateAt = sumsAt + ROWS * vRow;
+  const size = stateAt + STATE;
 
-  packQueries(args, at.Q, at.Q_STRIDES, word(args, at.Q_DTYPE), b, keyHead, group, r0, count, width, queryRows);
-  transposePanels(queryRows, kRow, roundUp(count, 8), width, load<f32>(args + at.SCALE), queries);
-  const end = writeLimits(args, r0, count, group, limits) + 1;
-  const rows = roundUp(count, 8);
-  const columns = roundUp(valueWidth, 8);
-  for (let i = 0; i < rows; i++) {
-    store<f32>(most + (<usize>i << 2), -Infinity);
-    store<f32>(total + (<usize>i << 2), 0);
+  let from = word(args, at.KEYS);
+  let end = 0;
+  for (let i = 0; i < blocks; i++) {
+    const r0 = (block + i) * BLOCK;
+    const count = min(BLOCK, allRows - r0);
+    const queries = states + <usize>i * size;
+    const state = queries + stateAt;
+    packQueries(args, at.Q, at.Q_STRIDES, word(args, at.Q_DTYPE), b, keyHead, group, r0, count, width, queryRows);
+    transposePanels(queryRows, kRow, roundUp(count, 8), width, load<f32>(args + at.SCALE), queries);
+    writeRange(args, b, keyHead, group, r0, count, state + LIMITS, state + RANGE);
+    from = min(from, load<i32>(state + RANGE));
+    end = max(end, load<i32>(state + RANGE, 4));
+    for (let r: usize = 0; r < 256; r += 16) {
+      v128.store(state + MOST + r, f32x4.splat(-Infinity));
+      v128.store(state + TOTAL + r, f32x4.splat(0));
+    }
+    memory.fill(queries + sumsAt, 0, <usize>roundUp(count, 8) * vRow);
   }
-  if (end <= 0) memory.fill(sums, 0, <usize>rows * vRow);
   const kDtype = word(args, at.K_DTYPE);
   const vDtype = word(args, at.V_DTYPE);
   const kStep = <usize>(word(args, at.K_STRIDES + 4) * widthOf(kDtype));
   const vStep = <usize>(word(args, at.V_STRIDES + 4) * widthOf(vDtype));
-  for (let first = 0; first < end; first += BLOCK) {
+  for (let first = from; first < end; first += BLOCK) {
     const keys = min(BLOCK, end - first);
     packRows(kDtype, rowAt(args, at.K, at.K_STRIDES, widthOf(kDtype), b, first, keyHead), kStep, keys, width, keyRows);
     packRows(vDtype, rowAt(args, at.V, at.V_STRIDES, widthOf(vDtype), b, first, keyHead), vStep, keys, valueWidth, valueRows);
-    writeVisible(limits, rows, first, keys, visible, starts);
-    scoreBlock(args, b, keyHead, group, r0, count, first, keys, keyRows, queries, limits, visible, scores);
-    softmaxBlock(scores, visible, rows, most, total, factors);
-    if (first != 0) {
-      for (let i = 0; i < count; i++) {
-        const factor = load<f32>(factors + (<usize>i << 2));
-        if (factor != 1) scaleRow(sums + <usize>i * vRow, <usize>columns << 2, factor);
+    for (let i = 0; i < blocks; i++) {
+      const r0 = (block + i) * BLOCK;
+      const count = min(BLOCK, allRows - r0);
+      const queries = states + <usize>i * size;
+      const sums = queries + sumsAt;
+      const state = queries + stateAt;
+      if (!overlaps(state + RANGE, first, keys)) continue;
+      const rows = roundUp(count, 8);
+      writeVisible(state + LIMITS, rows, first, keys, visible, starts);
+      scoreBlock(args, b, keyHead, group, r0, count, first, keys, keyRows, queries, state + LIMITS, visible, scores);
+      softmaxBlock(scores, visible, rows, state + MOST, state + TOTAL, factors);
+      for (let r = 0; r < count; r++) {
+        const factor = load<f32>(factors + (<usize>r << 2));
+        if (factor != 1) scaleRow(sums + <usize>r * vRow, <usize>columns << 2, factor);
       }
+      productT(roundUp(count, 4), columns, visible, scores, SCORE_ROW, valueRows, 32, vRow, sums, vRow);
     }
-    productT(roundUp(count, 4), columns, visible, scores, SCORE_ROW, valueRows, 32, vRow, sums, vRow, first != 0);
   }
-  for (let i = 0; i < count; i++) {
-    const known = <usize>i << 2;
-    writeOutput(
-      args, b, keyHead, group, r0 + i, sums + <usize>i * vRow, load<f32>(most + known), load<f32>(total + known),
-    );
+  for (let i = 0; i < blocks; i++) {
+    const r0 = (block + i) * BLOCK;
+    const sums = states + <usize>i * size + sumsAt;
+    const state = states + <usize>i * size + stateAt;
+    for (let r = 0; r < min(BLOCK, allRows - r0); r++) {
+      const most = load<f32>(state + MOST + (<usize>r << 2));
+      const total = load<f32>(state + TOTAL + (<usize>r << 2));
+      writeOutput(args, b, keyHead, group, r0 + r, sums + <usize>r * vRow, most, total);
+    }
   }
 }

@@ -23,6 +23,8 @@ interface Case {
   offset?: number;
   /** Which axes of the mask [B, H, T, S] are broadcast. */
   mask?: readonly [boolean, boolean, boolean, boolean];
+  /** Length of texts that the mask keeps apart; default: a random mask. */
+  texts?: number;
   dtype?: DType;
   cacheDtype?: DType;
   fused?: boolean;
@@ -52,12 +54,20 @@ function operand(
 const read = (x: TestInput, ...index: number[]): number =>
   x.numbers[index.reduce((at, i, d) => at + i * x.strides![d]!, x.offset ?? 0)]!;
 
-function maskOperand({ b, h, t, s, mask }: Case): TestInput | null {
+function maskOperand(c: Case): TestInput | null {
+  const { b, h, t, s, mask } = c;
   if (!mask) return null;
   const dims = [b, h, t, s];
   const stored = dims.map((n, d) => (mask[d] ? 1 : n));
   const strides = strideOf(stored).map((stride, d) => (mask[d] ? 0 : stride));
-  const values = numbers.list(sizeOf(stored)).map((v) => Number(v > -0.3));
+  // Texts packed into rows see only themselves; the gaps between may leave a query without any key.
+  const text = (i: number) => Math.floor((i + 5) / c.texts!);
+  const values = c.texts
+    ? numbers.list(sizeOf(stored)).map((_, at) => {
+        const [i, j] = [Math.floor(at / stored[3]!) % stored[2]!, at % stored[3]!];
+        return Number(text(i) === text(j) && text(i) % 3 !== 2);
+      })
+    : numbers.list(sizeOf(stored)).map((v) => Number(v > -0.3));
   return { dtype: "bool", dims, numbers: values, strides };
 }
 
@@ -198,6 +208,14 @@ describe("attention", () => {
       check({ b: 2, t: 66, s: 66, h: 2, hk: 1, d: 8, dv: 8, mask, causal: true });
       check({ b: 2, t: 1, s: 70, h: 2, hk: 2, d: 8, dv: 8, mask });
     }
+  });
+
+  test("packed texts, whose blocks see few of the keys or none", () => {
+    const mask = [false, true, false, false] as const;
+    check({ b: 2, t: 300, s: 300, h: 4, hk: 2, d: 16, dv: 8, mask, texts: 40, causal: true });
+    check({ b: 1, t: 290, s: 290, h: 1, hk: 1, d: 8, dv: 16, mask, texts: 70 });
+    check({ b: 1, t: 131, s: 400, h: 2, hk: 1, d: 12, dv: 12, mask, texts: 90, causal: true, offset: 200 });
+    check({ b: 1, t: 50, s: 17, h: 2, hk: 2, d: 8, dv: 8, mask, texts: 9 });
   });
 
   test("few heads with many queries, whose gradients are summed in parts", () => {

@@ -84,8 +84,10 @@ export const attentionKernel: Kernel = {
     const [o, lse] = group.outputs;
     if (lse!.size === 0) return;
     const { b, t, s, h, hk, d, dv } = sizes(group);
-    ctx.scratch(SCORES_BYTES + BLOCK * (3 * packedRow(d) + 2 * packedRow(dv)) + 2048);
-    const units = b * hk * Math.ceil((t * (h / hk)) / BLOCK);
+    const span = spanOf(sizes(group));
+    const [k, v] = [packedRow(d) * BLOCK, packedRow(dv) * BLOCK];
+    ctx.scratch(SCORES_BYTES + 2 * k + v + 1024 + span * (k + v + 1024));
+    const units = b * hk * Math.ceil((t * (h / hk)) / (BLOCK * span));
     const work = b * t * h * s * (d + dv);
     ctx.command(
       ATTENTION,
@@ -99,6 +101,8 @@ export const attentionKernel: Kernel = {
         NONE,
         NONE,
         DTYPE_IDS[o!.dtype],
+        ...[0, 0, 0, 0, 0, 0, NONE],
+        span,
       ],
       chunksFor(units, work),
       Math.floor(work / GRAIN),
@@ -118,13 +122,11 @@ export const attentionBackwardKernel: Kernel = {
     ];
     const [dq, dk, dv] = group.outputs;
     const z = sizes(group);
-    ctx.scratch(
-      2 * SCORES_BYTES +
-        BLOCK * (4 * packedRow(z.d) + 3 * packedRow(z.dv) + Math.max(packedRow(z.d), packedRow(z.dv))) +
-        2048,
-    );
+    const [k, v] = [packedRow(z.d) * BLOCK, packedRow(z.dv) * BLOCK];
     const work = sizeOf(dq!.dims) * z.s * 5;
     const parts = partsOf(z, work);
+    const span = Math.min(MOST_BLOCKS, Math.ceil(blocksOf(z) / parts));
+    ctx.scratch(2 * SCORES_BYTES + 2 * (k + v) + 1024 + span * (3 * k + 2 * v + 1024));
     const partial = (x: Value): ArgWord => (parts > 1 ? ctx.workspace(parts * x.size * 4) : ctx.pointer(x));
     const [dks, dvs] = [partial(dk!), partial(dv!)];
     ctx.command(
@@ -140,6 +142,7 @@ export const attentionBackwardKernel: Kernel = {
         ...stridesAt(o, 0, 1, 2),
         ...stridesAt(lse, 0, 1, 2),
         parts,
+        span,
       ],
       chunksFor(z.b * z.hk * parts, work),
       Math.floor(work / GRAIN),
@@ -158,9 +161,22 @@ export const attentionBackwardKernel: Kernel = {
 /** Key heads, or parts of them, that keep threads busy. */
 const BUSY = 8;
 
+/** Most blocks of rows that share what is packed of a block of keys. */
+const MOST_BLOCKS = 4;
+
+/** Blocks of rows of one key head. */
+const blocksOf = ({ t, h, hk }: Sizes): number => Math.ceil((t * (h / hk)) / BLOCK);
+
+/** Blocks of rows that the forward pass takes together, where there is enough other work to share out. */
+function spanOf(z: Sizes): number {
+  const blocks = blocksOf(z);
+  return Math.max(1, Math.min(MOST_BLOCKS, blocks, Math.floor((z.b * z.hk * blocks) / BUSY)));
+}
+
 /** Parts to cut each key head in, so that there is work for several threads when there are few heads. */
-function partsOf({ b, t, h, hk }: Sizes, work: number): number {
-  const blocks = Math.ceil((t * (h / hk)) / BLOCK);
+function partsOf(z: Sizes, work: number): number {
+  const { b, hk } = z;
+  const blocks = blocksOf(z);
   const wanted = Math.ceil(BUSY / Math.max(1, b * hk));
   return Math.max(1, Math.min(wanted, blocks >> 1, Math.floor(work / GRAIN)));
 }
