@@ -14,10 +14,15 @@ import { emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import { Machine } from "./machine.js";
 import { Profile, type ProfileRow, type ProfileTimeline } from "./profile.js";
+import { SpreadPlan } from "./spread-plan.js";
 import { target } from "./target.js";
 import { canBlock, defaultThreads } from "./threads.js";
 
+/** One WebAssembly memory, and the most of them. */
 const LARGEST_MEMORY = 2 ** 32;
+const MOST_MEMORIES = 256;
+/** Part of each of several memories that is left to temporaries while there is room elsewhere. */
+const LEFT_FREE = 0.25;
 
 export interface WasmOptions {
   /**
@@ -26,7 +31,11 @@ export interface WasmOptions {
    * depend on it.
    */
   threads?: number;
-  /** Most bytes of memory, from 1 MiB to 4 GiB. Default: 4 GiB. It grows as it is needed. */
+  /**
+   * Most bytes of memory, from 1 MiB to 1 TiB. Default: 4 GiB, which is one WebAssembly memory. Beyond that there are several, so
+   * one tensor still has at most 4 GiB; what an operation needs from other memories is copied for it. They grow as they
+   * are needed.
+   */
   maxMemoryBytes?: number;
   /** Whether to measure the time of each group of every plan, and of the host's work. Default: false. */
   profile?: boolean;
@@ -60,7 +69,7 @@ export interface WasmBackend extends Backend {
 export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   const { maxMemoryBytes = LARGEST_MEMORY, threads = defaultThreads() } = options;
   expectInteger("threads", threads, 1, 64);
-  expectInteger("maxMemoryBytes", maxMemoryBytes, 1 << 20, LARGEST_MEMORY);
+  expectInteger("maxMemoryBytes", maxMemoryBytes, 1 << 20, LARGEST_MEMORY * MOST_MEMORIES);
   if (threads > 1 && !canBlock()) {
     throw new ConfigError({
       where: "wasm",
@@ -70,17 +79,43 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
       hint: "run in a worker of a cross-origin isolated page",
     });
   }
-  const machine = await Machine.create({ threads, maxMemoryBytes });
-  if (options.threads !== undefined && machine.threads < threads) {
-    machine.dispose();
+  const memories = Math.ceil(maxMemoryBytes / LARGEST_MEMORY);
+  const backend = await startEmbedded({
+    threads,
+    memories,
+    memoryBytes: Math.floor(maxMemoryBytes / memories),
+    profile: options.profile ?? false,
+  });
+  if (options.threads !== undefined && backend.threads < threads) {
+    const got = backend.threads;
+    backend.dispose();
     throw new DeviceError({
       where: "wasm",
       expected: `${threads} threads`,
-      got: `${machine.threads}, the others could not be started`,
+      got: `${got}, the others could not be started`,
       hint: "let the Content-Security-Policy of the page allow worker-src 'self', and serve dist/thread.js of this package beside the bundle",
     });
   }
-  return new EmbeddedBackend(machine, options.profile ? new Profile() : null);
+  return backend;
+}
+
+/** @internal the backend over memories of any size */
+export async function startEmbedded(options: {
+  threads: number;
+  memories: number;
+  memoryBytes: number;
+  profile?: boolean;
+}): Promise<WasmBackend> {
+  const { threads, memories, memoryBytes, profile = false } = options;
+  const machines: Machine[] = [];
+  try {
+    while (machines.length < memories)
+      machines.push(await Machine.create({ threads, maxMemoryBytes: memoryBytes }));
+  } catch (error) {
+    for (const machine of machines) machine.dispose();
+    throw error;
+  }
+  return new EmbeddedBackend(machines, profile ? new Profile() : null);
 }
 
 class EmbeddedBackend implements WasmBackend {
@@ -91,15 +126,19 @@ class EmbeddedBackend implements WasmBackend {
   private ownedBytes = 0;
   private peak = 0;
 
+  private readonly machine: Machine;
+
   constructor(
-    private readonly machine: Machine,
+    /** One for each memory. */
+    private readonly machines: readonly Machine[],
     private readonly timing: Profile | null,
   ) {
+    this.machine = machines[0]!;
     if (timing) this.hostWork = (name, beganMs) => timing.host(name, beganMs);
   }
 
   get threads(): number {
-    return this.machine.threads;
+    return Math.min(...this.machines.map((machine) => machine.threads));
   }
 
   get relaxed(): boolean {
@@ -107,23 +146,25 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   allocate(bytes: number): DeviceBuffer {
-    const buffer = new WasmBuffer(bytes, this.allocateBlock(bytes));
-    this.ownedBytes += this.machine.heap.sizeOf(buffer.at);
+    const memory = this.memoryFor(bytes);
+    const buffer = new WasmBuffer(bytes, allocateBlock(this.machines[memory]!, bytes), memory);
+    this.ownedBytes += this.heapOf(buffer).sizeOf(buffer.at);
     this.notePeak();
     return buffer;
   }
 
   free(buffer: DeviceBuffer): void {
     const block = this.alive(buffer, "free");
-    this.ownedBytes -= this.machine.heap.sizeOf(block.at);
-    this.machine.heap.free(block.at);
+    const heap = this.heapOf(block);
+    this.ownedBytes -= heap.sizeOf(block.at);
+    heap.free(block.at);
     block.at = -1;
   }
 
   write(buffer: DeviceBuffer, data: HostArray, byteOffset = 0): void {
     const block = this.alive(buffer, "write");
     expectWithin("write", byteOffset, data.byteLength, block.bytes);
-    this.machine.heap.u8.set(
+    this.heapOf(block).u8.set(
       new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
       block.at + byteOffset,
     );
@@ -132,7 +173,7 @@ class EmbeddedBackend implements WasmBackend {
   async read(buffer: DeviceBuffer, bytes: number): Promise<ArrayBuffer> {
     const block = this.alive(buffer, "read");
     expectWithin("read", 0, bytes, block.bytes);
-    return this.machine.heap.u8.slice(block.at, block.at + bytes).buffer as ArrayBuffer;
+    return this.heapOf(block).u8.slice(block.at, block.at + bytes).buffer as ArrayBuffer;
   }
 
   prepare(graph: Graph): Executable {
@@ -140,7 +181,10 @@ class EmbeddedBackend implements WasmBackend {
     const groups = schedule(graph, target);
     this.timing?.host("schedule", began);
     const scheduled = performance.now();
-    const plan = new Plan(this.machine, groups, emitGroup, this.timing);
+    const plan =
+      this.machines.length > 1
+        ? new SpreadPlan(this.machines, groups, this.timing)
+        : new Plan(this.machine, groups, emitGroup, this.timing);
     this.timing?.host("encode", scheduled);
     const run = plan.run.bind(plan);
     plan.run = (bindings) => {
@@ -151,11 +195,11 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   memory(): BackendMemory {
-    return { ownedBytes: this.ownedBytes, arenaBytes: this.machine.arenaBytes, peakBytes: this.peak };
+    return { ownedBytes: this.ownedBytes, arenaBytes: this.arenaBytes, peakBytes: this.peak };
   }
 
   resetPeak(): void {
-    this.peak = this.ownedBytes + this.machine.arenaBytes;
+    this.peak = this.ownedBytes + this.arenaBytes;
   }
 
   profile(): ProfileRow[] {
@@ -167,18 +211,34 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   dispose(): void {
-    this.machine.dispose();
+    for (const machine of this.machines) machine.dispose();
   }
 
-  /** When the memory is full, the arena, which the next plan makes anew, is given up first. */
-  private allocateBlock(bytes: number): number {
-    try {
-      return this.machine.heap.allocate(bytes, "allocate");
-    } catch (error) {
-      if (this.machine.arenaBytes === 0) throw error;
-      this.machine.releaseArena();
-      return this.machine.heap.allocate(bytes, "allocate");
+  private get arenaBytes(): number {
+    return this.machines.reduce((sum, machine) => sum + machine.arenaBytes, 0);
+  }
+
+  private heapOf({ memory }: WasmBuffer): Machine["heap"] {
+    return this.machines[memory]!.heap;
+  }
+
+  /** The first memory that keeps a part of itself free, else the emptiest. */
+  private memoryFor(bytes: number): number {
+    if (this.machines.length === 1) return 0;
+    const { limitBytes } = this.machine.heap;
+    if (bytes > limitBytes) {
+      throw new DeviceError({
+        where: "allocate on wasm",
+        expected: `a tensor of at most ${limitBytes} bytes, which is one of ${this.machines.length} memories`,
+        got: `one of ${bytes} bytes`,
+        hint: "split it along its first axis",
+      });
     }
+    const left = this.machines.map(
+      ({ heap, arenaBytes }) => heap.limitBytes - heap.usedBytes + arenaBytes - bytes,
+    );
+    const roomy = left.findIndex((n, i) => n >= LEFT_FREE * this.machines[i]!.heap.limitBytes);
+    return roomy >= 0 ? roomy : left.indexOf(Math.max(...left));
   }
 
   private alive(buffer: DeviceBuffer, where: string): WasmBuffer {
@@ -191,7 +251,18 @@ class EmbeddedBackend implements WasmBackend {
   }
 
   private notePeak(): void {
-    this.peak = Math.max(this.peak, this.ownedBytes + this.machine.arenaBytes);
+    this.peak = Math.max(this.peak, this.ownedBytes + this.arenaBytes);
+  }
+}
+
+/** When a memory is full, its arena, which the next plan makes anew, is given up first. */
+function allocateBlock(machine: Machine, bytes: number): number {
+  try {
+    return machine.heap.allocate(bytes, "allocate");
+  } catch (error) {
+    if (machine.arenaBytes === 0) throw error;
+    machine.releaseArena();
+    return machine.heap.allocate(bytes, "allocate");
   }
 }
 
