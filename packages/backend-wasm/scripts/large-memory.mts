@@ -21,8 +21,13 @@ console.log(`summed in ${((performance.now() - began) / 1000).toFixed(1)} s: ${f
 began = performance.now();
 // A step that reads and writes tensors of different memories.
 await evaluate(...parts.map((p, i) => p.assign(p.add(parts[(i + 6) % 12]!))));
-const after = await parts.map((p) => sum(p)).reduce((a, b) => a.add(b)).item();
-console.log(`exchanged in ${((performance.now() - began) / 1000).toFixed(1)} s: ${after / size}, expected 132`);
+const after = await parts
+  .map((p) => sum(p))
+  .reduce((a, b) => a.add(b))
+  .item();
+console.log(
+  `exchanged in ${((performance.now() - began) / 1000).toFixed(1)} s: ${after / size}, expected 132`,
+);
 for (const p of parts) p.dispose();
 console.log(`${memory().ownedBytes} bytes left`);
 backend.dispose();
