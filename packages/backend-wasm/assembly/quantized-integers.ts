@@ -3,7 +3,7 @@
 import { loadBf16x4, loadF16x4 } from "./half";
 import { word } from "./matmul";
 import { partAt } from "./quantized-codes";
-import { BYTES_4, INTEGERS_4, INTEGERS_8, sizeOfX, up16 } from "./quantized-thin";
+import { BYTES_4, INTEGERS_4, INTEGERS_8, sizeOfX, up16 } from "./quantized-rows";
 import { madd, sumLanes } from "./simd";
 
 const F16 = 6;

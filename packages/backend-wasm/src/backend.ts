@@ -18,7 +18,8 @@ import { SpreadPlan } from "./spread-plan.js";
 import { target } from "./target.js";
 import { canBlock, defaultThreads } from "./threads.js";
 
-/** One WebAssembly memory, and the most of them. */
+/** Bytes of one WebAssembly memory, and the most memories. */
+const SMALLEST_MEMORY = 1 << 20;
 const LARGEST_MEMORY = 2 ** 32;
 const MOST_MEMORIES = 256;
 /** Part of each of several memories that is left to temporaries while there is room elsewhere. */
@@ -69,7 +70,7 @@ export interface WasmBackend extends Backend {
 export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   const { maxMemoryBytes = LARGEST_MEMORY, threads = defaultThreads() } = options;
   expectInteger("threads", threads, 1, 64);
-  expectInteger("maxMemoryBytes", maxMemoryBytes, 1 << 20, LARGEST_MEMORY * MOST_MEMORIES);
+  expectInteger("maxMemoryBytes", maxMemoryBytes, SMALLEST_MEMORY, LARGEST_MEMORY * MOST_MEMORIES);
   if (threads > 1 && !canBlock()) {
     throw new ConfigError({
       where: "wasm",
@@ -79,13 +80,11 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
       hint: "run in a worker of a cross-origin isolated page",
     });
   }
-  const memories = Math.ceil(maxMemoryBytes / LARGEST_MEMORY);
-  const backend = await startEmbedded({
-    threads,
-    memories,
-    memoryBytes: Math.floor(maxMemoryBytes / memories),
-    profile: options.profile ?? false,
-  });
+  const memories: number[] = [];
+  for (let left = maxMemoryBytes; left > 0; left -= LARGEST_MEMORY) {
+    if (left >= SMALLEST_MEMORY || memories.length === 0) memories.push(Math.min(left, LARGEST_MEMORY));
+  }
+  const backend = await startEmbedded({ threads, memories, profile: options.profile ?? false });
   if (options.threads !== undefined && backend.threads < threads) {
     const got = backend.threads;
     backend.dispose();
@@ -99,18 +98,16 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   return backend;
 }
 
-/** @internal the backend over memories of any size */
+/** @internal the backend over memories of these sizes, in bytes */
 export async function startEmbedded(options: {
   threads: number;
-  memories: number;
-  memoryBytes: number;
+  memories: readonly number[];
   profile?: boolean;
 }): Promise<WasmBackend> {
-  const { threads, memories, memoryBytes, profile = false } = options;
+  const { threads, memories, profile = false } = options;
   const machines: Machine[] = [];
   try {
-    while (machines.length < memories)
-      machines.push(await Machine.create({ threads, maxMemoryBytes: memoryBytes }));
+    for (const maxMemoryBytes of memories) machines.push(await Machine.create({ threads, maxMemoryBytes }));
   } catch (error) {
     for (const machine of machines) machine.dispose();
     throw error;
@@ -225,11 +222,11 @@ class EmbeddedBackend implements WasmBackend {
   /** The first memory that keeps a part of itself free, else the emptiest. */
   private memoryFor(bytes: number): number {
     if (this.machines.length === 1) return 0;
-    const { limitBytes } = this.machine.heap;
+    const limitBytes = Math.max(...this.machines.map(({ heap }) => heap.limitBytes));
     if (bytes > limitBytes) {
       throw new DeviceError({
         where: "allocate on wasm",
-        expected: `a tensor of at most ${limitBytes} bytes, which is one of ${this.machines.length} memories`,
+        expected: `a tensor of at most ${limitBytes} bytes, which is the largest of ${this.machines.length} memories`,
         got: `one of ${bytes} bytes`,
         hint: "split it along its first axis",
       });

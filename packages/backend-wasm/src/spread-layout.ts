@@ -76,7 +76,7 @@ export function layOut({ groups }: Schedule, owners: Owners, mostStaged: number)
 
   for (const group of groups) {
     const { reads, writes } = valuesOf(group);
-    const memory = heaviest([...reads, ...writes], homeOf, present, segments.at(-1)?.memory ?? 0);
+    const memory = heaviest([...reads, ...writes], homeOf, present, open?.memory ?? 0);
     if (open && (open.memory !== memory || staged() > mostStaged)) close();
     open ??= { memory, groups: [], arriving: new Map(), reads: new Set(), writes: new Set() };
     for (const value of reads) {

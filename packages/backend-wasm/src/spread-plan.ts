@@ -19,6 +19,7 @@ import { bytesOf, layOut, type Owners, type Segment } from "./spread-layout.js";
 const MOST_LAYOUTS = 4;
 /** Part of a memory that a segment may fill with copies from others, and the last of them beside. */
 const STAGED = 1 / 16;
+const ALIGN = 64;
 
 interface Layout {
   readonly segments: readonly Segment[];
@@ -50,7 +51,7 @@ export class SpreadPlan implements Executable {
       const leaves = bindings.leaves.map((leaf) => {
         if (leaf instanceof WasmBuffer) return leaf;
         const host = leaf as HostArray;
-        const buffer = this.stage(this.emptiest(), host.byteLength, staged);
+        const buffer = this.stage(this.memoryFor(host.byteLength), host.byteLength, staged);
         this.machines[buffer.memory]!.heap.u8.set(
           new Uint8Array(host.buffer, host.byteOffset, host.byteLength),
           buffer.at,
@@ -69,6 +70,12 @@ export class SpreadPlan implements Executable {
           (s) => s.memory === memory || s.arriving.some((a) => a.from === memory),
         );
         machine.ensureArena(Math.max(0, ...needs, arriving ? this.schedule.arenaBytes : 0));
+      }
+      // Nor may a segment lack room when others have changed parameters already.
+      for (const { memory, reads, writes } of segments) {
+        const owners = new Set([...reads, ...writes].map((value) => ownerOf(value, leaves, roots)));
+        const bytes = [...owners].reduce((sum, { bytes }) => sum + Math.ceil(bytes / ALIGN) * ALIGN, 0);
+        if (bytes > 0) this.unstage(this.stage(memory, bytes, []));
       }
       for (const [i, segment] of segments.entries())
         this.runSegment(segment, plans[i]!, { leaves, roots, scalars: bindings.scalars });
@@ -105,12 +112,11 @@ export class SpreadPlan implements Executable {
       const roots: DeviceBuffer[] = [...bindings.roots];
       const here = new Map<WasmBuffer, WasmBuffer>();
       const bring = (value: Value): WasmBuffer => {
-        const { home } = value;
-        if (home.kind !== "leaf" && home.kind !== "root") return bug("a temporary has no buffer");
-        const own = (home.kind === "leaf" ? bindings.leaves : bindings.roots)[home.slot]!;
+        const own = ownerOf(value, bindings.leaves, bindings.roots);
         let buffer = here.get(own);
         if (!buffer) here.set(own, (buffer = this.stage(memory, own.bytes, staged)));
-        (home.kind === "leaf" ? leaves : roots)[home.slot] = buffer;
+        const { kind, slot } = value.home as { kind: "leaf" | "root"; slot: number };
+        (kind === "leaf" ? leaves : roots)[slot] = buffer;
         return own;
       };
       for (const value of new Set([...reads, ...writes])) bring(value);
@@ -145,9 +151,11 @@ export class SpreadPlan implements Executable {
     return layout;
   }
 
-  private emptiest(): number {
-    const free = this.machines.map(({ heap }) => heap.limitBytes - heap.usedBytes);
-    return free.indexOf(Math.max(...free));
+  /** The first memory with room to spare for segments, so that a plan finds its inputs where they were, else the emptiest. */
+  private memoryFor(bytes: number): number {
+    const left = this.machines.map(({ heap }) => heap.limitBytes - heap.usedBytes - bytes);
+    const roomy = left.findIndex((n, i) => n >= 4 * STAGED * this.machines[i]!.heap.limitBytes);
+    return roomy >= 0 ? roomy : left.indexOf(Math.max(...left));
   }
 
   private stage(memory: number, bytes: number, staged: WasmBuffer[]): WasmBuffer {
@@ -159,6 +167,12 @@ export class SpreadPlan implements Executable {
   private unstage({ memory, at }: WasmBuffer): void {
     this.machines[memory]!.heap.free(at);
   }
+}
+
+/** The buffer of a leaf or a root. */
+function ownerOf({ home }: Value, leaves: readonly WasmBuffer[], roots: readonly WasmBuffer[]): WasmBuffer {
+  if (home.kind !== "leaf" && home.kind !== "root") return bug("a temporary has no buffer");
+  return (home.kind === "leaf" ? leaves : roots)[home.slot]!;
 }
 
 function copy(from: Machine, at: number, to: Machine, target: number, bytes: number): void {

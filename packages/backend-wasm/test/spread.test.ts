@@ -4,6 +4,7 @@ import {
   type Backend,
   crossEntropy,
   evaluate,
+  exp,
   gradients,
   matmul,
   memory,
@@ -11,12 +12,14 @@ import {
   parameter,
   relu,
   setDefaultBackend,
+  slice,
   sum,
   tensor,
 } from "@lowrank/tensor";
 import { checkOp, drawCase, opCases } from "@lowrank/tensor/testing";
 
 const MIB = 1 << 20;
+const several = (count: number, mib: number) => new Array<number>(count).fill(mib * MIB);
 /** Numbers from -½ to ½ that look random. */
 const filled = (shape: number[], seed: number) => {
   const numbers = new Float32Array(shape.reduce((a, b) => a * b, 1));
@@ -29,14 +32,14 @@ const filled = (shape: number[], seed: number) => {
 };
 
 describe("several memories", () => {
-  let several: Backend;
+  let backend: Backend;
   beforeAll(async () => {
-    several = await startEmbedded({ threads: 1, memories: 3, memoryBytes: 8 * MIB });
+    backend = await startEmbedded({ threads: 1, memories: several(3, 8) });
   });
-  afterAll(() => several.dispose());
+  afterAll(() => backend.dispose());
 
   test("every op agrees with the reference", async () => {
-    for (const one of opCases()) await checkOp(several, drawCase(one, one.dtypes[0]!, 3));
+    for (const one of opCases()) await checkOp(backend, drawCase(one, one.dtypes[0]!, 3));
   });
 });
 
@@ -69,10 +72,10 @@ async function train(backend: Backend): Promise<{ losses: number[]; weights: Flo
 test.each([1, 2])(
   "a training run over four small memories has the bits of one, %i threads",
   async (threads) => {
-    const one = await startEmbedded({ threads, memories: 1, memoryBytes: 256 * MIB });
+    const one = await startEmbedded({ threads, memories: several(1, 256) });
     const expected = await train(one);
     one.dispose();
-    const four = await startEmbedded({ threads, memories: 4, memoryBytes: 32 * MIB });
+    const four = await startEmbedded({ threads, memories: several(4, 32) });
     const got = await train(four);
     expect(got.losses).toEqual(expected.losses);
     expect(got.weights).toEqual(expected.weights);
@@ -82,7 +85,7 @@ test.each([1, 2])(
 );
 
 test("more is held than one memory has, and all of it can be freed", async () => {
-  const backend = await startEmbedded({ threads: 1, memories: 4, memoryBytes: 8 * MIB });
+  const backend = await startEmbedded({ threads: 1, memories: several(4, 8) });
   setDefaultBackend(backend);
   const parts = Array.from({ length: 20 }, (_, i) => parameter(tensor(new Float32Array(MIB / 4).fill(i))));
   await evaluate(...parts);
@@ -95,9 +98,26 @@ test("more is held than one memory has, and all of it can be freed", async () =>
 });
 
 test("a tensor larger than a memory is refused with what is possible", async () => {
-  const backend = await startEmbedded({ threads: 1, memories: 2, memoryBytes: 4 * MIB });
+  const backend = await startEmbedded({ threads: 1, memories: several(2, 4) });
   expect(() => backend.allocate(5 * MIB)).toThrow(
-    "expected a tensor of at most 4194304 bytes, which is one of 2 memories, got one of 5242880 bytes",
+    "expected a tensor of at most 4194304 bytes, which is the largest of 2 memories, got one of 5242880 bytes",
   );
+  backend.dispose();
+});
+
+test("a step that has no room for its copies changes nothing", async () => {
+  const backend = await startEmbedded({ threads: 1, memories: several(2, 8) });
+  setDefaultBackend(backend);
+  const filledMib = (mib: number) => parameter(filled([(mib * MIB) / 4], mib));
+  const tiny = parameter(filled([16], 1));
+  // The first memory takes two of these, the second the others: it has no room left for `b`, which the second assignment
+  // needs there.
+  const parts = [1, 2, 2, 4].map(filledMib);
+  const [b, large] = [parts[0]!, parts[3]!];
+  await evaluate(tiny, ...parts);
+  const before = [await tiny.data(), await b.data()];
+  const step = evaluate(tiny.assign(exp(tiny)), b.assign(b.add(slice(large, [[0, MIB / 4]]))));
+  await expect(step).rejects.toThrow("evaluate on wasm: expected at most");
+  expect([await tiny.data(), await b.data()]).toEqual(before);
   backend.dispose();
 });

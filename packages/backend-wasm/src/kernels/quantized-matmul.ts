@@ -15,7 +15,6 @@ interface Arg {
 const THIN_ROWS = 4;
 const LARGEST = { f32: 0, int16: 32767, int8: 127 };
 const NONE = 0;
-
 /** Rows of x whose integers are at hand while the codes pass by. */
 const ROWS_AT_ONCE = 32;
 
