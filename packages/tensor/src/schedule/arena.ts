@@ -6,8 +6,7 @@ export interface Interval {
   offset: number;
 }
 
-const ALIGN = 64;
-const align = (n: number) => Math.ceil(n / ALIGN) * ALIGN;
+const alignTo = (alignment: number) => (n: number) => Math.ceil(n / alignment) * alignment;
 
 /**
  * Places temporaries in one arena so that no two that are alive at once overlap: the largest first, each at the lowest
@@ -15,7 +14,11 @@ const align = (n: number) => Math.ceil(n / ALIGN) * ALIGN;
  *
  * @returns the size of the arena and the largest sum alive at once, the lower bound.
  */
-export function planArena(intervals: readonly Interval[]): { arenaBytes: number; liveBytes: number } {
+export function planArena(
+  intervals: readonly Interval[],
+  alignment = 64,
+): { arenaBytes: number; liveBytes: number } {
+  const align = alignTo(alignment);
   const placed: Interval[] = [];
   let arenaBytes = 0;
   for (const it of [...intervals].sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
@@ -33,10 +36,10 @@ export function planArena(intervals: readonly Interval[]): { arenaBytes: number;
     while (at > 0 && placed[at - 1]!.offset > offset) at--;
     placed.splice(at, 0, it);
   }
-  return { arenaBytes, liveBytes: peakAlive(intervals) };
+  return { arenaBytes, liveBytes: peakAlive(intervals, align) };
 }
 
-function peakAlive(intervals: readonly Interval[]): number {
+function peakAlive(intervals: readonly Interval[], align: (n: number) => number): number {
   const changes = new Map<number, number>();
   for (const { bytes, first, last } of intervals) {
     changes.set(first, (changes.get(first) ?? 0) + align(bytes));

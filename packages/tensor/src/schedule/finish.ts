@@ -220,7 +220,7 @@ function placeTemporaries(steps: readonly Step[], target: Target): { arenaBytes:
       }
     }
   }
-  const plan = planArena(all);
+  const plan = planArena(all, target.alignment);
   for (const [value, block] of blocks) value.home = { kind: "temp", offset: block.offset };
   return plan;
 }

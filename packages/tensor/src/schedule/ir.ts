@@ -177,4 +177,6 @@ export interface Target {
   readonly maxBindings: number;
   /** Most instructions of one loop. */
   readonly maxInstructions: number;
+  /** Bytes to which temporaries are aligned in the arena. Default: 64. */
+  readonly alignment?: number;
 }

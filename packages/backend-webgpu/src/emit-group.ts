@@ -1,0 +1,10 @@
+import { bug, type Group } from "@lowrank/tensor/backend";
+import type { EmitContext } from "./emit.js";
+import { kernels } from "./kernels/table.js";
+import { emitLoop } from "./loop.js";
+
+/** Emits a group of a schedule. */
+export function emitGroup(group: Group, context: EmitContext): void {
+  if (group.kind === "loop") emitLoop(group, context);
+  else (kernels[group.name] ?? bug(`webgpu has no kernel for ${group.name}`)).emit(group, context);
+}

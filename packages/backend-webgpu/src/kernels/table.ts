@@ -1,0 +1,42 @@
+import type { Kernel } from "../emit.js";
+import { attentionBackwardKernel, attentionKernel } from "./attention.js";
+import { crossEntropyBackwardKernel, crossEntropyKernel } from "./cross-entropy.js";
+import { scatterAddAlongAxisKernel, scatterAddKernel, takeAlongAxisKernel, takeKernel } from "./gather.js";
+import { col2imKernel, im2colKernel } from "./im2col.js";
+import { matmulKernel } from "./matmul.js";
+import { concatKernel, padKernel, updateSliceKernel } from "./movement.js";
+import { layerNormBackwardKernel, layerNormKernel, rmsNormBackwardKernel, rmsNormKernel } from "./norm.js";
+import { ropeKernel } from "./rope.js";
+import { cumsumKernel } from "./scan.js";
+import { softmaxBackwardKernel, softmaxKernel } from "./softmax.js";
+import { argmaxKernel, argminKernel, sortKernel, topKKernel } from "./sort.js";
+
+/** The kernels by the name of their op. */
+export const kernels: Readonly<Record<string, Kernel>> = {
+  argmax: argmaxKernel,
+  argmin: argminKernel,
+  attention: attentionKernel,
+  attentionBackward: attentionBackwardKernel,
+  col2im: col2imKernel,
+  concat: concatKernel,
+  crossEntropy: crossEntropyKernel,
+  crossEntropyBackward: crossEntropyBackwardKernel,
+  cumsum: cumsumKernel,
+  im2col: im2colKernel,
+  layerNorm: layerNormKernel,
+  layerNormBackward: layerNormBackwardKernel,
+  matmul: matmulKernel,
+  pad: padKernel,
+  rmsNorm: rmsNormKernel,
+  rmsNormBackward: rmsNormBackwardKernel,
+  rope: ropeKernel,
+  scatterAdd: scatterAddKernel,
+  scatterAddAlongAxis: scatterAddAlongAxisKernel,
+  softmax: softmaxKernel,
+  softmaxBackward: softmaxBackwardKernel,
+  sort: sortKernel,
+  take: takeKernel,
+  takeAlongAxis: takeAlongAxisKernel,
+  topK: topKKernel,
+  updateSlice: updateSliceKernel,
+};
