@@ -12,6 +12,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const FLOORS = {
   tensor: { imports: [], lazy: ["backend-wasm"], node: "never" },
   "backend-wasm": { imports: ["tensor"], node: "lazy" },
+  "backend-webgpu": { imports: ["tensor"], node: "never" },
+  "backend-dawn": { imports: ["tensor", "backend-webgpu"], node: "free" },
   nn: { imports: ["tensor"], node: "never" },
   optim: { imports: ["tensor", "nn"], node: "never" },
   models: { imports: ["tensor", "nn"], node: "lazy" },

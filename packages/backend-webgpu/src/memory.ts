@@ -54,7 +54,7 @@ export class Pool {
 
   free(memory: GpuMemory): void {
     const { buffer } = memory;
-    if (!buffer) return bug("GPU memory was freed twice");
+    if (!buffer) throw bug("GPU memory was freed twice");
     memory.buffer = null;
     this.ownedBytes -= buffer.size;
     if (this.idleBytes + buffer.size > MOST_IDLE) {
