@@ -10,7 +10,14 @@ import {
 } from "@lowrank/tensor";
 import type { Adapter } from "./adapter.js";
 import { type AdapterStack, type Entry, foldAll, stackOn } from "./stack.js";
-import { configFor, type SelectedLayer, selectLayers, targetOf, type TargetSelection } from "./targets.js";
+import {
+  configFor,
+  type SelectedLayer,
+  type SelectOptions,
+  selectLayers,
+  targetOf,
+  type TargetSelection,
+} from "./targets.js";
 
 export interface AttachOptions extends TargetSelection {
   /** Name of the adapter in the model. Default "default". */
@@ -212,8 +219,9 @@ export function planAttach(
   adapter: Adapter,
   config: object,
   options: AttachOptions,
-  { where = "attach", strict = true }: { where?: string; strict?: boolean } = {},
+  select: SelectOptions = {},
 ): AttachPlan {
+  const { where = "attach" } = select;
   const { name = "default", key = makeKey(0), dtype = "f32" } = options;
   if (!/^[A-Za-z0-9_-]+$/.test(name)) {
     throw new ConfigError({
@@ -233,9 +241,9 @@ export function planAttach(
   const patterns: Record<string, Readonly<Record<string, unknown>>> = { ...options.patterns };
   if (options.rankPattern) patterns["rank"] = options.rankPattern;
   if (options.alphaPattern) patterns["alpha"] = options.alphaPattern;
-  const layers = selectLayers(model, adapter, options, { where, strict }).map((selected) => {
+  const layers = selectLayers(model, adapter, options, select).map((selected) => {
     const target = targetOf(selected, dtype);
-    const own = configFor(config, patterns, selected.path);
+    const own = configFor(config, patterns, selected.path, select.compile);
     adapter.check?.(own, target);
     return { selected, target, config: own };
   });

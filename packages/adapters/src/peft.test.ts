@@ -119,6 +119,14 @@ describe("PEFT folders", () => {
     expect([...net.parameters()].every(([, p]) => p.trainable)).toBe(true);
   });
 
+  test("an expression of a file that would keep a backtracking matcher busy for minutes is answered at once", async () => {
+    const { files } = await adapted();
+    const start = performance.now();
+    const slow = changed(files, { target_modules: "(([a-z_]+[a-z_.0-9]*)+)+#" });
+    await expect(loadPeft(new Net(), slow)).rejects.toThrow(ConfigError);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
   test("target names of a file may go beyond the model's, as with PEFT", async () => {
     const { files } = await adapted();
     const loaded = await loadPeft(

@@ -16,6 +16,7 @@ import {
 import { type Module, showDifference, stateDifference } from "@lowrank/nn";
 import { ConfigError, type Tensor } from "@lowrank/tensor";
 import { type Adapter, type AdapterFormat, peftTypeOf, tensorName } from "./adapter.js";
+import { linearCompile } from "./pattern.js";
 import { type Attached, type AttachOptions, type AttachPlan, carryOut, planAttach } from "./attach.js";
 import { lora } from "./lora.js";
 
@@ -154,7 +155,8 @@ export async function loadPeft<M extends Module>(
   }
   const config = plain(adapter).fromJson(json);
   const options = { ...frameOptions(where, json), name };
-  const plan = planAttach(model, adapter, config, options, { where, strict: false });
+  const compile = hasExpressions(options) ? await linearCompile() : undefined;
+  const plan = planAttach(model, adapter, config, options, { where, strict: false, compile });
   const wanted = fileNames(
     plan.layers.map(({ entry }) => entry),
     adapter,
@@ -185,6 +187,13 @@ export async function loadPeft<M extends Module>(
   const attached = carryOut(model, plan, adapter, config, options);
   if (!trainable) for (const [, p] of attached.parameters()) p.trainable = false;
   return attached;
+}
+
+/** Whether a selection has regular expressions beyond plain names. */
+function hasExpressions({ targets, exclude, rankPattern, alphaPattern }: AttachOptions): boolean {
+  const keys = Object.keys({ ...rankPattern, ...alphaPattern });
+  const isPlain = (text: string): boolean => /^[\w.-]*$/.test(text);
+  return ![targets, exclude, ...keys].every((text) => typeof text !== "string" || isPlain(text));
 }
 
 /** Copies of the frozen table that PEFT puts beside an embedding's adapter. */

@@ -2,7 +2,7 @@ import { type Adaptable, isAdaptable, type Module } from "@lowrank/nn";
 import { ConfigError, type DType } from "@lowrank/tensor";
 import { type Adapter, kindsOf, type Target } from "./adapter.js";
 import { nearest } from "./nearest.js";
-import { suffixMatch, wholeMatch } from "./pattern.js";
+import { type Compile, compile as native, suffixMatch } from "./pattern.js";
 
 /** Which layers to adapt, by the rules of PEFT's configuration. */
 export interface TargetSelection {
@@ -29,8 +29,12 @@ const endsWith = (path: string, name: string): boolean => path === name || path.
 
 const lastName = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
 
-function matcher(where: string, wanted: readonly string[] | string): (path: string) => boolean {
-  if (typeof wanted === "string") return wholeMatch(where, wanted);
+function matcher(
+  compile: Compile,
+  where: string,
+  wanted: readonly string[] | string,
+): (path: string) => boolean {
+  if (typeof wanted === "string") return compile(where, wanted);
   return (path) => wanted.some((name) => endsWith(path, name));
 }
 
@@ -48,17 +52,25 @@ function inBlocks({ layersToTransform, layersPattern = [] }: TargetSelection, pa
   return false;
 }
 
+export interface SelectOptions {
+  /** What an error says it happened in. Default: "attach". */
+  where?: string;
+  /** Whether every name of a list has to match a layer. Default: true. */
+  strict?: boolean;
+  /** How regular expressions are read. Default: with the engine's own matcher. */
+  compile?: Compile;
+}
+
 /**
  * The layers of a model that a selection names, in the model's order.
  *
- * @param strict Whether every name of a list has to match a layer. Default true.
  * @throws ConfigError with the nearest names if nothing matches, or if something matches that the adapter cannot sit on.
  */
 export function selectLayers(
   model: Module,
   adapter: Adapter,
   selection: TargetSelection,
-  { where = "attach", strict = true }: { where?: string; strict?: boolean } = {},
+  { where = "attach", strict = true, compile = native }: SelectOptions = {},
 ): SelectedLayer[] {
   const { targets, exclude, layersToTransform } = selection;
   if (targets.length === 0) {
@@ -73,13 +85,13 @@ export function selectLayers(
     });
   }
   const kinds = kindsOf(adapter);
-  const excluded = exclude === undefined ? () => false : matcher(`${where}, exclude`, exclude);
+  const excluded = exclude === undefined ? () => false : matcher(compile, `${where}, exclude`, exclude);
   const modules = [...model.namedModules()].filter(([path]) => path !== "");
   const chosen: SelectedLayer[] = [];
   const unfit: string[] = [];
   const head = "outputHead" in model ? model.outputHead : undefined;
   const allLinear = targets === "all-linear";
-  const wanted = allLinear ? () => false : matcher(`${where}, targets`, targets);
+  const wanted = allLinear ? () => false : matcher(compile, `${where}, targets`, targets);
   for (const [path, module] of modules) {
     if (excluded(path) || !inBlocks(selection, path)) continue;
     const fits = isAdaptable(module) && kinds.includes(module.kind);
@@ -139,11 +151,12 @@ export function configFor<C extends object>(
   config: C,
   patterns: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
   path: string,
+  compile: Compile = native,
 ): C {
   const copy = { ...config } as Record<string, unknown>;
   for (const [field, values] of Object.entries(patterns)) {
     for (const [expression, value] of Object.entries(values)) {
-      if (!suffixMatch(`attach, pattern of ${field}`, expression)(path)) continue;
+      if (!suffixMatch(compile, `attach, pattern of ${field}`, expression)(path)) continue;
       copy[field] = value;
       break;
     }
