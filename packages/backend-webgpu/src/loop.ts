@@ -265,19 +265,28 @@ class Totals {
       const own = this.scalar(i);
       lines.push(`  shared${i}[lid] = ${widened(r, own, 1)};`);
     });
-    lines.push("  workgroupBarrier();");
-    lines.push(`  for (var half = ${threads / 2}u; half > 0u; half >>= 1u) {`, "    if (lid < half) {");
+    const parts = threads > 64 ? 16 : 8;
+    const joins = (to: (i: number) => string, at: string): string =>
+      this.reductions
+        .map((r, i) => {
+          const [a, b] = [to(i), `shared${i}[${at}]`];
+          if (classOf(r.dtype) !== "B") return `${a} = ${this.join(r, a, b, true)};`;
+          return `${a} = ${a} ${r.op === "max" || r.op === "sum" ? "|" : "&"} ${b};`;
+        })
+        .join(" ");
+    const all = (text: (i: number) => string): string => this.reductions.map((_, i) => text(i)).join(" ");
+    // A few threads join a part of the results each, then every thread joins the parts.
+    lines.push(`  workgroupBarrier();
+  if (lid < ${parts}u) {
+    ${all((i) => `var part${i} = shared${i}[lid];`)}
+    for (var i = lid + ${parts}u; i < ${threads}u; i += ${parts}u) { ${joins((i) => `part${i}`, "i")} }
+    ${all((i) => `shared${i}[lid] = part${i};`)}
+  }
+  workgroupBarrier();
+  ${all((i) => `var all${i} = shared${i}[0];`)}
+  for (var i = 1u; i < ${parts}u; i++) { ${joins((i) => `all${i}`, "i")} }`);
     this.reductions.forEach((r, i) => {
-      const [a, b] = [`shared${i}[lid]`, `shared${i}[lid + half]`];
-      const boolean = classOf(r.dtype) === "B";
-      const joined = boolean
-        ? `(${a} ${r.op === "max" || r.op === "sum" ? "|" : "&"} ${b})`
-        : this.join(r, a, b, true);
-      lines.push(`      ${a} = ${joined};`);
-    });
-    lines.push("    }", "    workgroupBarrier();", "  }");
-    this.reductions.forEach((r, i) => {
-      lines.push(`  ${this.scalar(i)} = shared${i}[0]${classOf(r.dtype) === "B" ? " != 0u" : ""};`);
+      lines.push(`  ${this.scalar(i)} = all${i}${classOf(r.dtype) === "B" ? " != 0u" : ""};`);
     });
     return lines.join("\n");
   }

@@ -16,12 +16,13 @@ export const crossEntropyKernel: Kernel = {
     const ignored = `bitcast<i32>(${shader.param(ignoreIndex)})`;
     const one = shader.width === 4 ? ".x" : "";
     const label = loadOne("i32", shader.bind(labels), "group");
+    const number = r.keep(r.load(logits));
     r.emit(`  var m = -inf();
-${r.each(`m = max(m, ${r.load(logits)});`)}
+${r.each(`${number.keep} m = max(m, ${number.value});`)}
   let top = ${r.max("m")};
   let shift = select(top, 0.0, bitcast<u32>(top) == 0xff800000u);
   var s = F(0.0);
-${r.each(`s += ${f.call("exp_", `${r.load(logits)} - F(shift)`)};`)}
+${r.each(`s += ${f.call("exp_", `${number.value} - F(shift)`)};`)}
   let lse = log_(F(${r.sum("s")}))${one} + shift;
   let label = ${label};
   var loss = lse - ${loadOne(logits.dtype, shader.bind(logits), `group * ${r.n} + u32(clamp(label, 0, i32(${r.n}) - 1))`)};

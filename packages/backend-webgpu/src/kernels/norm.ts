@@ -11,13 +11,14 @@ export const layerNormKernel: Kernel = {
     const r = new RowShader("layerNorm", x.dims, ctx);
     const e = r.shader.float(eps);
     const size = `f32(${r.n})`;
-    const unit = `(${r.load(x)} - F(mean)) * F(root)`;
+    const number = r.keep(r.load(x));
+    const unit = `(${number.value} - F(mean)) * F(root)`;
     const y = affine ? `${unit} * ${r.shared(operandAt(group, 1))} + ${r.shared(operandAt(group, 2))}` : unit;
     r.emit(`  var s = F(0.0);
-${r.each(`s += ${r.load(x)};`)}
+${r.each(`${number.keep} s += ${number.value};`)}
   let mean = ${r.sum("s")} / ${size};
   var v = F(0.0);
-${r.each(`let d = ${r.load(x)} - F(mean); v += d * d;`)}
+${r.each(`let d = ${number.value} - F(mean); v += d * d;`)}
   let root = 1.0 / sqrt(${r.sum("v")} / ${size} + ${e});
 ${r.each(r.store(group.outputs[0]!, y))}
 ${r.storeRow(group.outputs[1]!, "mean")}
@@ -34,10 +35,11 @@ export const rmsNormKernel: Kernel = {
     if (x.value.size === 0) return;
     const r = new RowShader("rmsNorm", x.dims, ctx);
     const e = r.shader.float(eps);
+    const number = r.keep(r.load(x));
     r.emit(`  var s = F(0.0);
-${r.each(`let x = ${r.load(x)}; s += x * x;`)}
+${r.each(`${number.keep} s += ${number.value} * ${number.value};`)}
   let root = 1.0 / sqrt(${r.sum("s")} / f32(${r.n}) + ${e});
-${r.each(r.store(group.outputs[0]!, `${r.load(x)} * F(root) * ${r.shared(weight)}`))}
+${r.each(r.store(group.outputs[0]!, `${number.value} * F(root) * ${r.shared(weight)}`))}
 ${r.storeRow(group.outputs[1]!, "root")}`);
   },
 };
@@ -53,16 +55,16 @@ const backward =
     const mean = centred ? operands.shift()! : null;
     const [root, dy] = operands;
     const r = new RowShader(group.name, x.dims, ctx);
-    const unit = mean ? `(${r.load(x)} - mean) * root` : `${r.load(x)} * root`;
-    const g = weight ? `${r.load(dy!)} * ${r.shared(weight)}` : r.load(dy!);
+    const unit = r.keep(mean ? `(${r.load(x)} - mean) * root` : `${r.load(x)} * root`);
+    const g = r.keep(weight ? `${r.load(dy!)} * ${r.shared(weight)}` : r.load(dy!));
     r.emit(`  let root = F(${r.row(root!)});
 ${mean ? `  let mean = F(${r.row(mean)});` : ""}
   var p = F(0.0);
   var q = F(0.0);
-${r.each(`let g = ${g}; p += g * ${unit};${centred ? " q += g;" : ""}`)}
+${r.each(`${g.keep} ${unit.keep} p += ${g.value} * ${unit.value};${centred ? ` q += ${g.value};` : ""}`)}
   let along = F(${r.sum("p")} / f32(${r.n}));
 ${centred ? `  let level = F(${r.sum("q")} / f32(${r.n}));` : ""}
-${r.each(r.store(group.outputs[0]!, `root * (${g}${centred ? " - level" : ""} - ${unit} * along)`))}`);
+${r.each(r.store(group.outputs[0]!, `root * (${g.value}${centred ? " - level" : ""} - ${unit.value} * along)`))}`);
   };
 
 export const layerNormBackwardKernel: Kernel = {

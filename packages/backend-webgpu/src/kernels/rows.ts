@@ -16,8 +16,18 @@ export const supportsRows = ({ inputs, outputs }: Site): boolean => {
   return inputs.every((i) => isGpuFloat(i.dtype)) && rowsFit(dtype, dims[dims.length - 1] ?? 0);
 };
 
+/** Vectors of a row that a thread keeps in registers. */
+const MOST_KEPT = 4;
+
+/** A value at each place of a row, read or computed once where the row is short enough for registers. */
+export interface Kept {
+  /** The statement that computes and keeps it; empty where it is computed again at each use. */
+  readonly keep: string;
+  readonly value: string;
+}
+
 /**
- * A shader in which a workgroup works on one row of `length` elements: loops over the row in the widest vectors that its
+ * A shader in which a workgroup works on one row of `length` elements: passes over the row in the widest vectors that its
  * length allows, and joins results of its threads in a fixed order.
  */
 export class RowShader {
@@ -25,6 +35,9 @@ export class RowShader {
   readonly threads: number;
   readonly n: string;
   private readonly rows: number;
+  /** Vectors of each thread, where passes are written out; 0: they are loops. */
+  private readonly perThread: number;
+  private readonly kept: string[] = [];
 
   constructor(
     name: string,
@@ -36,6 +49,8 @@ export class RowShader {
     this.shader = new Shader(name, length % 4 === 0 ? 4 : 1);
     this.threads = length <= 128 ? 32 : length <= 2048 ? 64 : 256;
     this.n = this.shader.param(length);
+    const vectors = Math.ceil(length / (this.shader.width * this.threads));
+    this.perThread = vectors <= MOST_KEPT ? vectors : 0;
   }
 
   /** Elements of a row's vector at `k` in the row, from the row's start. */
@@ -67,10 +82,24 @@ export class RowShader {
     return `  if (lid == 0u) { ${storeOne("f32", this.shader.bind(of, true), "group", value)} }`;
   }
 
+  /** `text`, which is the same at every pass, kept from the pass that has `keep`. */
+  keep(text: string): Kept {
+    if (this.perThread === 0) return { keep: "", value: `(${text})` };
+    const name = `kept${this.kept.length}`;
+    this.kept.push(name);
+    return { keep: `${name}_$ = ${text};`, value: `${name}_$` };
+  }
+
   /** Runs `body` for every vector of the row, at `k`. */
   each(body: string): string {
     const width = this.shader.width;
-    return `  for (var k = lid * ${width}u; k < ${this.n}; k += ${this.threads * width}u) {\n${body}\n  }`;
+    const step = this.threads * width;
+    if (this.perThread === 0)
+      return `  for (var k = lid * ${width}u; k < ${this.n}; k += ${step}u) {\n${body}\n  }`;
+    return Array.from({ length: this.perThread }, (_, i) => {
+      const at = `lid * ${width}u + ${i * step}u`;
+      return `  { let k = ${at}; if (k < ${this.n}) {\n${body.replaceAll("_$", `_${i}`)}\n  } }`;
+    }).join("\n");
   }
 
   /** The sum over all threads and lanes of `value`. */
@@ -84,22 +113,33 @@ export class RowShader {
   }
 
   emit(body: string): void {
-    const reduce = (name: string, join: string) => `fn ${name}(v: f32, lid: u32) -> f32 {
+    const vars = this.kept.flatMap((name) =>
+      Array.from({ length: this.perThread }, (_, i) => `  var ${name}_${i}: F;`),
+    );
+    const declarations = [`var<workgroup> joined: array<f32, ${this.threads}>;`];
+    if (body.includes("row_sum(")) declarations.push(this.joining("row_sum", (a, b) => `${a} + ${b}`));
+    if (body.includes("row_max(")) declarations.push(this.joining("row_max", (a, b) => `max(${a}, ${b})`));
+    const text = [...vars, body].join("\n");
+    this.ctx.dispatch(this.shader.build(this.rows, this.threads, text, declarations.join("\n")));
+  }
+
+  /** A function in which a few threads join a part of the numbers each, and then every thread joins the parts. */
+  private joining(name: string, join: (a: string, b: string) => string): string {
+    const parts = this.threads > 64 ? 16 : 8;
+    return `fn ${name}(v: f32, lid: u32) -> f32 {
   joined[lid] = v;
   workgroupBarrier();
-  for (var half = ${this.threads / 2}u; half > 0u; half >>= 1u) {
-    if (lid < half) { joined[lid] = ${join}; }
-    workgroupBarrier();
+  if (lid < ${parts}u) {
+    var part = joined[lid];
+    for (var i = lid + ${parts}u; i < ${this.threads}u; i += ${parts}u) { part = ${join("part", "joined[i]")}; }
+    joined[lid] = part;
   }
-  let r = joined[0];
+  workgroupBarrier();
+  var r = joined[0];
+  for (var i = 1u; i < ${parts}u; i++) { r = ${join("r", "joined[i]")}; }
   workgroupBarrier();
   return r;
 }`;
-    const declarations = [`var<workgroup> joined: array<f32, ${this.threads}>;`];
-    if (body.includes("row_sum(")) declarations.push(reduce("row_sum", "joined[lid] + joined[lid + half]"));
-    if (body.includes("row_max("))
-      declarations.push(reduce("row_max", "max(joined[lid], joined[lid + half])"));
-    this.ctx.dispatch(this.shader.build(this.rows, this.threads, body, declarations.join("\n")));
   }
 
   private at(of: Operand | Value, index: string): string {

@@ -11,16 +11,17 @@ export const softmaxKernel: Kernel = {
     const r = new RowShader("softmax", x.dims, ctx);
     const f = r.shader.functions;
     f.math.add("inf");
-    const e = f.call("exp_", `${r.load(x)} - F(shift)`);
+    const number = r.keep(r.load(x));
+    const e = r.keep(f.call("exp_", `${number.value} - F(shift)`));
     r.emit(`  var m = -inf();
-${r.each(`m = max(m, ${r.load(x)});`)}
+${r.each(`${number.keep} m = max(m, ${number.value});`)}
   let top = ${r.max("m")};
   let shift = select(top, 0.0, bitcast<u32>(top) == 0xff800000u);
   var s = F(0.0);
-${r.each(`s += ${e};`)}
+${r.each(`${e.keep} s += ${e.value};`)}
   let total = ${r.sum("s")};
   let scale = 1.0 / select(1.0, total, total != 0.0);
-${r.each(r.store(group.outputs[0]!, `${e} * F(scale)`))}`);
+${r.each(r.store(group.outputs[0]!, `${e.value} * F(scale)`))}`);
   },
 };
 
@@ -32,9 +33,10 @@ export const softmaxBackwardKernel: Kernel = {
     const [y, dy] = [operandAt(group, 0), operandAt(group, 1)];
     if (y.value.size === 0) return;
     const r = new RowShader("softmaxBackward", y.dims, ctx);
+    const [p, dp] = [r.keep(r.load(y)), r.keep(r.load(dy))];
     r.emit(`  var s = F(0.0);
-${r.each(`s += ${r.load(y)} * ${r.load(dy)};`)}
+${r.each(`${p.keep} ${dp.keep} s += ${p.value} * ${dp.value};`)}
   let total = F(${r.sum("s")});
-${r.each(r.store(group.outputs[0]!, `${r.load(y)} * (${r.load(dy)} - total)`))}`);
+${r.each(r.store(group.outputs[0]!, `${p.value} * (${dp.value} - total)`))}`);
   },
 };
