@@ -32,6 +32,7 @@ export class ContenderProcess {
   private errors = "";
   details = "";
   threads = 1;
+  adapter: string | undefined;
 
   private constructor(
     readonly lib: Library,
@@ -66,6 +67,7 @@ export class ContenderProcess {
     }
     contender.details = hello.details;
     contender.threads = hello.threads;
+    contender.adapter = hello.adapter;
     return contender;
   }
 

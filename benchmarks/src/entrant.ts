@@ -7,7 +7,7 @@ import { ContenderProcess, environment, errorIn } from "./contender-process.js";
 import { onnxGraph, whole } from "./contenders/onnx-rows.js";
 import { filled, numbers } from "./inputs.js";
 import { LIBRARIES, type Library } from "./libraries.js";
-import type { Check } from "./protocol.js";
+import type { Check, Counts } from "./protocol.js";
 import type { Row, Spec } from "./rows/row.js";
 
 /** A library in the race on one row. */
@@ -15,12 +15,15 @@ export interface Entrant {
   readonly lib: Library;
   readonly details: string;
   readonly threads: number;
+  readonly adapter?: string | undefined;
   /** Milliseconds of its first run in a fresh process. */
   readonly first: number;
   /** Runs at least once, and on until `atLeastMs` are over; milliseconds of each run. */
   turn(atLeastMs: number): Promise<number[]>;
   /** What it computed; null where that is nothing to compare. */
   check(): Promise<Check | null>;
+  /** What one more run asks of a GPU; null where it has none. */
+  count?(): Promise<Counts | null>;
   stop(): Promise<void>;
 }
 
@@ -45,11 +48,12 @@ async function checked(contender: ContenderProcess): Promise<Check | null> {
 async function enterWarm(contender: ContenderProcess, spec: Spec): Promise<Entrant | Reason> {
   const first = await prepared(contender, spec);
   if (typeof first !== "number") return first;
-  const { lib, details, threads } = contender;
+  const { lib, details, threads, adapter } = contender;
   return {
     lib,
     details,
     threads,
+    adapter,
     first,
     async turn(atLeastMs) {
       const reply = await contender.ask({ run: { atLeastMs, atMost: MOST_RUNS_A_TURN } });
@@ -57,6 +61,11 @@ async function enterWarm(contender: ContenderProcess, spec: Spec): Promise<Entra
       return reply.ms;
     },
     check: () => checked(contender),
+    async count() {
+      const reply = await contender.ask({ count: true });
+      if (!("counts" in reply)) throw new Error(`${lib} failed: ${JSON.stringify(reply)}`);
+      return reply.counts;
+    },
     stop: () => contender.stop(),
   };
 }

@@ -1,5 +1,6 @@
+import { markdownTable } from "./markdown.js";
 import type { Sample } from "./result.js";
-import { JS_PEERS, OURS, significant } from "./statistics.js";
+import { GPU_PEERS, JS_PEERS, OURS, OURS_GPU, significant } from "./statistics.js";
 
 /** The lines of one row in one run, by library. */
 export type RowTimes = (lib: string) => number | null;
@@ -7,11 +8,11 @@ export type RowTimes = (lib: string) => number | null;
 /** What the rows of a run are to reach. */
 interface Goal {
   rows: readonly string[];
-  /** The run that it is judged in: one thread or two. */
-  threads: 1 | 2;
+  /** The run that it is judged in: `core` on one thread or two, or `webgpu` on a software adapter or a real one. */
+  threads: 1 | 2 | "software" | "gpu";
   what: string;
-  /** From medians in milliseconds; null where one of them is missing. */
-  measure: (ms: RowTimes) => number | null;
+  /** From medians in milliseconds, or the whole line of ours; null where one of them is missing. */
+  measure: (ms: RowTimes, ours: Sample | undefined) => number | null;
   atLeast?: number;
   atMost?: number;
 }
@@ -25,7 +26,10 @@ export interface Judged {
   met: boolean | null;
 }
 
-const square = [512, 1024, 2048].flatMap((n) => ["", "-tn", "-nt", "-tt"].map((t) => `matmul-${n}${t}`));
+const productsOf = (sizes: readonly number[]): string[] =>
+  sizes.flatMap((n) => ["", "-tn", "-nt", "-tt"].map((t) => `matmul-${n}${t}`));
+const square = productsOf([512, 1024, 2048]);
+const products = productsOf([256, 512, 1024, 2048]);
 
 /** How many times as fast `lib` is as `other`. */
 const speed =
@@ -35,10 +39,14 @@ const speed =
     return theirs === null || its === null ? null : theirs / its;
   };
 
-function overBestPeer(ms: RowTimes): number | null {
-  const [ours, peers] = [ms(OURS), JS_PEERS.map(ms).filter((x) => x !== null)];
-  return ours === null || peers.length === 0 ? null : Math.min(...peers) / ours;
-}
+const overBest =
+  (lib: string, others: readonly string[]) =>
+  (ms: RowTimes): number | null => {
+    const [ours, peers] = [ms(lib), others.map(ms).filter((x) => x !== null)];
+    return ours === null || peers.length === 0 ? null : Math.min(...peers) / ours;
+  };
+const overBestPeer = overBest(OURS, JS_PEERS);
+const overBestGpuPeer = overBest(OURS_GPU, GPU_PEERS);
 
 function beyondNode(ms: RowTimes): number | null {
   const [ours, bare] = [ms(OURS), ms("node")];
@@ -110,17 +118,46 @@ const GOALS: readonly Goal[] = [
     measure: speed(OURS, "reading"),
     atMost: 1.3,
   },
+  ...(["software", "gpu"] as const).flatMap((threads): Goal[] => [
+    { rows: products, threads, what: "× best peer", measure: overBestGpuPeer, atLeast: LEVEL },
+    { rows: ["mlp", "decoder"], threads, what: "× best peer", measure: overBestGpuPeer, atLeast: 1.5 },
+  ]),
+  {
+    rows: ["chain", "softmax", "softmax-grad", "layernorm", "layernorm-grad"],
+    threads: "gpu",
+    what: "of the copy bandwidth",
+    measure: (_, ours) => ours?.of_bandwidth ?? null,
+    atLeast: 0.7,
+  },
+  {
+    rows: products.filter((row) => row.startsWith("matmul-2048")),
+    threads: "gpu",
+    what: "of the f32 rate",
+    measure: (_, ours) => ours?.of_f32 ?? null,
+    atLeast: 0.5,
+  },
   { rows: ["start"], threads: 1, what: "ms beyond Node alone", measure: beyondNode, atMost: 40 },
 ];
 
+/** Which goals a run is held to. */
+function runOf(samples: readonly Sample[]): Goal["threads"] | undefined {
+  const first = samples[0];
+  if (first?.bench !== "webgpu") return first?.threads as 1 | 2 | undefined;
+  const adapter = samples.find((s) => s.adapter)?.adapter ?? "";
+  return /software|llvmpipe|swiftshader|basic render/i.test(adapter) ? "software" : "gpu";
+}
+
 /** The goals of a run's rows, each with what was measured. */
 export function judgeRun(samples: readonly Sample[]): Judged[] {
-  const threads = samples[0]?.threads;
+  const run = runOf(samples);
   const rows = [...new Set(samples.map((s) => s.row))];
   return rows.flatMap((row) => {
     const ms: RowTimes = (lib) => samples.find((s) => s.row === row && s.lib === lib)?.median_ms ?? null;
-    return GOALS.filter((g) => g.threads === threads && g.rows.includes(row)).map((g) => {
-      const found = g.measure(ms);
+    return GOALS.filter((g) => g.threads === run && g.rows.includes(row)).map((g) => {
+      const found = g.measure(
+        ms,
+        samples.find((s) => s.row === row && s.lib === OURS_GPU),
+      );
       const met = found === null ? null : found >= (g.atLeast ?? 0) && found <= (g.atMost ?? Infinity);
       return {
         row,
@@ -131,4 +168,17 @@ export function judgeRun(samples: readonly Sample[]): Judged[] {
       };
     });
   });
+}
+
+/** The goals of a run as a table; empty where its rows have none. */
+export function goalsMarkdown(samples: readonly Sample[]): string {
+  const judged = judgeRun(samples);
+  if (judged.length === 0) return "";
+  const answer = (met: boolean | null): string => (met === null ? "–" : met ? "yes" : "no");
+  const rows = judged.map((j) => [j.row, j.what, j.goal, String(j.measured ?? "–"), answer(j.met)]);
+  const reached = judged.filter((j) => j.met).length;
+  return [
+    `Goals: ${reached} of ${judged.length} reached.`,
+    markdownTable(["row", "what", "goal", "measured", "reached"], rows),
+  ].join("\n\n");
 }

@@ -8,12 +8,25 @@ interface Participation {
   driver?: string;
   /** Its program in src/start. */
   program?: string;
-  /** The kinds of rows that it takes part in; all, unless given. */
+  /** The kinds of rows that it takes part in; all of `core`, unless given. */
   kinds?: readonly Kind[];
   env?: Readonly<Record<string, string>>;
+  /** It runs on a GPU: in `bench webgpu`, and not in `core`. */
+  gpu?: true;
   /** It always has so many threads, and takes part only where others are given more. */
   threads?: number;
 }
+
+const GPU_KINDS: readonly Kind[] = [
+  "matmul",
+  "rank",
+  "chain",
+  "softmax",
+  "layernorm",
+  "attention",
+  "mlp",
+  "decoder",
+];
 
 const libraries = {
   "lowrank-wasm": { driver: "lowrank.ts", program: "lowrank.mjs" },
@@ -31,12 +44,23 @@ const libraries = {
   reading: { driver: "reading.ts", kinds: ["matvec"] },
   /** Node without a library. */
   node: { program: "bare.mjs", kinds: ["start"] },
+  "lowrank-webgpu": { driver: "lowrank-webgpu.ts", kinds: GPU_KINDS, gpu: true },
+  "jax-js-webgpu": { driver: "jax-js-webgpu.ts", kinds: GPU_KINDS, gpu: true },
+  "tfjs-webgpu": { driver: "tfjs-webgpu.ts", kinds: GPU_KINDS, gpu: true },
+  /** What the adapter of a GPU can do, by kernels that do nothing else. */
+  adapter: { driver: "adapter.ts", kinds: ["probe"], gpu: true },
 } satisfies Record<string, Participation>;
 
 export type Library = keyof typeof libraries;
 
 /** All that is timed: ours, the peers, native libraries, and what the machine itself allows. */
 export const LIBRARIES: Readonly<Record<Library, Participation>> = libraries;
+
+/** The libraries of `bench core`, or of `bench webgpu`. */
+export const librariesOf = (bench: "core" | "webgpu"): Library[] =>
+  (Object.keys(LIBRARIES) as Library[]).filter(
+    (lib) => (LIBRARIES[lib].gpu ?? false) === (bench === "webgpu"),
+  );
 
 /** Whether a library belongs to a row. The others have no line in it: they are no competitors there. */
 export function takesPart(lib: Library, kind: Kind, threads: number): boolean {

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
-import { LIBRARIES, type Library } from "./libraries.js";
+import { librariesOf } from "./libraries.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
@@ -9,15 +9,18 @@ import { measurePairs, type PairedSample } from "./paired.js";
 import { installPeers, PEERS } from "./peers.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
-import { CORE_ROWS, chooseRows } from "./rows/index.js";
+import { CORE_ROWS, chooseRows, WEBGPU_ROWS } from "./rows/index.js";
 import { writeResults } from "./results.js";
 import { coreTable, curveTable, memoryTable, overheadTable, pairedTable } from "./table.js";
 import { THREAD_OPS } from "./thread-jobs.js";
+import { raceOnGpu } from "./webgpu.js";
+import { webgpuMarkdown } from "./webgpu-results.js";
 import { sweepThreads, type ThreadCell, threadTable } from "./threads.js";
 
 const HELP = `pnpm bench NAME [options]
 
   core      products, element-wise chains, rows and training steps, beside other libraries: see --libs
+  webgpu    products, rows, attention and training steps on one GPU, beside other libraries, and what the GPU can do
   overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
@@ -27,9 +30,11 @@ const HELP = `pnpm bench NAME [options]
 
   --json         one JSON object a line
   --rows a,b     only these rows: names, or their beginnings with a *
-  --libs a,b     only these libraries (core): ${Object.keys(LIBRARIES).join(", ")}
+  --libs a,b     only these libraries (core): ${librariesOf("core").join(", ")};
+                 (webgpu): ${librariesOf("webgpu").join(", ")}
+  --transposed   products with transposed factors too (webgpu)
   --threads N    threads of each library             1; paired: all cores
-  --samples N    turns of each library on each row (core)               9
+  --samples N    turns of each library on each row (core, webgpu)       9
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
@@ -68,6 +73,7 @@ async function main(): Promise<void> {
       runs: { type: "string", default: "5" },
       steps: { type: "string", default: "300" },
       samples: { type: "string" },
+      transposed: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -81,7 +87,7 @@ async function main(): Promise<void> {
   };
 
   if (name === "core") {
-    const libraries = chooseFrom("libs", Object.keys(LIBRARIES) as Library[], flags.libs);
+    const libraries = chooseFrom("libs", librariesOf("core"), flags.libs);
     installPeers(PEERS.filter((peer) => libraries.includes(peer)));
     const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "9"));
     const lines: (Sample | Summary)[] = [];
@@ -100,6 +106,22 @@ async function main(): Promise<void> {
       for (const line of found) print(line);
     }
     if (!flags.json) console.log(coreTable(lines));
+  } else if (name === "webgpu") {
+    const asked = flags.rows === undefined ? [] : chooseRows(WEBGPU_ROWS, flags.rows);
+    const rows = WEBGPU_ROWS.filter((row) => {
+      if (row.spec.kind === "probe") return true; // shares of what the adapter can do need them
+      if (flags.transposed && row.onlyNamed) return true;
+      return flags.rows === undefined ? !row.onlyNamed : asked.includes(row);
+    });
+    const lines = await raceOnGpu({
+      rows,
+      libraries: [...chooseFrom("libs", librariesOf("webgpu"), flags.libs)],
+      turns: whole("samples", flags.samples ?? (flags.quick ? "3" : "9")),
+      quick: flags.quick,
+      onRow: (row) => void (flags.json || console.error(`${row} ...`)),
+      onLine: print,
+    });
+    if (!flags.json) console.log(webgpuMarkdown(lines));
   } else if (name === "memory") {
     let flat = true;
     for (const row of chooseFrom("rows", Object.keys(LOOPS) as LoopName[], flags.rows)) {
@@ -168,7 +190,7 @@ async function main(): Promise<void> {
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, overhead, curves, memory, threads, paired or results, got "${name}"`,
+      `bench: expected core, webgpu, overhead, curves, memory, threads, paired or results, got "${name}"`,
     );
 }
 

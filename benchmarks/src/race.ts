@@ -1,7 +1,7 @@
 import { disagreement } from "./check.js";
 import { type Entrant, enterAll } from "./entrant.js";
 import { type Library, takesPart } from "./libraries.js";
-import type { Check } from "./protocol.js";
+import type { Check, Counts } from "./protocol.js";
 import { machine, type Sample, type Summary } from "./result.js";
 import type { Row } from "./rows/row.js";
 import { median, quantile, significant, summarize } from "./statistics.js";
@@ -16,11 +16,14 @@ export interface RaceOptions {
   turnMs: number;
   /** How long each library runs before it is timed: engines optimise meanwhile. */
   warmUpMs: number;
-  /** A library that has run for so long on a row takes no further turns once it has had three. */
+  /** A library that has run for so long on a row takes no further turns once it has had the fewest. */
   budgetMs: number;
+  /** Default: 3. */
+  fewest?: number;
+  /** Whether a first run that fills the budget by itself is a sample. On a GPU it is not: it compiles. Default: true. */
+  firstCounts?: boolean;
 }
 
-const FEWEST_TURNS = 3;
 /** Native libraries are the measure of what is right, where they are there. */
 const REFERENCES: readonly Library[] = ["torch", "numpy"];
 
@@ -32,22 +35,30 @@ function expectAgreement(row: Row, checks: ReadonlyMap<Library, Check>): void {
   }
 }
 
+export function expectOneAdapter(entrants: readonly Pick<Entrant, "lib" | "adapter">[]): void {
+  const names = new Map(entrants.flatMap(({ lib, adapter }) => (adapter ? [[adapter, lib]] : [])));
+  if (names.size > 1) {
+    const each = [...names].map(([adapter, lib]) => `${lib} on "${adapter}"`).join(", ");
+    throw new Error(`expected one adapter for all libraries, got ${each}`);
+  }
+}
+
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 /** The times of each entrant. They take turns in alternating order, so that what the machine does besides hits all alike. */
 async function takeTurns(
   entrants: readonly Entrant[],
-  { turns, turnMs, warmUpMs, budgetMs }: RaceOptions,
+  { turns, turnMs, warmUpMs, budgetMs, fewest = 3, firstCounts = true }: RaceOptions,
   fresh: boolean,
 ): Promise<Map<Entrant, number[]>> {
   // A first run that fills the budget by itself has warmed up the engine, and is the first sample.
-  const slow = (e: Entrant): boolean => e.first > budgetMs;
+  const slow = (e: Entrant): boolean => firstCounts && e.first > budgetMs;
   if (!fresh) for (const e of entrants) if (!slow(e)) await e.turn(warmUpMs);
   const times = new Map(entrants.map((e) => [e, !fresh && slow(e) ? [e.first] : []]));
   for (let turn = 0; turn < turns; turn++) {
     for (const e of turn % 2 ? [...entrants].reverse() : entrants) {
       const ms = times.get(e)!;
-      if (ms.length >= FEWEST_TURNS && sum(ms) > budgetMs) continue;
+      if (ms.length >= fewest && sum(ms) > budgetMs) continue;
       ms.push(...(await e.turn(turnMs)));
     }
   }
@@ -78,6 +89,9 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
       if (check) checks.set(e.lib, check);
     }
     if (checks.size > 0) expectAgreement(row, checks);
+    expectOneAdapter(entrants);
+    const counts = new Map<Entrant, Counts | null>();
+    for (const e of entrants) counts.set(e, (await e.count?.()) ?? null);
     for (const [e, ms] of times) {
       samples.set(e.lib, {
         bench,
@@ -95,6 +109,8 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
           : {}),
         ...(e.threads === threads ? {} : { threads_used: e.threads }),
         details: e.details,
+        ...(e.adapter === undefined ? {} : { adapter: e.adapter }),
+        ...(counts.get(e) ? { counts: counts.get(e)! } : {}),
         machine: machine(),
       });
     }

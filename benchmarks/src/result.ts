@@ -1,4 +1,5 @@
 import { cpus, totalmem } from "node:os";
+import type { Counts } from "./protocol.js";
 
 /** One library on one row. Field names are those of the printed lines. */
 export interface Sample {
@@ -22,6 +23,13 @@ export interface Sample {
   /** Threads that the library used, where it could not take those asked for. */
   threads_used?: number;
   details?: string;
+  /** The GPU that it ran on: vendor, architecture, device, driver. */
+  adapter?: string;
+  /** Share of the copy bandwidth, and of the f32 rate, that `probe` rows of the same run found on the adapter. */
+  of_bandwidth?: number;
+  of_f32?: number;
+  /** What a run asks of a GPU's device. */
+  counts?: Counts;
   machine?: string;
   /** The library is not on this machine: why. */
   absent?: string;

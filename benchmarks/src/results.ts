@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
-import { judgeRun } from "./goals.js";
+import { goalsMarkdown } from "./goals.js";
 import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
@@ -12,6 +12,7 @@ import type { Sample, Summary } from "./result.js";
 import { OURS, summarize } from "./statistics.js";
 import { threadsMarkdown } from "./thread-results.js";
 import type { ThreadCell, ThreadVerdict } from "./threads.js";
+import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
   | Sample
@@ -40,18 +41,6 @@ number of one machine under one load says little alone; the ratios hold better, 
 
 /** Native libraries that ours is held against one by one. */
 const NATIVE = ["numpy", "torch", "onnxruntime-node"];
-
-function goalsMarkdown(samples: readonly Sample[]): string {
-  const judged = judgeRun(samples);
-  if (judged.length === 0) return "";
-  const answer = (met: boolean | null): string => (met === null ? "–" : met ? "yes" : "no");
-  const rows = judged.map((j) => [j.row, j.what, j.goal, String(j.measured ?? "–"), answer(j.met)]);
-  const reached = judged.filter((j) => j.met).length;
-  return [
-    `Goals: ${reached} of ${judged.length} reached.`,
-    markdownTable(["row", "what", "goal", "measured", "reached"], rows),
-  ].join("\n\n");
-}
 
 /** A Markdown table of a run of `core`, with the reasons of empty cells and the goals of its rows below. */
 export function coreMarkdown(lines: readonly (Sample | Summary)[]): string {
@@ -127,6 +116,7 @@ async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[
 
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
+  webgpu: (lines) => webgpuMarkdown(lines as (Sample | Summary)[]),
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),

@@ -12,18 +12,20 @@ export function quantile(values: readonly number[], p: number): number {
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 export const significant = (x: number, digits = 4): number => Number(x.toPrecision(digits));
 
-/** The library under test. */
+/** The library under test: on the processor, and in `bench webgpu`. */
 export const OURS = "lowrank-wasm";
+export const OURS_GPU = "lowrank-webgpu";
 export const JS_PEERS: readonly string[] = ["jax-js", "tfjs-wasm", "onnxruntime-web"];
+export const GPU_PEERS: readonly string[] = ["jax-js-webgpu", "tfjs-webgpu"];
 const NATIVE: readonly string[] = ["numpy", "torch"];
 
 /** Ratios of speed of one row, by medians: ours over the fastest JavaScript peer, the fastest native library, and each. */
 export function summarize(bench: string, row: string, threads: number, samples: readonly Sample[]): Summary {
   const timed = samples.filter((s) => s.median_ms !== null);
-  const ours = timed.find((s) => s.lib === OURS);
+  const ours = timed.find((s) => s.lib === (bench === "webgpu" ? OURS_GPU : OURS));
   const fastest = (libs: readonly string[]): Sample | undefined =>
     timed.filter((s) => libs.includes(s.lib)).sort((a, b) => a.median_ms! - b.median_ms!)[0];
-  const [js, native] = [fastest(JS_PEERS), fastest(NATIVE)];
+  const [js, native] = [fastest(bench === "webgpu" ? GPU_PEERS : JS_PEERS), fastest(NATIVE)];
   const over = (other: Sample): number => significant(other.median_ms! / ours!.median_ms!);
   const ratio = (other: Sample | undefined): number | null => (ours && other ? over(other) : null);
   return {

@@ -121,6 +121,9 @@ export function onnxGraph(spec: Spec): Graph | string {
     case "mlp":
     case "decoder":
       return NO_GRADIENTS;
+    case "attention":
+    case "probe":
+      return "it has no rows of this kind";
   }
 }
 

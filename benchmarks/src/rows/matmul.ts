@@ -11,16 +11,17 @@ export interface MatmulSpec {
 }
 
 /** `matmul-512` is A · B; `-tn` is Aᵀ · B, `-nt` A · Bᵀ, `-tt` Aᵀ · Bᵀ. */
-export const matmulRows: Row[] = [512, 1024, 2048].flatMap((n) =>
-  ["nn", "tn", "nt", "tt"].map((t) => ({
-    name: t === "nn" ? `matmul-${n}` : `matmul-${n}-${t}`,
-    tolerance: 1e-4,
-    spec: {
-      kind: "matmul",
-      a: filled([n, n], 1, 2),
-      b: filled([n, n], 2, 2),
-      transposeA: t[0] === "t",
-      transposeB: t[1] === "t",
-    },
-  })),
-);
+const square = (n: number, t: string): Row => ({
+  name: t === "nn" ? `matmul-${n}` : `matmul-${n}-${t}`,
+  tolerance: 1e-4,
+  spec: {
+    kind: "matmul",
+    a: filled([n, n], 1, 2),
+    b: filled([n, n], 2, 2),
+    transposeA: t[0] === "t",
+    transposeB: t[1] === "t",
+  },
+});
+
+export const matmulRows = (sizes: readonly number[]): Row[] =>
+  sizes.flatMap((n) => ["nn", "tn", "nt", "tt"].map((t) => square(n, t)));

@@ -1,9 +1,11 @@
+import type { AttentionSpec } from "./attention.js";
 import type { ChainSpec } from "./chain.js";
 import type { DecoderSpec } from "./decoder.js";
 import type { LayerNormSpec } from "./layernorm.js";
 import type { MatmulSpec } from "./matmul.js";
 import type { MatvecSpec } from "./matvec.js";
 import type { MlpSpec } from "./mlp.js";
+import type { ProbeSpec } from "./probe.js";
 import type { RankSpec } from "./rank.js";
 import type { SoftmaxSpec } from "./softmax.js";
 import type { StartSpec } from "./start.js";
@@ -15,9 +17,11 @@ export type Spec =
   | ChainSpec
   | SoftmaxSpec
   | LayerNormSpec
+  | AttentionSpec
   | MlpSpec
   | DecoderSpec
-  | MatvecSpec;
+  | MatvecSpec
+  | ProbeSpec;
 
 export interface Row {
   name: string;
@@ -28,4 +32,6 @@ export interface Row {
   fresh?: true;
   /** A run with more threads leaves it out, unless it is asked for by name. */
   oneThread?: true;
+  /** Left out unless it is asked for by name. */
+  onlyNamed?: true;
 }
