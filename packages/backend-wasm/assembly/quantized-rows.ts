@@ -5,11 +5,12 @@
 //
 // A prepared row is, each part from a multiple of 16 bytes:
 //   the numbers: f32, or integers (i16; i8 where bytes are multiplied);
-//   the sum of each group, f32; with integers the sum of each block of 32 instead, and then the step of each, f32.
+//   the sum of each group, f32; with integers, for each block of 32, 8 times their sum instead, and then its step, f32, both
+//   with zeros up to a whole four of blocks.
 // Numbers stand in the order in which codes come out (`placeOf`). The codes that meet floats come out 2^24 or 2^28 times too
 // large, and these floats are made so much smaller.
 import { cut, word } from "./matmul";
-import { load1 } from "./matmul-pack";
+import { load1, load4 } from "./matmul-pack";
 
 const BF16 = 5;
 const F16 = 6;
@@ -89,9 +90,7 @@ function prepareRow(src: usize, dst: usize, K: i32, group: i32, bits: i32, dtype
   if (how == FLOATS_8) prepareFloats(FLOATS_8, reinterpret<f32>(0x33800000), src, dst, K, group, dtype, sums);
   else if (how == FLOATS_4) prepareFloats(FLOATS_4, reinterpret<f32>(0x31800000), src, dst, K, group, dtype, sums);
   else if (how == MIXED) prepareFloats(MIXED, 1, src, dst, K, group, dtype, sums);
-  else if (how == INTEGERS_8) prepareIntegers<i16>(INTEGERS_8, src, dst, K, dtype, largest, sums);
-  else if (how == INTEGERS_4) prepareIntegers<i16>(INTEGERS_4, src, dst, K, dtype, largest, sums);
-  else prepareIntegers<i8>(BYTES_4, src, dst, K, dtype, largest, sums);
+  else prepareIntegers(how, src, dst, K, dtype, largest, sums);
 }
 
 // @ts-ignore: decorator
@@ -110,23 +109,49 @@ function prepareFloats(how: i32, factor: f32, src: usize, dst: usize, K: i32, gr
 
 // @ts-ignore: decorator
 @inline
-function prepareIntegers<T>(how: i32, src: usize, dst: usize, K: i32, dtype: i32, largest: i32, sums: usize): void {
+function numbersAt(dtype: i32, src: usize, k: i32): v128 {
+  if (dtype == F16) return load4<u16>(src + (<usize>k << 1));
+  if (dtype == BF16) return load4<i16>(src + (<usize>k << 1));
+  return v128.load(src + (<usize>k << 2));
+}
+
+function prepareIntegers(how: i32, src: usize, dst: usize, K: i32, dtype: i32, largest: i32, sums: usize): void {
   const steps = sums + up16(K >> 3);
+  if (K & 127) {
+    // of the last four, whose blocks are not all there
+    const at = <usize>(K >> 7 << 4);
+    v128.store(sums + at, i32x4.splat(0));
+    v128.store(steps + at, i32x4.splat(0));
+  }
   for (let k = 0; k < K; k += BLOCK) {
-    let peak: f32 = 0;
-    for (let i = k; i < k + BLOCK; i++) {
-      const a = abs(numberAt(dtype, src, i));
-      if (!(a <= peak)) peak = a; // NaN too
-    }
+    let top = i32x4.splat(0);
+    for (let i = k; i < k + BLOCK; i += 4) top = f32x4.max(top, f32x4.abs(numbersAt(dtype, src, i))); // NaN too
+    top = f32x4.max(top, v128.shuffle<i64>(top, top, 1, 0));
+    const peak = max(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1));
     const perStep: f32 = peak > TINIEST ? <f32>largest / peak : 0;
     const step = peak / <f32>largest;
-    let total = 0;
-    for (let i = k; i < k + BLOCK; i++) {
-      const q = <i32>nearest(numberAt(dtype, src, i) * perStep);
-      total += q;
-      store<T>(dst + <usize>placeOf(how, i) * sizeof<T>(), <T>q);
+    const factor = f32x4.splat(perStep);
+    let total = i32x4.splat(0);
+    for (let i = k; i < k + BLOCK; i += 4) {
+      const q = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(numbersAt(dtype, src, i), factor)));
+      total = i32x4.add(total, q);
+      // Where the first goes, and how far the others are from there: see placeOf.
+      if (how == BYTES_4) {
+        const to = dst + <usize>placeOf(BYTES_4, i);
+        store<i8>(to, i32x4.extract_lane(q, 0));
+        store<i8>(to, i32x4.extract_lane(q, 1), 16);
+        store<i8>(to, i32x4.extract_lane(q, 2), 1);
+        store<i8>(to, i32x4.extract_lane(q, 3), 17);
+      } else if (how == INTEGERS_4) {
+        const to = dst + (<usize>placeOf(INTEGERS_4, i) << 1);
+        store<i16>(to, i32x4.extract_lane(q, 0));
+        store<i16>(to, i32x4.extract_lane(q, 1), 16);
+        store<i16>(to, i32x4.extract_lane(q, 2), 32);
+        store<i16>(to, i32x4.extract_lane(q, 3), 48);
+      } else v128.store64_lane(dst + (<usize>i << 1), i16x8.narrow_i32x4_s(q, q), 0);
     }
-    store<f32>(sums + <usize>(k >> 3), step * <f32>total);
+    total = i32x4.add(total, v128.shuffle<i64>(total, total, 1, 0));
+    store<f32>(sums + <usize>(k >> 3), <f32>((i32x4.extract_lane(total, 0) + i32x4.extract_lane(total, 1)) << 3));
     store<f32>(steps + <usize>(k >> 3), step);
   }
 }

@@ -127,3 +127,41 @@ test("many rows in integers are each what they are alone", async () => {
   }
   backend.dispose();
 });
+
+test("columns that are no whole fours of blocks count once", async () => {
+  const backend = await wasm({ threads: 1 });
+  setDefaultBackend(backend);
+  const [rows, out] = [2, 5];
+  for (const columns of [32, 96, 160, 224]) {
+    const x = tensor(
+      Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i)),
+      { shape: [rows, columns] },
+    );
+    const parts = (step: number) =>
+      tensor(
+        Float32Array.from({ length: (out * columns) / 32 }, (_, i) => (i % step) / 4 - 0.5),
+        { shape: [out, columns / 32] },
+      );
+    const [scales, mins] = [parts(5), parts(3)];
+    for (const bits of [8, 4] as const) {
+      const bytes = Uint8Array.from({ length: (out * columns * bits) / 8 }, (_, i) => i * 91);
+      const weight = tensor(bits === 8 ? new Int8Array(bytes.buffer) : bytes, {
+        shape: [out, (columns * bits) / 8],
+      });
+      const product = (activations: "f32" | "int16" | "int8") =>
+        quantizedMatmul(x, weight, scales, { bits, mins, activations }).data();
+      const exact = await product("f32");
+      for (const [activations, largest] of [
+        ["int16", 32767],
+        ["int8", 127],
+      ] as const) {
+        // Half a step of each number, times the largest weights.
+        const most = (0.5 / largest) * columns * (2 ** (bits - 1) * 0.5 + 0.5);
+        (await product(activations)).forEach((v, i) =>
+          expect(Math.abs(v - exact[i]!)).toBeLessThan(most + 1e-3),
+        );
+      }
+    }
+  }
+  backend.dispose();
+});
