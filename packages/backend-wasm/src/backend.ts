@@ -8,12 +8,14 @@ import {
   type Graph,
   type HostArray,
   schedule,
+  Profile,
+  type ProfileRow,
+  type ProfileTimeline,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
 import { emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import { Machine } from "./machine.js";
-import { Profile, type ProfileRow, type ProfileTimeline } from "./profile.js";
 import { SpreadPlan } from "./spread-plan.js";
 import { target } from "./target.js";
 import { canBlock, defaultThreads } from "./threads.js";

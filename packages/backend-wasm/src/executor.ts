@@ -9,12 +9,12 @@ import {
   type HostArray,
   type Schedule,
   scalarProgram,
+  type Profile,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
 import type { EmitContext } from "./emit.js";
 import type { Machine } from "./machine.js";
 import { type Patches, type PlanBlock, PlanBuilder } from "./plan-builder.js";
-import type { Profile } from "./profile.js";
 import { writeScalars } from "./scalars.js";
 
 const ALIGN = 64;

@@ -21,7 +21,7 @@ import {
   wasm,
   type WasmBackend,
 } from "./index.js";
-import { Profile } from "./profile.js";
+import { Profile } from "@lowrank/tensor/backend";
 
 let backend: WasmBackend;
 beforeAll(async () => setDefaultBackend((backend = await wasm({ threads: 2, profile: true }))));

@@ -7,12 +7,12 @@ import {
   type HostArray,
   type Schedule,
   type Value,
+  type Profile,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
 import { emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import type { Machine } from "./machine.js";
-import type { Profile } from "./profile.js";
 import { bytesOf, layOut, type Owners, type Segment } from "./spread-layout.js";
 
 /** Layouts kept for the places that leaves and roots have had. */

@@ -1,141 +1,186 @@
 import { DeviceError, type HostArray } from "@lowrank/tensor/backend";
-import { Pool } from "./memory.js";
+import { Faults } from "./faults.js";
+import { type GpuMemory, Pool, type Slab } from "./memory.js";
+import { Order } from "./order.js";
+import { Pace } from "./pace.js";
 import { Pipelines } from "./pipelines.js";
 import type { Profiler } from "./profiler.js";
 
-/** Submits that may wait for the GPU before the next plan does. */
-const AHEAD = 2;
+/** Bytes that are handed to the queue at once: it copies them. */
+const UPLOAD = 64 << 20;
 
-/** One GPU device with what its plans share: buffers, pipelines, the arena, and what went wrong. */
+export interface ContextOptions {
+  readonly maxMemoryBytes: number;
+  readonly submitMs: number;
+  readonly validate: boolean;
+  /** Whether the device is ours alone. */
+  readonly ownsDevice: boolean;
+}
+
+/** One GPU device with what its plans share: buffers, pipelines, the arena, the order of work, and what went wrong. */
 export class GpuContext {
+  readonly faults: Faults;
   readonly pool: Pool;
   readonly pipelines: Pipelines;
+  readonly order = new Order();
+  readonly pace: Pace;
+  readonly validate: boolean;
   profiler: Profiler | null = null;
-  arena: GPUBuffer | null = null;
-  arenaId = 0;
-  /** Why nothing works any more. */
-  private failure: DeviceError | null = null;
-  private readonly flights: Promise<unknown>[] = [];
+  /** Memory for temporaries, which one plan at a time uses. */
+  arena: Slab | null = null;
+  /** A plan is between its submits. */
+  running = false;
 
   constructor(
     readonly device: GPUDevice,
-    maxMemoryBytes: number,
+    { maxMemoryBytes, submitMs, validate, ownsDevice }: ContextOptions,
   ) {
-    this.pool = new Pool(device, maxMemoryBytes);
+    this.faults = new Faults(device, ownsDevice);
+    this.pool = new Pool(device, this.faults, maxMemoryBytes);
+    this.pool.onPressure = () => {
+      if (!this.running) this.dropArena();
+    };
     this.pipelines = new Pipelines(device);
-    void device.lost.then((info) => {
-      this.failure ??= new DeviceError({
-        where: "webgpu",
-        expected: "a device that is there",
-        got: info.reason === "destroyed" ? "one that was destroyed" : `a lost one (${info.message})`,
-        hint: "make a new backend with await webgpu() and load the last checkpoint",
-      });
-    });
-    device.addEventListener("uncapturederror", (event) => {
-      const { error } = event as GPUUncapturedErrorEvent;
-      this.failure ??= new DeviceError({
-        where: "webgpu",
-        expected: "commands that this device takes",
-        got: error.message,
-        hint: "this is a bug of ours; please report it with the name of the GPU",
-      });
-    });
+    this.pace = new Pace(submitMs);
+    this.validate = validate;
   }
 
-  expectAlive(): void {
-    if (this.failure) throw this.failure;
-  }
-
-  /** Waits while the GPU is more than two submits behind. */
+  /** Waits while the GPU has enough to do. */
   async turn(): Promise<void> {
-    if (this.flights.length >= AHEAD) await this.orLost(this.flights.shift()!);
-    this.expectAlive();
+    const wait = this.pace.turn();
+    if (wait) await this.faults.orFailed(wait);
+    this.faults.expectAlive();
   }
 
-  submit(encode: (encoder: GPUCommandEncoder) => void): void {
-    const encoder = this.device.createCommandEncoder();
-    encode(encoder);
-    this.device.queue.submit([encoder.finish()]);
-    const done = this.device.queue.onSubmittedWorkDone();
-    done.catch(() => {});
-    this.flights.push(done);
+  /**
+   * Encodes commands and hands them to the GPU.
+   *
+   * @param units estimated time, as `Pace` counts it
+   * @param refused learns later that the device did not carry them out
+   */
+  submit(
+    units: number,
+    encode: (encoder: GPUCommandEncoder) => void,
+    refused: (error: GPUError) => void | Promise<void>,
+  ): void {
+    const { device } = this;
+    this.faults.watch(
+      () => {
+        const encoder = device.createCommandEncoder();
+        encode(encoder);
+        device.queue.submit([encoder.finish()]);
+      },
+      (error) => (error ? refused(error) : undefined),
+    );
+    this.pace.left(units, device.queue.onSubmittedWorkDone());
   }
 
   /** Makes the arena at least `bytes` large; what was in it is lost. */
-  ensureArena(bytes: number): void {
-    if (bytes === 0 || (this.arena && bytes <= this.arena.size)) return;
-    if (bytes > this.device.limits.maxBufferSize) {
-      throw new DeviceError({
-        where: "evaluate on webgpu",
-        expected: `at most ${this.device.limits.maxBufferSize} bytes of temporaries, the largest buffer of this device`,
-        got: `a plan that needs ${bytes}`,
-        hint: "use a smaller batch, shorter sequences, or checkpoint() around blocks",
-      });
-    }
-    this.arena?.destroy();
-    this.arena = this.pool.createArena(bytes);
-    this.arenaId++;
+  async ensureArena(bytes: number): Promise<void> {
+    if (bytes <= this.arenaBytes) return;
+    this.dropArena(); // submits that use it have their hold on it
+    this.arena = await this.pool.acquire(bytes, "storage");
   }
 
   get arenaBytes(): number {
-    return this.arena?.size ?? 0;
+    return this.arena?.buffer.size ?? 0;
   }
 
-  /** Copies host numbers into a buffer, whole words. */
-  write(buffer: GPUBuffer, host: HostArray, byteOffset: number): void {
-    let bytes = new Uint8Array(host.buffer, host.byteOffset, host.byteLength);
-    const whole = bytes.byteLength % 4 === 0 && bytes.byteOffset % 4 === 0;
-    const shared = typeof SharedArrayBuffer !== "undefined" && host.buffer instanceof SharedArrayBuffer;
-    if (!whole || shared) {
-      // Dawn takes no view of shared memory, and the length must be one of whole words.
-      const copy = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
-      copy.set(bytes);
-      bytes = copy;
+  /** Copies host numbers into memory, whole words, behind the work that was asked for before. */
+  write(memory: GpuMemory, host: HostArray, byteOffset: number): void {
+    // Memory that may still be replaced, by pressing on freed buffers, is written once that is settled.
+    const atOnce = this.order.idle && (!memory.pending || this.pool.idleBytes === 0);
+    if (atOnce) {
+      this.upload(memory, host, byteOffset);
+      return;
     }
-    this.device.queue.writeBuffer(buffer, byteOffset, bytes as Uint8Array<ArrayBuffer>);
+    const copy = new Uint8Array(host.byteLength);
+    copy.set(bytesOf(host, 0, host.byteLength));
+    const done = this.order.run(async () => {
+      if (memory.pending) await this.faults.orFailed(memory.pending);
+      this.upload(memory, copy, byteOffset);
+    });
+    void Promise.resolve(done).catch(() => {}); // only a dead device refuses it, which everything else tells
   }
 
-  async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
-    this.expectAlive();
+  /** Copies host numbers into memory at once. */
+  upload(memory: GpuMemory, host: HostArray, byteOffset: number): void {
+    const { queue } = this.device;
+    const { buffer } = memory.slab;
+    const whole = host.byteOffset % 4 === 0 && !isShared(host) ? host.byteLength & ~3 : 0;
+    this.faults.watch(
+      () => {
+        for (let at = 0; at < host.byteLength; ) {
+          const most = at < whole ? Math.min(UPLOAD, whole - at) : Math.min(UPLOAD, host.byteLength - at);
+          let part = bytesOf(host, at, most);
+          if (at >= whole) {
+            // Views of shared memory and odd lengths are not taken.
+            const words = new Uint8Array(Math.ceil(most / 4) * 4);
+            words.set(part);
+            part = words;
+          }
+          queue.writeBuffer(buffer, byteOffset + at, part as Uint8Array<ArrayBuffer>);
+          at += most;
+        }
+      },
+      (error) => {
+        // Refused memory tells by itself.
+        if (error && buffer === memory.slab.buffer && !memory.failure && !memory.pending && !memory.freed)
+          this.faults.refused("write", error);
+      },
+    );
+  }
+
+  /** Numbers of a tensor as all work leaves them that was asked for before. */
+  async read(memory: GpuMemory, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4;
-    const staging = this.pool.takeStaging(size);
-    const encoder = this.device.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
-    this.device.queue.submit([encoder.finish()]);
-    await this.orLost(staging.mapAsync(1, 0, size)); // READ
-    const result = staging.getMappedRange(0, size).slice(0, bytes);
-    staging.unmap();
+    const staging = await this.order.run(async () => {
+      this.faults.expectAlive();
+      if (memory.pending) await this.faults.orFailed(memory.pending);
+      const taken = await this.pool.takeStaging(size);
+      if (memory.failure) {
+        this.pool.giveStaging(taken);
+        throw memory.failure;
+      }
+      this.submit(
+        Pace.units({ bytes: 2 * size, flops: 0 }),
+        (encoder) => encoder.copyBufferToBuffer(memory.slab.buffer, 0, taken.buffer, 0, size),
+        (error) => this.faults.refused("read", error),
+      );
+      return taken;
+    });
+    const { buffer } = staging;
+    await this.faults.orFailed(buffer.mapAsync(1, 0, size)); // READ
+    const result = buffer.getMappedRange(0, size).slice(0, bytes);
+    buffer.unmap();
     this.pool.giveStaging(staging);
-    this.expectAlive();
-    await this.pool.settled();
+    await this.faults.settled(); // no numbers from work that was refused
     return result;
   }
 
   dispose(): void {
-    this.failure ??= new DeviceError({
-      where: "webgpu",
-      expected: "a backend that works",
-      got: "one that was disposed",
-      hint: "make a new one with await webgpu()",
-    });
-    this.pool.trim();
-    this.arena?.destroy();
+    this.faults.fail(
+      new DeviceError({
+        where: "webgpu",
+        expected: "a backend that works",
+        got: "one that was disposed",
+        hint: "make a new one with await webgpu()",
+      }),
+      false,
+    );
+    this.profiler?.dispose();
+    this.pool.dispose();
     this.arena = null;
   }
 
-  /** A promise of the device, or the reason why it will never come. */
-  private async orLost<T>(promise: Promise<T>): Promise<T> {
-    try {
-      return await Promise.race([
-        promise,
-        this.device.lost.then((): never => {
-          this.expectAlive();
-          throw new Error("lowrank bug: a lost device left no reason");
-        }),
-      ]);
-    } catch (error) {
-      this.expectAlive();
-      throw error;
-    }
+  private dropArena(): void {
+    if (this.arena) this.pool.destroy(this.arena);
+    this.arena = null;
   }
 }
+
+const isShared = ({ buffer }: HostArray): boolean =>
+  typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer;
+
+const bytesOf = (host: HostArray, at: number, length: number): Uint8Array =>
+  new Uint8Array(host.buffer, host.byteOffset + at, length);

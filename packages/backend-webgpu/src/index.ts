@@ -1,3 +1,11 @@
 export { type WebGpuBackend, type WebGpuOptions, webgpu } from "./backend.js";
 export { type AdapterOptions, requestDevice } from "./device.js";
-export type { KernelTime } from "./profiler.js";
+export {
+  type ChromeTrace,
+  type ChromeTraceEvent,
+  chromeTrace,
+  formatProfile,
+  type ProfileRow,
+  type ProfileSpan,
+  type ProfileTimeline,
+} from "@lowrank/tensor/backend";

@@ -1,20 +1,37 @@
-import { bug, type DeviceBuffer, DeviceError } from "@lowrank/tensor/backend";
+import { type DeviceBuffer, DeviceError } from "@lowrank/tensor/backend";
+import type { Faults } from "./faults.js";
+
+/** A buffer and a number that no other one ever had, which names it in the keys of bind groups. */
+export interface Slab {
+  readonly buffer: GPUBuffer;
+  readonly id: number;
+}
 
 /** A tensor's memory on the GPU. */
 export class GpuMemory implements DeviceBuffer {
+  /** Set while it is not known whether the device has the memory. */
+  pending: Promise<void> | null = null;
+  /** Why there are no numbers here: the memory was refused, or the plan that was to write it failed. */
+  failure: DeviceError | null = null;
+  /** The caller has let go of it, although work that was asked for before may still need it. */
+  freed = false;
+
   constructor(
     readonly bytes: number,
-    /** null once freed. */
-    public buffer: GPUBuffer | null,
-    /** Differs for every buffer ever made: names it in the keys of bind groups. */
-    readonly id: number,
+    public slab: Slab,
   ) {}
 }
 
-const USAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
-const MAP_READ = 0x01 | 0x08; // MAP_READ | COPY_DST
+const USAGE = {
+  storage: 0x80 | 0x04 | 0x08, // STORAGE | COPY_SRC | COPY_DST
+  uniform: 0x40 | 0x08, // UNIFORM | COPY_DST
+  staging: 0x01 | 0x08, // MAP_READ | COPY_DST
+};
+/** What a buffer is for: tensors and temporaries, parameters of dispatches, or copies that the host maps. */
+type Purpose = keyof typeof USAGE;
 /** Bytes of freed buffers that are kept for the next allocation. */
 const MOST_IDLE = 256 << 20;
+const MOST_IDLE_STAGING = 32 << 20;
 
 /** Sizes in steps of an eighth of their power of two, so that freed buffers fit again; never below a vector. */
 export function sizeClass(bytes: number): number {
@@ -23,115 +40,198 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** Freed buffers by their size, the sizes that were used longest ago first. */
+class Idle {
+  private readonly bySize = new Map<number, Slab[]>();
+  bytes = 0;
+
+  constructor(private readonly mostBytes: number) {}
+
+  take(size: number): Slab | undefined {
+    const list = this.bySize.get(size);
+    const slab = list?.pop();
+    if (!slab) return undefined;
+    this.bytes -= size;
+    this.bySize.delete(size);
+    if (list!.length > 0) this.bySize.set(size, list!);
+    return slab;
+  }
+
+  /** Takes in a buffer and gives those that must go for it. */
+  put(slab: Slab): Slab[] {
+    const { size } = slab.buffer;
+    const list = this.bySize.get(size) ?? [];
+    list.push(slab);
+    this.bySize.delete(size);
+    this.bySize.set(size, list);
+    this.bytes += size;
+    const gone: Slab[] = [];
+    while (this.bytes > this.mostBytes) gone.push(this.take(this.bySize.keys().next().value!)!);
+    return gone;
+  }
+
+  clear(): Slab[] {
+    const all = [...this.bySize.values()].flat();
+    this.bySize.clear();
+    this.bytes = 0;
+    return all;
+  }
+}
+
 /**
  * Buffers of one device. What was freed serves the next allocation of its size: commands run in the order in which they
  * were submitted, so that the old content has been read by then.
  */
 export class Pool {
-  private readonly idle = new Map<number, GPUBuffer[]>();
-  private readonly staging = new Map<number, GPUBuffer[]>();
-  private idleBytes = 0;
+  private readonly idle = new Idle(MOST_IDLE);
+  private readonly staging = new Idle(MOST_IDLE_STAGING);
+  /** Every buffer that was made and not destroyed. */
+  private readonly live = new Set<GPUBuffer>();
+  private readonly requests = new Set<Promise<void>>();
   private ids = 0;
   /** Bytes in buffers handed out and not freed. */
   ownedBytes = 0;
-  /** The first allocation that failed, until it is told. */
-  private failure: DeviceError | null = null;
-  private pending: Promise<void>[] = [];
+  /** Gives up what its owner holds for later only. */
+  onPressure: () => void = () => {};
 
   constructor(
     private readonly device: GPUDevice,
+    private readonly faults: Faults,
     private readonly mostBytes: number,
   ) {}
 
+  /** Memory for a tensor. Whether the device really has it is known once `settled` has resolved. */
   allocate(bytes: number): GpuMemory {
     const size = sizeClass(bytes);
     this.expectFits(bytes, size);
-    const buffer = this.idle.get(size)?.pop();
-    if (buffer) this.idleBytes -= size;
+    const slab = this.idle.take(size);
     this.ownedBytes += size;
-    return new GpuMemory(bytes, buffer ?? this.create(size, USAGE), ++this.ids);
+    if (slab) return new GpuMemory(bytes, slab);
+    const first = this.create(size, "storage");
+    const memory = new GpuMemory(bytes, first.slab);
+    const request = this.confirm(memory, first.error).then(() => {
+      memory.pending = null;
+      this.requests.delete(request);
+    });
+    memory.pending = request;
+    this.requests.add(request);
+    return memory;
   }
 
   free(memory: GpuMemory): void {
-    const { buffer } = memory;
-    if (!buffer) throw bug("GPU memory was freed twice");
-    memory.buffer = null;
-    this.ownedBytes -= buffer.size;
-    if (this.idleBytes + buffer.size > MOST_IDLE) {
-      buffer.destroy();
-      return;
-    }
-    this.idleBytes += buffer.size;
-    const list = this.idle.get(buffer.size);
-    if (list) list.push(buffer);
-    else this.idle.set(buffer.size, [buffer]);
+    const { slab } = memory;
+    this.ownedBytes -= sizeClass(memory.bytes);
+    if (memory.failure || memory.pending) this.destroy(slab);
+    else for (const gone of this.idle.put(slab)) this.destroy(gone);
   }
 
-  /** A buffer that the host can map, given back by `giveStaging` once it is unmapped. */
-  takeStaging(bytes: number): GPUBuffer {
+  /**
+   * Memory that is there: for temporaries, or that the host can map. Its owner destroys it.
+   *
+   * @throws DeviceError with the sizes, if the device refuses even after all freed memory has been given back
+   */
+  async acquire(bytes: number, purpose: Purpose): Promise<Slab> {
     const size = sizeClass(bytes);
-    return this.staging.get(size)?.pop() ?? this.create(size, MAP_READ);
+    let { slab, error } = this.create(size, purpose);
+    let why = await this.faults.orFailed(error);
+    if (why) {
+      this.destroy(slab);
+      this.trim();
+      ({ slab, error } = this.create(size, purpose));
+      why = await this.faults.orFailed(error);
+    }
+    if (!why) return slab;
+    this.destroy(slab);
+    throw this.refusal(size, why);
   }
 
-  giveStaging(buffer: GPUBuffer): void {
-    const list = this.staging.get(buffer.size) ?? [];
-    if (list.length >= 4 || buffer.size > 16 << 20) buffer.destroy();
-    else this.staging.set(buffer.size, [...list, buffer]);
+  async takeStaging(bytes: number): Promise<Slab> {
+    return this.staging.take(sizeClass(bytes)) ?? this.acquire(bytes, "staging");
   }
 
-  /** Memory for temporaries, which its owner destroys. */
-  createArena(bytes: number): GPUBuffer {
-    return this.create(sizeClass(bytes), USAGE);
+  /** Takes back an unmapped buffer. */
+  giveStaging(slab: Slab): void {
+    if (this.live.has(slab.buffer)) for (const gone of this.staging.put(slab)) this.destroy(gone);
+  }
+
+  destroy({ buffer }: Slab): void {
+    this.live.delete(buffer);
+    buffer.destroy();
   }
 
   /** Bytes of freed buffers that wait to be used again. */
-  get waitingBytes(): number {
-    return this.idleBytes;
+  get idleBytes(): number {
+    return this.idle.bytes + this.staging.bytes;
+  }
+
+  /** Bytes of all buffers that exist. */
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const { size } of this.live) bytes += size;
+    return bytes;
   }
 
   /** Destroys what is not in use. */
   trim(): void {
-    for (const lists of [this.idle, this.staging]) {
-      for (const list of lists.values()) for (const buffer of list) buffer.destroy();
-      lists.clear();
-    }
-    this.idleBytes = 0;
+    for (const slab of [...this.idle.clear(), ...this.staging.clear()]) this.destroy(slab);
+    this.onPressure();
   }
 
-  /**
-   * Waits until every allocation so far is known to have succeeded.
-   *
-   * @throws DeviceError with the size of the first that did not
-   */
+  /** Destroys everything. */
+  dispose(): void {
+    for (const buffer of this.live) buffer.destroy();
+    this.live.clear();
+    this.idle.clear();
+    this.staging.clear();
+    this.ownedBytes = 0;
+  }
+
+  /** Whether it is not yet known of some memory if it is there. */
+  get unsettled(): boolean {
+    return this.requests.size > 0;
+  }
+
+  /** Waits until it is known of all memory so far if it is there. */
   async settled(): Promise<void> {
-    if (this.pending.length > 0) await Promise.all(this.pending.splice(0));
-    const { failure } = this;
-    this.failure = null;
-    if (failure) throw failure;
+    await this.faults.orFailed(Promise.all(this.requests));
   }
 
-  private create(size: number, usage: number): GPUBuffer {
-    this.device.pushErrorScope("out-of-memory");
-    this.device.pushErrorScope("validation");
-    const buffer = this.device.createBuffer({ size, usage });
-    for (let scope = 0; scope < 2; scope++) {
-      this.pending.push(
-        this.device.popErrorScope().then(
-          (error) => {
-            if (error) this.failure ??= this.refusal(size, error.message);
-          },
-          () => {}, // the device is lost, which is told elsewhere
-        ),
-      );
-    }
-    return buffer;
+  /** Asks once more, with all freed memory given back, if the device has refused. */
+  private async confirm(memory: GpuMemory, error: Promise<string | null>): Promise<void> {
+    if (!(await error)) return;
+    const old = memory.slab;
+    if (!this.live.delete(old.buffer)) return; // freed or disposed meanwhile
+    old.buffer.destroy();
+    this.trim();
+    const size = sizeClass(memory.bytes);
+    const second = this.create(size, "storage");
+    memory.slab = second.slab;
+    const why = await second.error;
+    if (!why) return;
+    memory.failure = this.refusal(size, why);
+    this.destroy(second.slab);
+  }
+
+  /** A buffer, of which it is told later if the device has it: null, or why not. */
+  private create(size: number, purpose: Purpose): { slab: Slab; error: Promise<string | null> } {
+    let tell: (why: string | null) => void = () => {};
+    const error = new Promise<string | null>((resolve) => {
+      tell = resolve;
+    });
+    const request = () =>
+      this.device.createBuffer({ size, usage: USAGE[purpose], label: `lowrank ${purpose}` });
+    const buffer = this.faults.watch(request, (refused) =>
+      tell(refused && (refused.message || "out of memory")),
+    );
+    this.live.add(buffer);
+    return { slab: { buffer, id: ++this.ids }, error };
   }
 
   private refusal(size: number, why: string): DeviceError {
     return new DeviceError({
       where: "allocate on webgpu",
       expected: `${size} more bytes of GPU memory`,
-      got: `a refusal (${why.trim() || "out of memory"}) with ${this.ownedBytes} bytes in use`,
+      got: `a refusal (${why.trim()}) with ${this.heldBytes} bytes held, ${this.ownedBytes} of them by tensors`,
       hint: "use a smaller batch or shorter sequences, or dispose what is no longer needed",
     });
   }

@@ -1,13 +1,16 @@
-import { DeviceError } from "@lowrank/tensor/backend";
 import { access, type Dispatch } from "./shader.js";
 
 /** A compute pipeline that is being compiled, with the layout of its buffers, which is there at once. */
 export interface Pipeline {
   readonly layout: GPUBindGroupLayout;
+  /** Rejects with a `ShaderFault`. */
   readonly ready: Promise<GPUComputePipeline>;
   /** Set when `ready` has resolved. */
   compiled: GPUComputePipeline | null;
 }
+
+/** Why a shader did not compile, with the lines it is about. */
+export class ShaderFault extends Error {}
 
 /** Pipelines of one device by the text of their shader, and the layouts that they share. */
 export class Pipelines {
@@ -56,7 +59,7 @@ export class Pipelines {
           (compiled) => (result.compiled = compiled),
           async (cause: unknown) => {
             this.byCode.delete(code);
-            throw await refusal(name, module, cause);
+            throw await faultOf(code, module, cause);
           },
         ),
     };
@@ -81,19 +84,20 @@ export class Pipelines {
   }
 }
 
-async function refusal(name: string, module: GPUShaderModule, cause: unknown): Promise<DeviceError> {
-  let messages = "";
+async function faultOf(code: string, module: GPUShaderModule, cause: unknown): Promise<ShaderFault> {
+  let messages: string[] = [];
   try {
     const info = await module.getCompilationInfo();
-    messages = info.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`).join("; ");
+    const errors = info.messages.filter((m) => m.type === "error");
+    const lines = code.split("\n");
+    messages = errors.map(
+      ({ lineNum, linePos, message }) =>
+        `line ${lineNum}:${linePos}, ${message}${lines[lineNum - 1] ? ` in "${lines[lineNum - 1]!.trim()}"` : ""}`,
+    );
   } catch {
     // the device is gone: the cause says so
   }
-  return new DeviceError({
-    where: `webgpu, kernel ${name}`,
-    expected: "a shader that this device compiles",
-    got: messages || String(cause),
-    hint: "please report it with the name of the GPU",
+  return new ShaderFault(messages.join("; ") || (cause instanceof Error ? cause.message : String(cause)), {
     cause,
   });
 }

@@ -1,76 +1,104 @@
-import type { Dispatch } from "./shader.js";
+import { type Group, Profile, type ProfileRow, type ProfileTimeline } from "@lowrank/tensor/backend";
+import type { Faults } from "./faults.js";
 
-/** Time that the dispatches of one kernel took on the GPU. */
-export interface KernelTime {
-  readonly name: string;
-  readonly runs: number;
-  readonly ms: number;
+/** Passes between two resolutions, of which each writes two timestamps: the most that a query set holds. */
+const MOST = 2048;
+/** Copies of timestamps that wait to be read; what comes while they do is run and not measured. */
+const MOST_PENDING = 16;
+
+interface Copy {
+  readonly resolved: GPUBuffer;
+  readonly staging: GPUBuffer;
 }
 
 /** Measures every dispatch by timestamps around a pass of its own. */
 export class Profiler {
-  private readonly rows = new Map<string, { name: string; runs: number; ms: number }>();
-  private names: string[] = [];
+  private readonly profile = new Profile();
   private readonly set: GPUQuerySet;
-  private readonly pending: Promise<void>[] = [];
+  private groups: Group[] = [];
+  private readonly idle: Copy[] = [];
+  private readonly pending = new Set<Promise<void>>();
+  private copies = 0;
+  /** Dispatches that ran without being measured. */
+  dropped = 0;
 
   constructor(
     private readonly device: GPUDevice,
-    private readonly most = 2048,
+    private readonly faults: Faults,
   ) {
-    this.set = device.createQuerySet({ type: "timestamp", count: 2 * most });
+    this.set = device.createQuerySet({ type: "timestamp", count: 2 * MOST });
   }
 
-  begin(encoder: GPUCommandEncoder, { name }: Dispatch): GPUComputePassEncoder {
-    if (this.names.length >= this.most) return encoder.beginComputePass();
-    const at = this.names.push(name) - 1;
+  begin(encoder: GPUCommandEncoder, group: Group): GPUComputePassEncoder {
+    if (this.groups.length >= MOST) this.finish(encoder);
+    if (this.idle.length === 0 && this.copies >= MOST_PENDING) {
+      this.dropped++;
+      return encoder.beginComputePass();
+    }
+    const at = 2 * this.groups.push(group) - 2;
     return encoder.beginComputePass({
-      timestampWrites: {
-        querySet: this.set,
-        beginningOfPassWriteIndex: 2 * at,
-        endOfPassWriteIndex: 2 * at + 1,
-      },
+      timestampWrites: { querySet: this.set, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
     });
   }
 
-  /** Resolves the timestamps of one plan. */
+  /** Resolves the timestamps since the last call; they are read once the commands have been submitted. */
   finish(encoder: GPUCommandEncoder): void {
-    const names = this.names;
-    this.names = [];
-    if (names.length === 0) return;
-    const size = 16 * names.length;
-    const resolved = this.device.createBuffer({ size, usage: 0x200 | 0x04 }); // QUERY_RESOLVE | COPY_SRC
-    const staging = this.device.createBuffer({ size, usage: 0x01 | 0x08 });
-    encoder.resolveQuerySet(this.set, 0, 2 * names.length, resolved, 0);
-    encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
-    this.pending.push(
-      Promise.resolve()
-        .then(() => staging.mapAsync(1))
-        .then(() => {
-          const times = new BigUint64Array(staging.getMappedRange());
-          names.forEach((name, i) => this.add(name, Number(times[2 * i + 1]! - times[2 * i]!) / 1e6));
-          staging.destroy();
-          resolved.destroy();
-        }),
-    );
+    const { groups } = this;
+    this.groups = [];
+    if (groups.length === 0) return;
+    const copy = this.idle.pop() ?? this.makeCopy();
+    const size = 16 * groups.length;
+    encoder.resolveQuerySet(this.set, 0, 2 * groups.length, copy.resolved, 0);
+    encoder.copyBufferToBuffer(copy.resolved, 0, copy.staging, 0, size);
+    const began = performance.now();
+    const reading: Promise<void> = Promise.resolve()
+      .then(() => this.faults.orFailed(copy.staging.mapAsync(1, 0, size))) // READ
+      .then(() => {
+        const times = new BigUint64Array(copy.staging.getMappedRange(0, size));
+        const start = times[0]!;
+        const ms = (at: number): number => Number(times[at]! - start) / 1e6;
+        // The clocks of GPU and host differ: the first pass is taken to begin when it is submitted.
+        groups.forEach((group, i) => {
+          this.profile.group(group, began + ms(2 * i), Math.max(0, ms(2 * i + 1) - ms(2 * i)));
+        });
+        copy.staging.unmap();
+        this.idle.push(copy);
+      })
+      .catch(() => {}) // a dead device, which tells by itself
+      .finally(() => this.pending.delete(reading));
+    this.pending.add(reading);
   }
 
-  /** Rows since the last call, the most expensive first. */
-  async take(): Promise<KernelTime[]> {
-    await Promise.all(this.pending.splice(0));
-    const rows = [...this.rows.values()].sort((a, b) => b.ms - a.ms);
-    this.rows.clear();
-    return rows;
+  host(name: string, beganMs: number): void {
+    this.profile.host(name, beganMs);
+  }
+
+  /** Rows since the last call, the most expensive first, once all work so far is done. */
+  async take(): Promise<ProfileRow[]> {
+    await Promise.all(this.pending);
+    return this.profile.take();
+  }
+
+  async timeline(): Promise<ProfileTimeline> {
+    await Promise.all(this.pending);
+    const { spans, dropped } = this.profile.takeTimeline();
+    return { spans, dropped: dropped + this.dropped };
   }
 
   dispose(): void {
     this.set.destroy();
+    for (const { resolved, staging } of this.idle) {
+      resolved.destroy();
+      staging.destroy();
+    }
   }
 
-  private add(name: string, ms: number): void {
-    let row = this.rows.get(name);
-    if (!row) this.rows.set(name, (row = { name, runs: 0, ms: 0 }));
-    row.runs++;
-    row.ms += ms;
+  private makeCopy(): Copy {
+    this.copies++;
+    const size = 16 * MOST;
+    return {
+      resolved: this.device.createBuffer({ size, usage: 0x200 | 0x04 }), // QUERY_RESOLVE | COPY_SRC
+      staging: this.device.createBuffer({ size, usage: 0x01 | 0x08 }), // MAP_READ | COPY_DST
+    };
   }
 }

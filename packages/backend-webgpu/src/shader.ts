@@ -21,7 +21,7 @@ export interface Dispatch {
   readonly name: string;
   readonly code: string;
   readonly bindings: readonly Binding[];
-  /** 32-bit words of the uniform block. */
+  /** 32-bit words of the uniform block: the end of the workgroups, the first of them, then the kernel's own. */
   readonly params: readonly number[];
   readonly workgroups: number;
 }
@@ -39,23 +39,24 @@ export function f32Word(value: number): number {
   return scratchFloat.getUint32(0);
 }
 
-/** Where memory lies: in the arena, or in a tensor's own buffer. */
+/** Where memory lies: in the arena, or in a tensor's own buffer; bytes from its start. */
 export type Place =
   | { readonly kind: "arena"; readonly offset: number }
-  | { readonly kind: "leaf" | "root"; readonly slot: number };
+  | { readonly kind: "leaf" | "root"; readonly slot: number; readonly offset: number };
 
 /** Where a dispatch finds what it reads or writes. */
 export function placeOf(of: Value | Scratch): Place {
   if ("kind" in of) return { kind: "arena", offset: of.offset };
   const { home } = of;
   if (home.kind === "none") return bug("a value of a plan for webgpu has no memory");
-  return home.kind === "temp" ? { kind: "arena", offset: home.offset } : home;
+  if (home.kind === "temp") return { kind: "arena", offset: home.offset };
+  return { kind: home.kind, slot: home.slot, offset: (home as { offset?: number }).offset ?? 0 };
 }
 
 /** A name by which two values that lie in the same memory are known. */
 function placeName(of: Value | Scratch): string {
   const place = placeOf(of);
-  return place.kind === "arena" ? `a${place.offset}` : `${place.kind}${place.slot}`;
+  return place.kind === "arena" ? `a${place.offset}` : `${place.kind}${place.slot}+${place.offset}`;
 }
 
 /**
@@ -87,9 +88,9 @@ export class Shader {
 
   /** A number of the uniform block, as u32; negative ones wrap. */
   param(value: number): string {
-    const at = this.params.push(value >>> 0) - 1;
-    if (at >= PARAM_WORDS - 1) bug(`a shader of ${this.name} has more than ${PARAM_WORDS} parameters`);
-    return this.word(at + 1);
+    const at = this.params.push(value >>> 0) + 1;
+    if (at >= PARAM_WORDS) bug(`a shader of ${this.name} has more than ${PARAM_WORDS} parameters`);
+    return this.word(at);
   }
 
   /** A float of the uniform block. */
@@ -134,7 +135,7 @@ ${mathText(this.functions.math)}
 ${declarations}
 @compute @workgroup_size(${workgroupSize})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
-  let group = wid.x + wid.y * nwg.x;
+  let group = P[0].y + wid.x + wid.y * nwg.x;
   if (group >= P[0].x) { return; }
 ${body}
 }
@@ -143,7 +144,7 @@ ${body}
       name: this.name,
       code,
       bindings: this.bindings,
-      params: [workgroups, ...this.params],
+      params: [workgroups, 0, ...this.params],
       workgroups,
     };
   }

@@ -15,6 +15,9 @@ export {
 export { bug, ConfigError, DeviceError, DTypeError, LowrankError, ShapeError } from "./errors.js";
 export type { Graph, GraphRoot } from "./graph.js";
 export { Node } from "./node.js";
+export { type Cost, costOf, groupName } from "./profile/cost.js";
+export { type ChromeTrace, type ChromeTraceEvent, chromeTrace, formatProfile } from "./profile/format.js";
+export { Profile, type ProfileRow, type ProfileSpan, type ProfileTimeline } from "./profile/profile.js";
 export type { Aval, OpDef, RefArray } from "./op.js";
 export { scalarFunction } from "./reference/scalar.js";
 export { explainSchedule } from "./schedule/explain.js";

@@ -1,8 +1,7 @@
 import type { Backend, Executable } from "./device.js";
 import { defaultBackend } from "./default-backend.js";
-import { dtypeBytes } from "./dtype.js";
 import { ConfigError } from "./errors.js";
-import { bindLeaf, evaluate, materialize, runBound, storeRoot } from "./evaluate.js";
+import { allocateRoots, bindLeaf, evaluate, materialize, runBound, storeRoot } from "./evaluate.js";
 import { Node } from "./node.js";
 import { dataOp, scalarOp } from "./ops/create.js";
 import { Assignment, type Cell, type CellRef, cellBuffer } from "./cell.js";
@@ -164,7 +163,7 @@ async function replay(trace: Trace, tensors: readonly Tensor[]): Promise<Tree> {
     const arg = trace.scalarArgs[i]!;
     return (arg >= 0 ? tensors[arg]!.node.arg : node.arg) as number;
   });
-  const buffers = wanted.map((n) => backend.allocate(Math.max(1, n.shape.size * dtypeBytes(n.dtype))));
+  const buffers = allocateRoots(backend, wanted);
   try {
     await runBound(plan, graph.roots, leaves, scalars, buffers);
   } catch (error) {

@@ -94,9 +94,7 @@ async function runPlan(
   cells: readonly { node: Node; parameter: Parameter }[],
 ): Promise<void> {
   const plan = planFor(backend, graph);
-  const buffers = wanted.map((node) =>
-    backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))),
-  );
+  const buffers = allocateRoots(backend, wanted);
   try {
     await execute(backend, plan, graph, buffers);
   } catch (error) {
@@ -111,6 +109,20 @@ async function runPlan(
   for (const { parameter } of cells) parameter.commit();
   backend.hostWork?.("keep results", ran);
   await breathe(wanted);
+}
+
+/** A buffer for each node; none if one of them is refused. */
+export function allocateRoots(backend: Backend, nodes: readonly Node[]): DeviceBuffer[] {
+  const buffers: DeviceBuffer[] = [];
+  try {
+    for (const { shape, dtype } of nodes) {
+      buffers.push(backend.allocate(Math.max(1, shape.size * dtypeBytes(dtype))));
+    }
+    return buffers;
+  } catch (error) {
+    for (const buffer of buffers) backend.free(buffer);
+    throw error;
+  }
 }
 
 /** Runs a plan on the storages and scalars that the graph's leaves hold now. */
@@ -197,10 +209,13 @@ export async function materialize(backend: Backend, cells: readonly Cell[]): Pro
   const pending = pendingCells(graph);
   if (pending.length) await materialize(backend, pending);
   const plan = planFor(backend, graph);
-  const buffers = nodes.map((node) =>
-    backend.allocate(Math.max(1, node.shape.size * dtypeBytes(node.dtype))),
-  );
-  await execute(backend, plan, graph, buffers);
+  const buffers = allocateRoots(backend, nodes);
+  try {
+    await execute(backend, plan, graph, buffers);
+  } catch (error) {
+    for (const buffer of buffers) backend.free(buffer);
+    throw error;
+  }
   for (const [i, { cell, initial }] of fresh.entries()) {
     cell.storage = new Storage(initial.dtype, initial.size, null);
     cell.storage.own(backend, buffers[i]!);

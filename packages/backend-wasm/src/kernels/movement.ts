@@ -1,8 +1,8 @@
-import { dtypeBytes, type Value } from "@lowrank/tensor/backend";
+import { dtypeBytes, sameHome, type Value } from "@lowrank/tensor/backend";
 import { UPDATE_SLICE } from "../../assembly/ids.js";
 import { chunksOf, type Kernel, operandAt } from "../emit.js";
 import { emitCopy, emitZeros } from "./copy.js";
-import { around, sameHome, scalarAddress } from "./operands.js";
+import { around, scalarAddress } from "./operands.js";
 
 /** Row-major strides of a value, in elements. */
 function rowMajor({ dims }: Value): number[] {

@@ -1,4 +1,4 @@
-import type { DType, KernelGroup, Operand, Value } from "@lowrank/tensor/backend";
+import type { DType, KernelGroup, Operand } from "@lowrank/tensor/backend";
 import { type ArgWord, type EmitContext, operandAt } from "../emit.js";
 
 /** Number of elements of a shape. */
@@ -24,13 +24,6 @@ export const around = (
 export function scalarAddress(group: KernelGroup, index: number, ctx: EmitContext): ArgWord {
   const input = group.inputs[index];
   return input && "scalarSlot" in input ? ctx.scalar(input.scalarSlot) : ctx.pointer(operandAt(group, index));
-}
-
-/** Whether two values lie at the same place. */
-export function sameHome({ home: a }: Value, { home: b }: Value): boolean {
-  if (a.kind === "none") return false;
-  if (a.kind === "temp") return b.kind === "temp" && a.offset === b.offset;
-  return b.kind === a.kind && a.slot === (b as { slot: number }).slot;
 }
 
 /** Strides of the given axes, in elements. */

@@ -23,6 +23,13 @@ export interface Value {
   readonly node: Node;
 }
 
+/** Whether two values lie at the same place. */
+export function sameHome({ home: a }: Value, { home: b }: Value): boolean {
+  if (a.kind === "none") return false;
+  if (a.kind === "temp") return b.kind === "temp" && a.offset === b.offset;
+  return b.kind === a.kind && a.slot === (b as { slot: number }).slot;
+}
+
 /**
  * How a loop reads a stored value: at index i of the loop's space it reads element `offset + Σ strides[d] · i[d]`.
  * Strides may be 0 (broadcast) or negative.

@@ -1,11 +1,5 @@
-import {
-  dtypeBytes,
-  type Group,
-  type KernelGroup,
-  type LoopGroup,
-  type Value,
-} from "@lowrank/tensor/backend";
-import { sameHome } from "./kernels/operands.js";
+import { dtypeBytes } from "../dtype.js";
+import { type Group, type KernelGroup, type LoopGroup, sameHome, type Value } from "../schedule/ir.js";
 
 /** What one run of a group must move and compute. */
 export interface Cost {
@@ -85,4 +79,11 @@ function kernelFlops({ name, arg, inputs, outputs }: KernelGroup): number {
     return name === "attention" ? 2 * pairs * (d + dv) : 2 * pairs * (3 * d + 2 * dv);
   }
   return ROW_KERNELS.test(name) ? ROW_FLOPS * product(dims(0)) : 0;
+}
+
+/** What a group is, with its shapes: "mul+add over 4096", "matmul of 8×8, 8×8". */
+export function groupName(group: Group): string {
+  if (group.kind === "loop") return `${group.name} over ${group.space.join("×") || "1"}`;
+  const shapes = group.inputs.map((input) => ("value" in input ? input.dims.join("×") : "scalar"));
+  return `${group.name} of ${shapes.join(", ")}`;
 }

@@ -1,5 +1,5 @@
-import type { Group } from "@lowrank/tensor/backend";
-import { type Cost, costOf } from "./profile-cost.js";
+import type { Group } from "../schedule/ir.js";
+import { type Cost, costOf, groupName } from "./cost.js";
 
 /** Time spent in the fused groups of one name and shape, or in one kind of work on the host. */
 export interface ProfileRow extends Cost {
@@ -58,12 +58,11 @@ export class Profile {
   private marks: Mark[] = [];
   private dropped = 0;
 
-  /** A group has run since `beganMs`. */
-  group(group: Group, beganMs: number): void {
-    const ms = performance.now() - beganMs;
+  /** A group has run since `beganMs`, for `ms`. */
+  group(group: Group, beganMs: number, ms = performance.now() - beganMs): void {
     let known = this.groups.get(group);
     if (!known)
-      this.groups.set(group, (known = { sum: this.sumOf("group", nameOf(group)), cost: costOf(group) }));
+      this.groups.set(group, (known = { sum: this.sumOf("group", groupName(group)), cost: costOf(group) }));
     this.add(known.sum, known.cost, beganMs, ms);
   }
 
@@ -121,9 +120,3 @@ export class Profile {
 }
 
 const NOTHING: Cost = { bytes: 0, flops: 0 };
-
-function nameOf(group: Group): string {
-  if (group.kind === "loop") return `${group.name} over ${group.space.join("×") || "1"}`;
-  const shapes = group.inputs.map((input) => ("value" in input ? input.dims.join("×") : "scalar"));
-  return `${group.name} of ${shapes.join(", ")}`;
-}
