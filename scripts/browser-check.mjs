@@ -1,5 +1,6 @@
 // The packages in a real browser: one Vite build (browser-tests/dist), served under several sets of headers to a
-// Chromium without a window, and compared number by number with the same program here in Node.
+// Chromium without a window, and compared number by number with the same program here in Node. Then the page of
+// examples/browser, as its user has it.
 //
 //   node scripts/browser-check.mjs [--json=FILE]
 //
@@ -11,9 +12,11 @@ import { createServer } from "node:http";
 import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { checkPage } from "../examples/browser/test/page.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "browser-tests", "dist");
+const page = join(root, "examples", "browser", "dist");
 const jsonFile = process.argv.find((option) => option.startsWith("--json="))?.slice("--json=".length);
 const required = (process.env.LOWRANK_REQUIRE_BROWSER ?? "") !== "";
 
@@ -85,6 +88,15 @@ const server = createServer((request, response) => {
 });
 
 // ---- running
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 function findChromium() {
   const chosen = process.env.LOWRANK_CHROMIUM;
@@ -251,22 +263,15 @@ if (executablePath === undefined) {
   results.note = `no browser at ${where}; install chromium or set LOWRANK_CHROMIUM`;
   console.log(`browser: ${results.note}`);
   if (required) results.failed++;
-} else if (!existsSync(join(dist, "index.html"))) {
-  console.log("browser: expected browser-tests/dist, got none; run pnpm test:browser, which builds it");
+} else if (![dist, page].every((folder) => existsSync(join(folder, "index.html")))) {
+  console.log(
+    "browser: expected browser-tests/dist and examples/browser/dist; run pnpm test:browser, which builds them",
+  );
   results.failed++;
 } else {
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const browser = await chromium.launch({
-    executablePath,
-    args: [
-      "--no-sandbox",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  const launch = (flags = []) => chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
+  const browser = await launch();
   try {
     console.log(`  Chromium ${browser.version()}`);
     await checks(browser, `http://127.0.0.1:${server.address().port}`);
@@ -274,5 +279,6 @@ if (executablePath === undefined) {
     await browser.close();
     server.close();
   }
+  await checkPage({ check, expect, launch });
 }
 finish();
