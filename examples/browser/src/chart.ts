@@ -37,7 +37,9 @@ export class LossChart {
     this.svg.setAttribute("role", "img");
     host.append(this.svg);
     new ResizeObserver(() => this.draw()).observe(host);
-    host.addEventListener("pointermove", (event) => this.point(event.clientX - host.getBoundingClientRect().left));
+    host.addEventListener("pointermove", (event) =>
+      this.point(event.clientX - host.getBoundingClientRect().left),
+    );
     host.addEventListener("pointerleave", () => this.point(null));
   }
 
@@ -119,8 +121,16 @@ export class LossChart {
       add("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) });
       if (!empty) label(MARGIN.left - 8, y(value) + 4, "end", String(Number(value.toPrecision(6))));
     }
-    if (empty) label((MARGIN.left + right) / 2, (MARGIN.top + bottom) / 2, "middle", "The curve grows here while the model learns.");
-    else for (const step of ticks(0, this.steps, Math.min(6, this.steps))) label(x(step), bottom + 18, "middle", String(step));
+    if (empty)
+      label(
+        (MARGIN.left + right) / 2,
+        (MARGIN.top + bottom) / 2,
+        "middle",
+        "The curve grows here while the model learns.",
+      );
+    else
+      for (const step of ticks(0, this.steps, Math.min(6, this.steps)))
+        label(x(step), bottom + 18, "middle", String(step));
     label(MARGIN.left - 8, bottom + 18, "end", "step");
     add("path", { class: "each", d: path(this.losses.map(at)) });
     add("path", { class: "smooth", d: path(this.smooth.map(at)) });
@@ -140,10 +150,18 @@ export class LossChart {
   ): void {
     if (this.pointer === null || this.losses.length === 0) return;
     const pointer = this.pointer;
-    const nearest = this.losses.reduce((a, b) => (Math.abs(x(b.step) - pointer) < Math.abs(x(a.step) - pointer) ? b : a));
+    const nearest = this.losses.reduce((a, b) =>
+      Math.abs(x(b.step) - pointer) < Math.abs(x(a.step) - pointer) ? b : a,
+    );
     const at = x(nearest.step);
     add("line", { class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: bottom });
     const left = at < right / 2;
-    label(at + (left ? 8 : -8), MARGIN.top + 10, left ? "start" : "end", `step ${nearest.step}: ${nearest.value.toFixed(3)}`, "readout");
+    label(
+      at + (left ? 8 : -8),
+      MARGIN.top + 10,
+      left ? "start" : "end",
+      `step ${nearest.step}: ${nearest.value.toFixed(3)}`,
+      "readout",
+    );
   }
 }

@@ -30,7 +30,8 @@ export async function openDevice(choice: DeviceChoice): Promise<Device> {
   }
   const backend = await wasm();
   const { threads } = backend;
-  if (!crossOriginIsolated) note += "One thread: the server does not send the headers of cross-origin isolation.";
+  if (!crossOriginIsolated)
+    note += "One thread: the server does not send the headers of cross-origin isolation.";
   return { backend, name: `WebAssembly · ${threads} ${threads === 1 ? "thread" : "threads"}`, note };
 }
 

@@ -12,17 +12,24 @@ export const MODEL = {
   "tokenizer.json": tokenizer,
   "tokenizer_config.json": tokenizerConfig,
 };
+/** Of those files together; a server that compresses tells another size. */
+export const MODEL_BYTES = 8_085_075;
+
 /** Chapters of Moby-Dick, one JSON object a line. */
 export const MOBY_DICK = { train, heldOut };
 
 /**
  * Downloads one file.
  *
- * @param onBytes Told of each piece that came: its bytes, and the size of the file if the server says it.
+ * @param onBytes Told of the bytes of each piece as it comes.
  */
-export async function download(url: string, onBytes?: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+export async function download(
+  url: string,
+  onBytes?: (bytes: number) => void,
+): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`${new URL(url, location.href).pathname}: the server answered ${response.status}`);
+  if (!response.ok)
+    throw new Error(`${new URL(url, location.href).pathname}: the server answered ${response.status}`);
   const parts: Uint8Array<ArrayBuffer>[] = [];
   const reader = response.body!.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {

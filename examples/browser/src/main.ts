@@ -1,6 +1,7 @@
 import { proxy, type Remote, wrap } from "comlink";
 import { readAdapter, zipAdapter } from "./adapter-zip.js";
 import type { DeviceChoice } from "./device.js";
+import { MODEL_BYTES } from "./files.js";
 import { duration, megabytes, millions, whole } from "./format.js";
 import { hideError, numberIn, page, settingsFromAddress, showError, showText } from "./page.js";
 import { RunView } from "./run-view.js";
@@ -11,10 +12,12 @@ type State = "loading" | "ready" | "training" | "writing" | "broken";
 const view = new RunView();
 let worker: Worker | undefined;
 let session: Remote<Session>;
-/** Whether the session's model has an adapter on it. */
+/** Whether the session's model has an adapter on it, and where that came from. */
 let adapted = false;
+let origin = "";
 
 function enter(state: State, status?: string): void {
+  const focus = document.activeElement;
   document.body.dataset["state"] = state;
   const ready = state === "ready";
   page.train.disabled = page.write.disabled = page.open.disabled = !ready;
@@ -26,6 +29,9 @@ function enter(state: State, status?: string): void {
   page.stop.disabled = false;
   page.stop.textContent = "Stop";
   if (status !== undefined) page.status.textContent = status;
+  // one button takes the other's place, also for the keyboard
+  if (focus === page.train && state === "training") page.stop.focus();
+  if (focus === page.stop && state !== "training") page.train.focus();
 }
 
 /** Does some work in a state of its own, then is ready again; an error is shown to the user. */
@@ -47,7 +53,8 @@ async function start(choice: DeviceChoice): Promise<void> {
   enter("loading", "Loading the base model…");
   page.device.textContent = "opening device…";
   try {
-    const kept = adapted ? await session.saveAdapter() : null;
+    // a device that was lost gives nothing back
+    const kept = adapted ? await session.saveAdapter().catch(() => null) : null;
     worker?.terminate();
     worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
     worker.onerror = (event) => fail(new Error(`The worker could not be started. ${event.message ?? ""}`));
@@ -55,13 +62,16 @@ async function start(choice: DeviceChoice): Promise<void> {
     let bytes = 0;
     const onBytes = proxy((more: number) => {
       bytes += more;
-      page.status.textContent = `Loading the base model: ${megabytes(bytes)}`;
+      page.status.textContent = `Loading the base model: ${megabytes(bytes)} of ${megabytes(MODEL_BYTES)}`;
+      page.progress.value = bytes / MODEL_BYTES;
     });
     const { device, note, parameters } = await session.load(choice, onBytes);
+    page.progress.value = 0;
     page.device.textContent = device;
     page.device.title = note;
     page.parameters.textContent = millions(parameters);
     if (kept) await session.openAdapter(kept);
+    await showAdapter();
   } catch (error) {
     fail(error);
     return;
@@ -91,13 +101,19 @@ function train(): Promise<void> {
         if (event.type === "start") page.status.textContent = "Training…";
         view.add(event);
       });
-      const { reason, step, stepMs } = await session.train(settings, own ? page.ownText.value : null, onEvent);
-      await showAdapter("trained here");
+      const { reason, step, stepMs } = await session.train(
+        settings,
+        own ? page.ownText.value : null,
+        onEvent,
+      );
+      origin = "trained here";
+      await showAdapter();
       if (adapted) await writeBoth();
-      const steps = reason === "aborted" ? `Stopped after ${step} of ${settings.steps} steps` : `Trained ${step} steps`;
+      const steps =
+        reason === "aborted" ? `Stopped after ${step} of ${settings.steps} steps` : `Trained ${step} steps`;
       return `${steps}, in ${duration(stepMs / 1000)}.`;
     } catch (error) {
-      await showAdapter("trained here");
+      await showAdapter();
       throw error;
     }
   });
@@ -125,12 +141,16 @@ const write = (outcome: string): Promise<void> =>
   });
 
 /** Says what adapter is on the model. */
-async function showAdapter(origin: string): Promise<void> {
+async function showAdapter(): Promise<void> {
   const facts = await session.adapterFacts();
   adapted = facts !== null;
   page.adapter.textContent = facts
     ? `${whole(facts.parameters)} parameters on ${facts.layers} layers, ${megabytes(4 * facts.parameters)}, ${origin}.`
-    : "None yet.";
+    : "None yet. What training makes is a small file that PEFT reads, too.";
+  if (!adapted) {
+    page.after.textContent = "Train, or open an adapter, to see what it changes.";
+    page.after.classList.add("empty");
+  }
 }
 
 async function download(): Promise<void> {
@@ -150,7 +170,8 @@ async function download(): Promise<void> {
 const open = (files: readonly File[]): Promise<void> =>
   during("writing", "Opening the adapter…", async () => {
     await session.openAdapter(await readAdapter(files));
-    await showAdapter(`from ${files.map(({ name }) => name).join(" and ")}`);
+    origin = `from ${files.map(({ name }) => name).join(" and ")}`;
+    await showAdapter();
     await writeBoth();
     return "The adapter is on the model.";
   });

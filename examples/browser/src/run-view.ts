@@ -18,7 +18,8 @@ export class RunView {
     this.times = [];
     this.perplexityBefore = null;
     this.chart.begin(steps);
-    for (const place of [page.step, page.loss, page.perplexity, page.speed, page.stepTime, page.left]) place.textContent = "–";
+    for (const place of [page.step, page.loss, page.perplexity, page.speed, page.stepTime, page.left])
+      place.textContent = "–";
     page.progress.value = 0;
   }
 

@@ -1,5 +1,12 @@
 import { type Attached, attach, loadPeft, lora, peftFiles } from "@lowrank/adapters";
-import { type CausalLM, fromPretrained, generate, loadTokenizer, perplexity, type Tokenizer } from "@lowrank/models";
+import {
+  type CausalLM,
+  fromPretrained,
+  generate,
+  loadTokenizer,
+  perplexity,
+  type Tokenizer,
+} from "@lowrank/models";
 import { AdamW, cosineSchedule } from "@lowrank/optim";
 import { key, setDefaultBackend } from "@lowrank/tensor";
 import { batchTensors, type TrainEvent, TrainingData, type TrainResult, train } from "@lowrank/train";
@@ -76,14 +83,20 @@ export class Session {
     this.stopping = new AbortController();
     const { signal } = this.stopping;
     const options = { length, tokens: steps * batch * length };
-    const texts = text === null ? await mobyDick(this.tokenizer, options) : ownText(text, this.tokenizer, options);
+    const texts =
+      text === null ? await mobyDick(this.tokenizer, options) : ownText(text, this.tokenizer, options);
     const data = new TrainingData(texts.train, { length, batch, seed: SEED });
 
     this.removeAdapter();
     // New words matter most when a model meets a book, so the output head is trained with the layers.
     const targets = [...LAYERS, this.model.outputHead];
     const adapter = attach(this.model, lora, { rank, alpha: 2 * rank }, { targets, key: key(SEED) });
-    const schedule = cosineSchedule({ peak: lr, warmup: Math.min(WARMUP, steps), total: steps, final: lr / 10 });
+    const schedule = cosineSchedule({
+      peak: lr,
+      warmup: Math.min(WARMUP, steps),
+      total: steps,
+      final: lr / 10,
+    });
     const optimizer = new AdamW(this.model.trainableParameters(), { lr: schedule, weightDecay: 0 });
     const every = Math.max(STEPS_BETWEEN, Math.ceil(steps / EVALUATIONS));
     try {

@@ -1,5 +1,13 @@
 import type { Tokenizer } from "@lowrank/models";
-import { type DataRecord, type Example, type PackedBatch, pack, parseJsonl, shuffled, toExample } from "@lowrank/train";
+import {
+  type DataRecord,
+  type Example,
+  type PackedBatch,
+  pack,
+  parseJsonl,
+  shuffled,
+  toExample,
+} from "@lowrank/train";
 import { download, MOBY_DICK } from "./files.js";
 
 export interface Texts {

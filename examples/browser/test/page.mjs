@@ -86,50 +86,69 @@ async function checkOnWasm(browser, origin, { check, expect }) {
   let after = "";
   let files = {};
 
-  await check("the page: the base model loads in a worker, on all cores, and continues the prompt", async () => {
-    await inState(page, "ready");
-    const cores = await page.evaluate(() => navigator.hardwareConcurrency);
-    const device = await text(page, "device");
-    const threads = Math.min(8, cores);
-    expect(device === `WebAssembly · ${threads} ${threads === 1 ? "thread" : "threads"}`, `${threads} threads`, device);
-    before = await text(page, "before");
-    expect(before.length > 60 && (await page.isHidden("#error")), "a continuation", await text(page, "error"));
-  });
+  await check(
+    "the page: the base model loads in a worker, on all cores, and continues the prompt",
+    async () => {
+      await inState(page, "ready");
+      const cores = await page.evaluate(() => navigator.hardwareConcurrency);
+      const device = await text(page, "device");
+      const threads = Math.min(8, cores);
+      expect(
+        device === `WebAssembly · ${threads} ${threads === 1 ? "thread" : "threads"}`,
+        `${threads} threads`,
+        device,
+      );
+      before = await text(page, "before");
+      expect(
+        before.length > 60 && (await page.isHidden("#error")),
+        "a continuation",
+        await text(page, "error"),
+      );
+    },
+  );
 
-  await check("the page: 24 steps of LoRA, the loss falls, and no task of the page takes above 200 ms", async () => {
-    await page.evaluate(async () => {
-      globalThis.longTasks = [];
-      const observer = new PerformanceObserver((list) => {
-        for (const { duration } of list.getEntries()) globalThis.longTasks.push(duration);
+  await check(
+    "the page: 24 steps of LoRA, the loss falls, and no task of the page takes above 200 ms",
+    async () => {
+      await page.evaluate(async () => {
+        globalThis.longTasks = [];
+        const observer = new PerformanceObserver((list) => {
+          for (const { duration } of list.getEntries()) globalThis.longTasks.push(duration);
+        });
+        observer.observe({ type: "longtask" });
+        // one that is long, to see that long ones are seen
+        await new Promise((resolve) =>
+          setTimeout(() => {
+            const began = performance.now();
+            while (performance.now() - began < 250);
+            setTimeout(resolve, 100);
+          }),
+        );
       });
-      observer.observe({ type: "longtask" });
-      // one that is long, to see that long ones are seen
-      await new Promise((resolve) => setTimeout(() => {
-        const began = performance.now();
-        while (performance.now() - began < 250);
-        setTimeout(resolve, 100);
-      }));
-    });
-    const seen = await page.evaluate(() => globalThis.longTasks.splice(0));
-    expect(Math.max(...seen) > LONGEST_TASK_MS, "the observer to see a task of 250 ms", seen.join());
+      const seen = await page.evaluate(() => globalThis.longTasks.splice(0));
+      expect(Math.max(...seen) > LONGEST_TASK_MS, "the observer to see a task of 250 ms", seen.join());
 
-    const began = Date.now();
-    await train(page);
-    const long = await page.evaluate(() => globalThis.longTasks);
-    const longest = Math.max(0, ...long);
-    console.log(`       ${((Date.now() - began) / 1000).toFixed(1)} s, longest task of the page ${longest > 0 ? `${longest} ms` : "below 50 ms"}`);
-    expect(longest <= LONGEST_TASK_MS, `no task above ${LONGEST_TASK_MS} ms`, `${longest} ms`);
-    const status = await text(page, "status");
-    expect(status.startsWith(`Trained ${RUN.steps} steps`), `${RUN.steps} steps`, status);
-    const [first, last] = (await text(page, "perplexity")).split(" → ").map(Number);
-    expect(last < 0.9 * first, "held-out perplexity to fall by a tenth", `${first} to ${last}`);
-    const curve = await page.getAttribute("#chart svg", "aria-label");
-    const [, early, late] = /Loss ([\d.]+) over the first 6 steps, ([\d.]+) over the last 6 of 24/.exec(curve) ?? [];
-    expect(Number(late) < Number(early), "the loss to fall", curve);
-    console.log(`       held-out perplexity ${first} to ${last}, loss ${early} to ${late}`);
-    after = await text(page, "after");
-    expect(after.length > 60 && after !== before, "another continuation than before", after);
-  });
+      const began = Date.now();
+      await train(page);
+      const long = await page.evaluate(() => globalThis.longTasks);
+      const longest = Math.max(0, ...long);
+      console.log(
+        `       ${((Date.now() - began) / 1000).toFixed(1)} s, longest task of the page ${longest > 0 ? `${longest} ms` : "below 50 ms"}`,
+      );
+      expect(longest <= LONGEST_TASK_MS, `no task above ${LONGEST_TASK_MS} ms`, `${longest} ms`);
+      const status = await text(page, "status");
+      expect(status.startsWith(`Trained ${RUN.steps} steps`), `${RUN.steps} steps`, status);
+      const [first, last] = (await text(page, "perplexity")).split(" → ").map(Number);
+      expect(last < 0.9 * first, "held-out perplexity to fall by a tenth", `${first} to ${last}`);
+      const curve = await page.getAttribute("#chart svg", "aria-label");
+      const [, early, late] =
+        /Loss ([\d.]+) over the first 6 steps, ([\d.]+) over the last 6 of 24/.exec(curve) ?? [];
+      expect(Number(late) < Number(early), "the loss to fall", curve);
+      console.log(`       held-out perplexity ${first} to ${last}, loss ${early} to ${late}`);
+      after = await text(page, "after");
+      expect(after.length > 60 && after !== before, "another continuation than before", after);
+    },
+  );
 
   await check("the page: the adapter downloads as one archive with PEFT's two files", async () => {
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
@@ -138,7 +157,11 @@ async function checkOnWasm(browser, origin, { check, expect }) {
     const names = Object.keys(files).sort().join();
     expect(names === "adapter_config.json,adapter_model.safetensors", "PEFT's two files", names);
     const config = JSON.parse(new TextDecoder().decode(files["adapter_config.json"]));
-    expect(config.peft_type === "LORA" && config.r === RUN.rank, `LoRA of rank ${RUN.rank}`, JSON.stringify(config));
+    expect(
+      config.peft_type === "LORA" && config.r === RUN.rank,
+      `LoRA of rank ${RUN.rank}`,
+      JSON.stringify(config),
+    );
   });
 
   await check("the page: loaded anew, it opens the adapter and gives the same continuation", async () => {
@@ -152,23 +175,29 @@ async function checkOnWasm(browser, origin, { check, expect }) {
     expect((await text(page, "before")) === before, before, await text(page, "before"));
   });
 
-  await check("the page: a damaged adapter is refused in words, and the one that was there stays", async () => {
-    const weights = files["adapter_model.safetensors"];
-    await drop(page, [
-      { name: "adapter_config.json", bytes: [...files["adapter_config.json"]] },
-      { name: "adapter_model.safetensors", bytes: [...weights.subarray(0, weights.length >> 1)] },
-    ]);
-    await page.waitForSelector("#error:not([hidden])");
-    const error = await text(page, "error");
-    expect(/adapter_model\.safetensors.*expected.*got/.test(error), "an error that names the file", error);
-    await page.setInputFiles("#open", asUploads({ "notes.zip": zipSync({ "notes.txt": new Uint8Array(3) }) }));
-    await page.waitForFunction(() => document.querySelector("#error").textContent.includes("missing"));
-    await inState(page, "ready");
-    await page.click("#write");
-    await inState(page, "ready");
-    expect((await text(page, "after")) === after, after, await text(page, "after"));
-    expect(await page.isHidden("#error"), "the error to go with the next act", "it stayed");
-  });
+  await check(
+    "the page: a damaged adapter is refused in words, and the one that was there stays",
+    async () => {
+      const weights = files["adapter_model.safetensors"];
+      await drop(page, [
+        { name: "adapter_config.json", bytes: [...files["adapter_config.json"]] },
+        { name: "adapter_model.safetensors", bytes: [...weights.subarray(0, weights.length >> 1)] },
+      ]);
+      await page.waitForSelector("#error:not([hidden])");
+      const error = await text(page, "error");
+      expect(/adapter_model\.safetensors.*expected.*got/.test(error), "an error that names the file", error);
+      await page.setInputFiles(
+        "#open",
+        asUploads({ "notes.zip": zipSync({ "notes.txt": new Uint8Array(3) }) }),
+      );
+      await page.waitForFunction(() => document.querySelector("#error").textContent.includes("missing"));
+      await inState(page, "ready");
+      await page.click("#write");
+      await inState(page, "ready");
+      expect((await text(page, "after")) === after, after, await text(page, "after"));
+      expect(await page.isHidden("#error"), "the error to go with the next act", "it stayed");
+    },
+  );
 
   await check("the page: a text of one's own is learnt, and the stop button stops", async () => {
     await page.check('input[value="own"]', { force: true });
@@ -198,7 +227,9 @@ async function checkPlainServer(browser, origin, { check, expect }) {
     const context = await browser.newContext();
     await context.route("**/*", async (route) => {
       const response = await route.fetch();
-      const headers = Object.entries(response.headers()).filter(([name]) => !name.startsWith("cross-origin-"));
+      const headers = Object.entries(response.headers()).filter(
+        ([name]) => !name.startsWith("cross-origin-"),
+      );
       await route.fulfill({ response, headers: Object.fromEntries(headers) });
     });
     const page = await context.newPage();
@@ -217,24 +248,27 @@ async function checkPlainServer(browser, origin, { check, expect }) {
 async function checkOnGpu(launch, origin, before, { check, expect }) {
   const browser = await launch(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]);
   try {
-    await check("the page on WebGPU: the base model's words are those of WebAssembly, and training runs", async () => {
-      const complaints = [];
-      const settings = { device: "webgpu", steps: 2, batch: 1, length: 16, tokens: 6 };
-      const page = await visit(browser, addressOf(origin, settings), complaints);
-      await inState(page, "ready");
-      const device = await text(page, "device");
-      expect(device.startsWith("WebGPU · "), "WebGPU", device);
-      const words = await text(page, "before");
-      expect(words.length > 60 && before.startsWith(words), before, words);
-      const began = Date.now();
-      await train(page);
-      console.log(`       ${device}: ${((Date.now() - began) / 1000).toFixed(1)} s`);
-      const status = await text(page, "status");
-      expect(status.startsWith("Trained 2 steps"), "two steps", status);
-      const loss = Number(await text(page, "loss"));
-      expect(loss > 3 && loss < 8, "a loss of some nats", loss);
-      expect(complaints.length === 0, "silence", complaints.join("; "));
-    });
+    await check(
+      "the page on WebGPU: the base model's words are those of WebAssembly, and training runs",
+      async () => {
+        const complaints = [];
+        const settings = { device: "webgpu", steps: 2, batch: 1, length: 16, tokens: 6 };
+        const page = await visit(browser, addressOf(origin, settings), complaints);
+        await inState(page, "ready");
+        const device = await text(page, "device");
+        expect(device.startsWith("WebGPU · "), "WebGPU", device);
+        const words = await text(page, "before");
+        expect(words.length > 60 && before.startsWith(words), before, words);
+        const began = Date.now();
+        await train(page);
+        console.log(`       ${device}: ${((Date.now() - began) / 1000).toFixed(1)} s`);
+        const status = await text(page, "status");
+        expect(status.startsWith("Trained 2 steps"), "two steps", status);
+        const loss = Number(await text(page, "loss"));
+        expect(loss > 3 && loss < 8, "a loss of some nats", loss);
+        expect(complaints.length === 0, "silence", complaints.join("; "));
+      },
+    );
   } finally {
     await browser.close();
   }
