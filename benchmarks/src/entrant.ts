@@ -10,6 +10,12 @@ import { LIBRARIES, type Library } from "./libraries.js";
 import type { Check, Counts } from "./protocol.js";
 import type { Row, Spec } from "./rows/row.js";
 
+/** Milliseconds of runs, and of all processors together, where the library is asked for that. */
+export interface Times {
+  ms: number[];
+  cpu_ms?: number[];
+}
+
 /** A library in the race on one row. */
 export interface Entrant {
   readonly lib: Library;
@@ -18,8 +24,8 @@ export interface Entrant {
   readonly adapter?: string | undefined;
   /** Milliseconds of its first run in a fresh process. */
   readonly first: number;
-  /** Runs at least once, and on until `atLeastMs` are over; milliseconds of each run. */
-  turn(atLeastMs: number): Promise<number[]>;
+  /** Runs at least once, and on until `atLeastMs` are over; started `together` at a time (default: 1). */
+  turn(atLeastMs: number, together?: number): Promise<Times>;
   /** What it computed; null where that is nothing to compare. */
   check(): Promise<Check | null>;
   /** What one more run asks of a GPU; null where it has none. */
@@ -55,10 +61,10 @@ async function enterWarm(contender: ContenderProcess, spec: Spec): Promise<Entra
     threads,
     adapter,
     first,
-    async turn(atLeastMs) {
-      const reply = await contender.ask({ run: { atLeastMs, atMost: MOST_RUNS_A_TURN } });
+    async turn(atLeastMs, together = 1) {
+      const reply = await contender.ask({ run: { atLeastMs, atMost: MOST_RUNS_A_TURN, together } });
       if (!("ms" in reply)) throw new Error(`${lib} failed: ${JSON.stringify(reply)}`);
-      return reply.ms;
+      return reply;
     },
     check: () => checked(contender),
     async count() {
@@ -88,7 +94,7 @@ async function enterFresh(contender: ContenderProcess, spec: Spec): Promise<Entr
       latest = next;
       const ms = await prepared(next, spec);
       if (typeof ms !== "number") throw new Error(`${lib} failed: ${JSON.stringify(ms)}`);
-      return [ms];
+      return { ms: [ms] };
     },
     check: () => checked(latest),
     stop: () => latest.stop(),
@@ -147,7 +153,7 @@ async function enterStart(lib: Library): Promise<Entrant | Reason> {
     async turn() {
       const again = await run();
       if (typeof again === "string") throw new Error(`${lib} failed: ${again}`);
-      return [again.ms];
+      return { ms: [again.ms] };
     },
     check: async () => first.told.check,
     stop,

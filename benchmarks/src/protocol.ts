@@ -47,7 +47,8 @@ export interface Contender {
 
 export type Request =
   | { prepare: Spec }
-  | { run: { atLeastMs: number; atMost: number } }
+  /** With `together`, so many runs are started before any is awaited, and the time is that of one on average. */
+  | { run: { atLeastMs: number; atMost: number; together?: number } }
   | { check: true }
   | { count: true };
 export type Reply =
@@ -55,8 +56,8 @@ export type Reply =
   /** Milliseconds of the first run, with all that is built once. */
   | { first: number }
   | { cannot: string }
-  /** Milliseconds of each run. */
-  | { ms: number[] }
+  /** Milliseconds of each run, and where the contender tells it how long processors worked for it. */
+  | { ms: number[]; cpu_ms?: number[] }
   | { check: Check | null }
   | { counts: Counts | null };
 
@@ -79,14 +80,18 @@ async function answer(contender: Contender, state: { job: Job | null }, request:
   if (!job) throw new Error("nothing is prepared");
   if ("check" in request) return { check: await job.check() };
   if ("count" in request) return { counts: (await contender.count?.(async () => job.run())) ?? null };
-  const ms: number[] = [];
+  const { atLeastMs, atMost, together = 1 } = request.run;
+  const times = together * (job.per ?? 1);
+  const [ms, cpu_ms]: [number[], number[]] = [[], []];
   const start = performance.now();
   do {
-    const began = performance.now();
-    await job.run();
-    ms.push((performance.now() - began) / (job.per ?? 1));
-  } while (ms.length < request.run.atMost && performance.now() - start < request.run.atLeastMs);
-  return { ms };
+    const [before, began] = [process.cpuUsage(), performance.now()];
+    await (together === 1 ? job.run() : Promise.all(Array.from({ length: together }, () => job.run())));
+    ms.push((performance.now() - began) / times);
+    const { user, system } = process.cpuUsage(before);
+    cpu_ms.push((user + system) / 1000 / times);
+  } while (ms.length < atMost && performance.now() - start < atLeastMs);
+  return contender.adapter === undefined ? { ms } : { ms, cpu_ms };
 }
 
 /** Answers requests on standard input until it is closed, one JSON object a line. */

@@ -1,5 +1,5 @@
 import { disagreement } from "./check.js";
-import { type Entrant, enterAll } from "./entrant.js";
+import { type Entrant, enterAll, type Times } from "./entrant.js";
 import { type Library, takesPart } from "./libraries.js";
 import type { Check, Counts } from "./protocol.js";
 import { machine, type Sample, type Summary } from "./result.js";
@@ -22,7 +22,14 @@ export interface RaceOptions {
   fewest?: number;
   /** Whether a first run that fills the budget by itself is a sample. On a GPU it is not: it compiles. Default: true. */
   firstCounts?: boolean;
+  /**
+   * Runs that are shorter are started several at a time, as many in all libraries, to fill so many milliseconds: what a
+   * GPU does is timed then, and not how soon the host hears of it. Default: 0, one at a time.
+   */
+  fillMs?: number;
 }
+
+const MOST_TOGETHER = 16;
 
 /** Native libraries are the measure of what is right, where they are there. */
 const REFERENCES: readonly Library[] = ["torch", "numpy"];
@@ -45,24 +52,36 @@ export function expectOneAdapter(entrants: readonly Pick<Entrant, "lib" | "adapt
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
+interface Turns {
+  times: Map<Entrant, Required<Times>>;
+  together: number;
+}
+
 /** The times of each entrant. They take turns in alternating order, so that what the machine does besides hits all alike. */
 async function takeTurns(
   entrants: readonly Entrant[],
-  { turns, turnMs, warmUpMs, budgetMs, fewest = 3, firstCounts = true }: RaceOptions,
+  { turns, turnMs, warmUpMs, budgetMs, fewest = 3, firstCounts = true, fillMs = 0 }: RaceOptions,
   fresh: boolean,
-): Promise<Map<Entrant, number[]>> {
+): Promise<Turns> {
   // A first run that fills the budget by itself has warmed up the engine, and is the first sample.
   const slow = (e: Entrant): boolean => firstCounts && e.first > budgetMs;
-  if (!fresh) for (const e of entrants) if (!slow(e)) await e.turn(warmUpMs);
-  const times = new Map(entrants.map((e) => [e, !fresh && slow(e) ? [e.first] : []]));
+  let fastest = Number.POSITIVE_INFINITY;
+  if (!fresh)
+    for (const e of entrants) if (!slow(e)) fastest = Math.min(fastest, median((await e.turn(warmUpMs)).ms));
+  const together = Math.min(MOST_TOGETHER, Math.max(1, Math.ceil(fillMs / fastest)));
+  const times = new Map(
+    entrants.map((e) => [e, { ms: !fresh && slow(e) ? [e.first] : [], cpu_ms: [] as number[] }]),
+  );
   for (let turn = 0; turn < turns; turn++) {
     for (const e of turn % 2 ? [...entrants].reverse() : entrants) {
-      const ms = times.get(e)!;
-      if (ms.length >= fewest && sum(ms) > budgetMs) continue;
-      ms.push(...(await e.turn(turnMs)));
+      const all = times.get(e)!;
+      if (all.ms.length >= fewest && sum(all.ms) * together > budgetMs) continue;
+      const { ms, cpu_ms = [] } = await e.turn(turnMs, together);
+      all.ms.push(...ms);
+      all.cpu_ms.push(...cpu_ms);
     }
   }
-  return times;
+  return { times, together };
 }
 
 /**
@@ -82,7 +101,11 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
         samples.set(lib, { bench, row: row.name, lib, threads, ...none, ...entry });
       }
     }
-    const times = await takeTurns(entrants, options, row.fresh === true || row.spec.kind === "start");
+    const { times, together } = await takeTurns(
+      entrants,
+      options,
+      row.fresh === true || row.spec.kind === "start",
+    );
     const checks = new Map<Library, Check>();
     for (const e of entrants) {
       const check = await e.check();
@@ -92,7 +115,7 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
     expectOneAdapter(entrants);
     const counts = new Map<Entrant, Counts | null>();
     for (const e of entrants) counts.set(e, (await e.count?.()) ?? null);
-    for (const [e, ms] of times) {
+    for (const [e, { ms, cpu_ms }] of times) {
       samples.set(e.lib, {
         bench,
         row: row.name,
@@ -102,7 +125,9 @@ export async function race(row: Row, options: RaceOptions): Promise<[...Sample[]
         best_ms: significant(Math.min(...ms), 5),
         q1_ms: significant(quantile(ms, 0.25), 5),
         q3_ms: significant(quantile(ms, 0.75), 5),
+        ...(cpu_ms.length > 0 ? { cpu_ms: significant(median(cpu_ms), 5) } : {}),
         samples: ms.length,
+        ...(together > 1 ? { together } : {}),
         first_ms: significant(e.first, 5),
         ...(ms.length < turns
           ? { fewer: `its runs filled the ${budgetMs / 1000} s of a library on a row` }

@@ -14,8 +14,15 @@ export interface Sample {
   q1_ms: number | null;
   /** Three quarters of the runs took at most this long. */
   q3_ms: number | null;
+  /**
+   * The median of what all processors worked in a run, on a GPU only. On a software adapter it holds the kernels, and is
+   * the steadier measure where the machine does other things too.
+   */
+  cpu_ms?: number;
   /** Timed runs. */
   samples: number;
+  /** Runs that were started at a time, where that is more than one; times are those of one on average. */
+  together?: number;
   /** Why there are fewer of them than were asked for. */
   fewer?: string;
   /** The first run in a fresh process: what is compiled, planned or laid out once is in it. */
@@ -45,6 +52,8 @@ export interface Summary {
   /** The fastest other JavaScript library, and how many times as fast ours is. */
   best_js: string | null;
   ratio_best_js: number | null;
+  /** The same ratio by `cpu_ms`, over the peer that took least of it. */
+  ratio_cpu?: number;
   /** The fastest of numpy and torch, likewise. */
   native: string | null;
   ratio_native: number | null;

@@ -21,13 +21,15 @@ const NATIVE: readonly string[] = ["numpy", "torch"];
 
 /** Ratios of speed of one row, by medians: ours over the fastest JavaScript peer, the fastest native library, and each. */
 export function summarize(bench: string, row: string, threads: number, samples: readonly Sample[]): Summary {
+  const [own, peers] = bench === "webgpu" ? [OURS_GPU, GPU_PEERS] : [OURS, JS_PEERS];
   const timed = samples.filter((s) => s.median_ms !== null);
-  const ours = timed.find((s) => s.lib === (bench === "webgpu" ? OURS_GPU : OURS));
+  const ours = timed.find((s) => s.lib === own);
   const fastest = (libs: readonly string[]): Sample | undefined =>
     timed.filter((s) => libs.includes(s.lib)).sort((a, b) => a.median_ms! - b.median_ms!)[0];
-  const [js, native] = [fastest(bench === "webgpu" ? GPU_PEERS : JS_PEERS), fastest(NATIVE)];
+  const [js, native] = [fastest(peers), fastest(NATIVE)];
   const over = (other: Sample): number => significant(other.median_ms! / ours!.median_ms!);
   const ratio = (other: Sample | undefined): number | null => (ours && other ? over(other) : null);
+  const cpu = timed.flatMap((s) => (peers.includes(s.lib) && s.cpu_ms !== undefined ? [s.cpu_ms] : []));
   return {
     bench,
     row,
@@ -35,6 +37,7 @@ export function summarize(bench: string, row: string, threads: number, samples: 
     summary: true,
     best_js: js?.lib ?? null,
     ratio_best_js: ratio(js),
+    ...(ours?.cpu_ms && cpu.length > 0 ? { ratio_cpu: significant(Math.min(...cpu) / ours.cpu_ms) } : {}),
     native: native?.lib ?? null,
     ratio_native: ratio(native),
     ratios: ours ? Object.fromEntries(timed.filter((s) => s !== ours).map((s) => [s.lib, over(s)])) : {},

@@ -6,7 +6,7 @@ import { workOf } from "./work.js";
 import { WEBGPU_ROWS } from "./rows/index.js";
 
 const number = (x: number | null | undefined): string => x?.toPrecision(3) ?? "–";
-const share = (x: number | undefined): string => x?.toFixed(2) ?? "–";
+const share = (x: number | null | undefined): string => x?.toFixed(2) ?? "–";
 
 /** What the probes of the run reached, in the words of a data sheet. */
 function limitsText(probes: readonly Sample[]): string {
@@ -39,7 +39,8 @@ export function webgpuMarkdown(lines: readonly (Sample | Summary)[]): string {
   const times = summaries.map((s) => [
     s.row,
     ...libs.map((lib) => time(at(s.row, lib))),
-    s.ratio_best_js?.toFixed(2) ?? "–",
+    share(s.ratio_best_js),
+    share(s.ratio_cpu),
     share(ours(s.row)?.of_bandwidth),
     share(ours(s.row)?.of_f32),
   ]);
@@ -62,8 +63,8 @@ export function webgpuMarkdown(lines: readonly (Sample | Summary)[]): string {
   const some = samples.find((s) => s.adapter);
   return [
     `Adapter: **${some?.adapter ?? "none"}**. ${some?.machine ?? ""}. ${details.join("; ")}.`,
-    `Adapter alone: ${limitsText(probes)}. The shares are ours: the least bytes of a row over the faster copy, and the multiplications and additions of its products over fma.`,
-    markdownTable(["row", ...libs, "× best peer", "of copy", "of f32"], times),
+    `Adapter alone: ${limitsText(probes)}. The shares are ours: the least bytes of a row over the faster copy, and the multiplications and additions of its products over fma. *By work* holds what all processors did in a run, which on a software adapter is what its kernels cost.`,
+    markdownTable(["row", ...libs, "× best peer", "by work", "of copy", "of f32"], times),
     "First run of a process in ms (pipelines are compiled), and dispatches / passes / submits of a later run, its read included:",
     markdownTable(["row", ...libs.map((lib) => `${lib} first`), ...libs], asked),
     goalsMarkdown(samples),

@@ -5,6 +5,8 @@ import type { Row } from "./rows/row.js";
 import { significant } from "./statistics.js";
 import { type Work, workOf } from "./work.js";
 
+const FILL_MS = 5;
+
 /** What the adapter reached, each a millisecond: 0 until it is measured. */
 export type Limits = Work;
 
@@ -39,6 +41,8 @@ function shared(line: Sample, work: Work, limits: Limits): Sample {
 /** Times rows on the GPU in all libraries. Rows of the adapter come first: the others are told as shares of them. */
 export async function raceOnGpu(options: GpuRaceOptions): Promise<(Sample | Summary)[]> {
   const { rows, libraries, turns, quick, onRow, onLine } = options;
+  // Mesa keeps what it compiled on disk, and first runs of processes are to be first.
+  process.env["MESA_SHADER_CACHE_DISABLE"] ??= "true";
   const how: RaceOptions = {
     bench: "webgpu",
     libraries,
@@ -50,12 +54,14 @@ export async function raceOnGpu(options: GpuRaceOptions): Promise<(Sample | Summ
     fewest: quick ? 3 : 5,
     firstCounts: false,
   };
+  // A training step waits for its loss, and the next one for its weights.
+  const inTurn = ["probe", "mlp", "decoder"];
   let limits: Limits = { bytes: 0, flops: 0 };
   const lines: (Sample | Summary)[] = [];
   for (const row of rows) {
     onRow?.(row.name);
     const work = workOf(row.spec);
-    for (const line of await race(row, how)) {
+    for (const line of await race(row, { ...how, fillMs: inTurn.includes(row.spec.kind) ? 0 : FILL_MS })) {
       if ("summary" in line) {
         if (row.spec.kind === "probe") continue; // there is nobody to compare with
         lines.push(line);
