@@ -18,13 +18,8 @@ around(
   "GPUAdapter",
   "requestDevice",
   (method) =>
-    async function (descriptor: unknown) {
-      const { requiredFeatures = [], ...rest } = (descriptor ?? {}) as GPUDeviceDescriptor;
-      // tfjs puts a name in an array of its own, which browsers turn into text and Dawn refuses.
-      device = (await method.call(this, {
-        ...rest,
-        requiredFeatures: [...requiredFeatures].flat(),
-      })) as GPUDevice;
+    async function (...args) {
+      device = (await method.apply(this, args)) as GPUDevice;
       return device;
     },
 );
