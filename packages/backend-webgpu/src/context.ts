@@ -1,4 +1,5 @@
 import { DeviceError, type HostArray } from "@lowrank/tensor/backend";
+import { type Traits, traitsOf } from "./emit-traits.js";
 import { Faults } from "./faults.js";
 import { type GpuMemory, Pool, type Slab } from "./memory.js";
 import { Order } from "./order.js";
@@ -25,6 +26,7 @@ export class GpuContext {
   readonly order = new Order();
   readonly pace: Pace;
   readonly validate: boolean;
+  readonly traits: Traits;
   profiler: Profiler | null = null;
   /** Memory for temporaries, which one plan at a time uses. */
   arena: Slab | null = null;
@@ -43,6 +45,7 @@ export class GpuContext {
     this.pipelines = new Pipelines(device);
     this.pace = new Pace(submitMs);
     this.validate = validate;
+    this.traits = traitsOf(device);
   }
 
   /** Waits while the GPU has enough to do. */

@@ -6,5 +6,5 @@ import { emitLoop } from "./loop.js";
 /** Emits a group of a schedule. */
 export function emitGroup(group: Group, context: EmitContext): void {
   if (group.kind === "loop") emitLoop(group, context);
-  else (kernels[group.name] ?? bug(`webgpu has no kernel for ${group.name}`)).emit(group, context);
+  else (kernels[group.op.name] ?? bug(`webgpu has no kernel for ${group.name}`)).emit(group, context);
 }

@@ -1,9 +1,11 @@
-import type { DType, KernelGroup, Operand, Site, Target } from "@lowrank/tensor/backend";
+import type { DType, KernelGroup, LoopGroup, Operand, Site, Target } from "@lowrank/tensor/backend";
 import { bug } from "@lowrank/tensor/backend";
+import type { Traits } from "./emit-traits.js";
 import type { Dispatch, Scratch } from "./shader.js";
 
 /** What an emitter writes to while a plan is prepared: dispatches run in their order, each seeing what came before. */
 export interface EmitContext {
+  readonly traits: Traits;
   dispatch(dispatch: Dispatch): void;
   /** Memory for the dispatches of this group. */
   scratch(bytes: number): Scratch;
@@ -19,6 +21,8 @@ export interface Kernel {
   widens?(index: number): boolean;
   /** Input whose memory output 0 may take over; absent = none. */
   readonly inPlace?: number;
+  /** Whether the kernel can run `loop` on its results; then `group.epilogue` has it. Absent = no. */
+  fusesEpilogue?(group: KernelGroup, loop: LoopGroup, buffers: number): boolean;
   emit(group: KernelGroup, ctx: EmitContext): void;
 }
 

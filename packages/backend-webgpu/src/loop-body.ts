@@ -1,4 +1,4 @@
-import { contiguousStrides, type Load, type LoopGroup } from "@lowrank/tensor/backend";
+import { contiguousStrides, type Load, type LoopGroup, type Value } from "@lowrank/tensor/backend";
 import type { Shader } from "./shader.js";
 import { instructionText } from "./wgsl/instruction.js";
 import { classOf } from "./wgsl/registers.js";
@@ -30,6 +30,8 @@ export class LoopBody {
     private readonly shader: Shader,
     private readonly group: LoopGroup,
     private readonly size: string,
+    /** A value that is at hand in a variable, at the same index. */
+    private readonly given?: { readonly value: Value; readonly text: string },
   ) {
     const { space } = group;
     this.strides = contiguousStrides(space);
@@ -110,7 +112,8 @@ export class LoopBody {
   }
 
   private load(load: Load, path: Path): string {
-    const { shader } = this;
+    const { shader, given } = this;
+    if (load.kind === "value" && load.value === given?.value) return given.text;
     if (load.kind === "scalar") {
       const text = shader.scalar(load.slot, load.dtype);
       return shader.width === 4 ? `${classOf(load.dtype)}(${text})` : text;

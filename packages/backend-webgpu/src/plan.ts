@@ -74,6 +74,7 @@ export class Plan implements Executable {
       const dispatches: Dispatch[] = [];
       let at = temporaries;
       emit(group, {
+        traits: gpu.traits,
         dispatch: (d) => {
           if (d.workgroups > 0) dispatches.push(d);
         },

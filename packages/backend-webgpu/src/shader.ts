@@ -1,7 +1,6 @@
 import { bug, type DType, dtypeBytes, type Operand, type Value } from "@lowrank/tensor/backend";
 import { mathText } from "./wgsl/math.js";
 import { aliases, classOf, Functions, type Width } from "./wgsl/registers.js";
-import { HALF_AT } from "./wgsl/storage.js";
 
 /** Memory that the dispatches of one group share; the next group overwrites it. */
 export interface Scratch {
@@ -125,13 +124,12 @@ export class Shader {
           `@group(0) @binding(${i}) var<storage, ${access(of, write)}> b${i}: array<vec4<u32>>;`,
       )
       .join("\n");
-    const text = `${declarations}\n${body}`;
     const code = `${storage}
 @group(1) @binding(0) var<uniform> P: array<vec4<u32>, ${PARAM_WORDS / 4}>;
 @group(1) @binding(1) var<uniform> S: array<vec4<u32>, ${MAX_SCALARS / 4}>;
 ${aliases(this.width)}
-${text.includes("half_at(") ? HALF_AT : ""}
 ${mathText(this.functions.math)}
+${[...this.functions.own.values()].join("\n")}
 ${declarations}
 @compute @workgroup_size(${workgroupSize})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {

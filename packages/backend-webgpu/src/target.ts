@@ -12,6 +12,8 @@ export const targetOf = (limits: GPUSupportedLimits): Target => ({
   layout: (op, index) => entry(op.name)?.layout?.(index) ?? "contiguous",
   widens: (op, index) => entry(op.name)?.widens?.(index) ?? false,
   inPlace: (op) => entry(op.name)?.inPlace ?? -1,
+  fusesEpilogue: (kernel, loop) =>
+    entry(kernel.op.name)?.fusesEpilogue?.(kernel, loop, limits.maxStorageBuffersPerShaderStage) ?? false,
   maxBindings: limits.maxStorageBuffersPerShaderStage,
   maxInstructions: 128,
   // Offsets of bindings keep to the widest alignment that a device may ask for.

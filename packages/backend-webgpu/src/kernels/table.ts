@@ -6,6 +6,7 @@ import { col2imKernel, im2colKernel } from "./im2col.js";
 import { matmulKernel } from "./matmul.js";
 import { concatKernel, padKernel, updateSliceKernel } from "./movement.js";
 import { layerNormBackwardKernel, layerNormKernel, rmsNormBackwardKernel, rmsNormKernel } from "./norm.js";
+import { quantizedMatmulKernel } from "./quantized-matmul.js";
 import { ropeKernel } from "./rope.js";
 import { cumsumKernel } from "./scan.js";
 import { softmaxBackwardKernel, softmaxKernel } from "./softmax.js";
@@ -27,6 +28,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   layerNormBackward: layerNormBackwardKernel,
   matmul: matmulKernel,
   pad: padKernel,
+  quantizedMatmul: quantizedMatmulKernel,
   rmsNorm: rmsNormKernel,
   rmsNormBackward: rmsNormBackwardKernel,
   rope: ropeKernel,

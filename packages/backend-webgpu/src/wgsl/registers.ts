@@ -36,6 +36,8 @@ export const aliases = (width: Width): string => {
  */
 export class Functions {
   readonly math = new Set<string>();
+  /** Functions of this shader alone, by name. */
+  readonly own = new Map<string, string>();
 
   call(name: string, ...args: string[]): string {
     this.math.add(name);

@@ -17,9 +17,8 @@ export function loadFour(f: Functions, dtype: DType, name: string, index: string
     case "u32":
       return `${name}[(${index}) >> 2u]`;
     case "f16":
-      return f.call("from_half", halves(name, index));
     case "bf16":
-      return `bitcast<vec4<f32>>(${halves(name, index)} << vec4<u32>(16u))`;
+      return halves(f, dtype, name, index);
     case "u8":
       return `vec4<i32>(${bytes(name, index)} & vec4<u32>(255u))`;
     case "i8":
@@ -31,11 +30,22 @@ export function loadFour(f: Functions, dtype: DType, name: string, index: string
   }
 }
 
-// The even half of a word, then the odd one; what stands above 16 bits is cut by the shift.
-const halves = (name: string, index: string): string =>
-  `((vec4<u32>(${name}[(${index}) >> 3u][((${index}) >> 1u) & 3u], ${name}[(${index}) >> 3u][((${index}) >> 1u) & 3u], ` +
-  `${name}[(${index}) >> 3u][(((${index}) >> 1u) + 1u) & 3u], ${name}[(${index}) >> 3u][(((${index}) >> 1u) + 1u) & 3u]) ` +
-  ">> vec4<u32>(0u, 16u, 0u, 16u)) & vec4<u32>(0xffffu))";
+// Both halves of the two words that begin at element i.
+const HALVES = {
+  f16: `fn load_f16(v: vec4<u32>, i: u32) -> vec4<f32> {
+  let w = select(v.xy, v.zw, (i & 4u) != 0u);
+  return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
+}`,
+  bf16: `fn load_bf16(v: vec4<u32>, i: u32) -> vec4<f32> {
+  let w = select(v.xy, v.zw, (i & 4u) != 0u);
+  return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));
+}`,
+};
+
+function halves(f: Functions, dtype: "f16" | "bf16", name: string, index: string): string {
+  f.own.set(dtype, HALVES[dtype]);
+  return `load_${dtype}(${name}[(${index}) >> 3u], ${index})`;
+}
 
 const bytes = (name: string, index: string): string =>
   `(vec4<u32>(${name}[(${index}) >> 4u][((${index}) >> 2u) & 3u]) >> vec4<u32>(0u, 8u, 16u, 24u))`;
@@ -50,7 +60,7 @@ export function loadOne(dtype: DType, name: string, index: string): string {
     case "u32":
       return word(name, index);
     case "f16":
-      return `half_at(${half(name, index)})`;
+      return `unpack2x16float(${half(name, index)}).x`;
     case "bf16":
       return `bitcast<f32>(${half(name, index)} << 16u)`;
     case "u8":
@@ -106,16 +116,6 @@ export function storeOne(dtype: DType, name: string, index: string, value: strin
   if (dtype !== "f32" && dtype !== "i32" && dtype !== "u32") bug(`a single ${dtype} shares its word`);
   return `${name}[(${index}) >> 2u][(${index}) & 3u] = ${bits};`;
 }
-
-/** A half of 16 bits as f32, for single loads whatever the width of the shader's registers. */
-export const HALF_AT = `fn half_at(h: u32) -> f32 {
-  let e = (h >> 10u) & 31u;
-  let m = h & 0x3ffu;
-  var bits = ((e + 112u) << 23u) | (m << 13u);
-  if (e == 31u) { bits = 0x7f800000u | (m << 13u); }
-  if (e == 0u) { bits = bitcast<u32>(f32(m) * 5.9604644775390625e-8); }
-  return bitcast<f32>(bits | ((h & 0x8000u) << 16u));
-}`;
 
 /** Whether elements of the dtype have words of their own. */
 export const isWide = (dtype: DType): boolean => dtype === "f32" || dtype === "i32" || dtype === "u32";
