@@ -58,11 +58,12 @@ export class GpuContext {
   /**
    * Encodes commands and hands them to the GPU.
    *
-   * @param units estimated time, as `Pace` counts it
+   * @param units work, as `Pace` counts it, of so many dispatches
    * @param refused learns later that the device did not carry them out
    */
   submit(
     units: number,
+    dispatches: number,
     encode: (encoder: GPUCommandEncoder) => void,
     refused: (error: GPUError) => void | Promise<void>,
   ): void {
@@ -75,7 +76,7 @@ export class GpuContext {
       },
       (error) => (error ? refused(error) : undefined),
     );
-    this.pace.left(units, device.queue.onSubmittedWorkDone());
+    this.pace.left(units, dispatches, device.queue.onSubmittedWorkDone());
   }
 
   /** Makes the arena at least `bytes` large; what was in it is lost. */
@@ -147,6 +148,7 @@ export class GpuContext {
       }
       this.submit(
         Pace.units({ bytes: 2 * size, flops: 0 }),
+        1,
         (encoder) => encoder.copyBufferToBuffer(memory.slab.buffer, 0, taken.buffer, 0, size),
         (error) => this.faults.refused("read", error),
       );

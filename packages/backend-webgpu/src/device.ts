@@ -9,6 +9,9 @@ const WANTED = [
   "maxComputeWorkgroupSizeX",
   "maxStorageBuffersPerShaderStage",
 ] as const;
+/** The sizes among them: drivers promise more than they can give. */
+const SIZES: readonly string[] = ["maxBufferSize", "maxStorageBufferBindingSize"];
+const MODEST_BYTES = 1 << 30;
 
 /** Features that kernels use where they are. */
 const FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
@@ -21,7 +24,7 @@ export interface AdapterOptions {
 }
 
 /**
- * A device with the adapter's limits and features.
+ * A device with the adapter's limits and features, or with fewer where the adapter does not keep what it promises.
  *
  * @throws DeviceError where there is no WebGPU, no adapter, or no device, with what to do
  */
@@ -35,27 +38,47 @@ export async function requestDevice(gpu: GPU | undefined, options: AdapterOption
     });
   }
   const { powerPreference = "high-performance", forceFallbackAdapter = false } = options;
-  const adapter = await gpu.requestAdapter({ powerPreference, forceFallbackAdapter });
-  if (!adapter) {
-    throw new DeviceError({
-      where: "webgpu",
-      expected: "a GPU adapter",
-      got: "none: no usable driver, or the GPU is on the block list of this browser",
-      hint: "update the GPU's driver, or use wasm() of @lowrank/backend-wasm",
-    });
+  let cause: unknown;
+  for (const rung of LADDER) {
+    const adapter = await gpu.requestAdapter({ powerPreference, forceFallbackAdapter });
+    if (!adapter) {
+      throw new DeviceError({
+        where: "webgpu",
+        expected: "a GPU adapter",
+        got: "none: no usable driver, or the GPU is on the block list of this browser",
+        hint: "update the GPU's driver, or use wasm() of @lowrank/backend-wasm",
+      });
+    }
+    try {
+      return await adapter.requestDevice({ ...rung(adapter), label: "lowrank" });
+    } catch (error) {
+      cause ??= error; // the next rung asks for less
+    }
   }
-  const requiredLimits: Record<string, number> = {};
-  for (const name of WANTED) requiredLimits[name] = adapter.limits[name];
-  const requiredFeatures = FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
-  try {
-    return await adapter.requestDevice({ requiredLimits, requiredFeatures, label: "lowrank" });
-  } catch (cause) {
-    throw new DeviceError({
-      where: "webgpu",
-      expected: "a device of the adapter",
-      got: String(cause),
-      hint: "close other pages that use the GPU, or restart the browser",
-      cause,
-    });
-  }
+  throw new DeviceError({
+    where: "webgpu",
+    expected: "a device of the adapter",
+    got: String(cause),
+    hint: "close other pages that use the GPU, or restart the browser",
+    cause,
+  });
 }
+
+function limitsOf(adapter: GPUAdapter, mostBytes: number): Record<string, number> {
+  return Object.fromEntries(
+    WANTED.map((name) => [
+      name,
+      SIZES.includes(name) ? Math.min(mostBytes, adapter.limits[name]) : adapter.limits[name],
+    ]),
+  );
+}
+
+const featuresOf = (adapter: GPUAdapter): GPUFeatureName[] => FEATURES.filter((f) => adapter.features.has(f));
+
+/** What is asked of an adapter, one after the other: all it has, buffers of 1 GiB, what every device has, no features. */
+const LADDER: readonly ((adapter: GPUAdapter) => GPUDeviceDescriptor)[] = [
+  (a) => ({ requiredFeatures: featuresOf(a), requiredLimits: limitsOf(a, Number.POSITIVE_INFINITY) }),
+  (a) => ({ requiredFeatures: featuresOf(a), requiredLimits: limitsOf(a, MODEST_BYTES) }),
+  (a) => ({ requiredFeatures: featuresOf(a) }),
+  () => ({}),
+];

@@ -4,29 +4,33 @@ export interface Work {
   readonly flops: number;
 }
 
-/** A GPU of which nothing is known yet: a slow one, so that the first submits are short. */
+/** A GPU of which nothing is known yet is taken for a slow one, so that the first submits are short. */
 const BYTES_PER_MS = 1e7; // 10 GB/s
 const FLOPS_PER_MS = 1e7; // 10 GFLOP/s
-/** A dispatch that does nothing. */
-const DISPATCH_MS = 0.005;
+const DISPATCH_MS = 0.01;
 /** A submit that was expected to take less, and took less, tells of the way there and back only. */
 const TELLING_MS = 4;
+/** A host that was busy saw the end too late: one measure moves the estimate by no more than this. */
+const MOST_STEP = 4;
 /** Submits in flight at most, however short. */
 const MOST_FLIGHTS = 8;
 
 interface Flight {
   readonly done: Promise<void>;
-  readonly units: number;
+  readonly ms: number;
   over: boolean;
 }
 
 /**
  * How much goes into one submit, and how far the host may be ahead. A submit can not be interrupted: a long one freezes
- * the page or trips the driver's watchdog. Its time is estimated from bytes and operations at the speed of earlier ones.
+ * the page or trips the driver's watchdog. Its time is estimated as dispatches · a + units · b, the work being counted in
+ * milliseconds of a slow GPU; a and b follow what earlier submits took, each by its part of the estimate.
  */
 export class Pace {
-  /** Milliseconds for one of the slow GPU that the units are counted on. */
-  private speed = 1;
+  /** Milliseconds for a dispatch that does nothing. */
+  private dispatchMs = DISPATCH_MS;
+  /** Milliseconds for a unit. */
+  speed = 1;
   private readonly flights: Flight[] = [];
   private lastEnd = 0;
 
@@ -35,25 +39,25 @@ export class Pace {
 
   /** Milliseconds on a slow GPU. */
   static units({ bytes, flops }: Work): number {
-    return DISPATCH_MS + Math.max(bytes / BYTES_PER_MS, flops / FLOPS_PER_MS);
+    return Math.max(bytes / BYTES_PER_MS, flops / FLOPS_PER_MS);
   }
 
-  /** Units that one submit may hold. */
-  get most(): number {
-    return this.submitMs / this.speed;
+  /** The time that dispatches are expected to take. */
+  ms(units: number, dispatches = 1): number {
+    return dispatches * this.dispatchMs + units * this.speed;
   }
 
   /** A submit was handed to the GPU; `done` resolves when it has been carried out. */
-  left(units: number, done: Promise<unknown>): void {
+  left(units: number, dispatches: number, done: Promise<unknown>): void {
     const began = performance.now();
     const flight: Flight = {
-      units,
+      ms: this.ms(units, dispatches),
       over: false,
       done: done.then(
         () => {
           flight.over = true;
           const now = performance.now();
-          this.learn(units, now - Math.max(began, this.lastEnd));
+          this.learn(units, dispatches, now - Math.max(began, this.lastEnd));
           this.lastEnd = now;
         },
         () => {
@@ -70,14 +74,17 @@ export class Pace {
     while (flights[0]?.over) flights.shift();
     const [first] = flights;
     if (!first || flights.length < 2) return null;
-    const ahead = flights.reduce((sum, f) => sum + f.units, 0);
-    return ahead >= this.most || flights.length >= MOST_FLIGHTS ? first.done : null;
+    const ahead = flights.reduce((sum, { ms }) => sum + ms, 0);
+    return ahead >= this.submitMs || flights.length >= MOST_FLIGHTS ? first.done : null;
   }
 
-  private learn(units: number, ms: number): void {
-    if (ms < TELLING_MS && units * this.speed < TELLING_MS) return;
-    const seen = Math.max(ms, 0.05) / units;
-    // A host that was busy saw the end too late: one measure moves the speed by a limited step.
-    this.speed = Math.min(4 * this.speed, Math.max(this.speed / 4, seen));
+  /** Dispatches with this work took so long. */
+  learn(units: number, dispatches: number, ms: number): void {
+    const expected = this.ms(units, dispatches);
+    if (ms < TELLING_MS && expected < TELLING_MS) return;
+    const ratio = Math.min(MOST_STEP, Math.max(1 / MOST_STEP, ms / expected));
+    const share = (dispatches * this.dispatchMs) / expected;
+    this.dispatchMs *= ratio ** share;
+    this.speed *= ratio ** (1 - share);
   }
 }

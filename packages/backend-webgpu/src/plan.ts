@@ -52,8 +52,8 @@ export class Plan implements Executable {
   private readonly steps: Step[];
   private readonly parameters: Parameters;
   private parts: readonly Part[] = [];
-  /** Units of one submit that the parts were made for. */
-  private dividedFor = 0;
+  /** Speed of the device that the parts were made for. */
+  private dividedFor = Number.POSITIVE_INFINITY;
   /** Copies of host numbers, by leaf slot. */
   private readonly staged = new Map<number, GpuMemory>();
   /** Bytes that each leaf and root must have. */
@@ -232,11 +232,16 @@ export class Plan implements Executable {
 
   /** Cuts dispatches that would take longer than a submit may, by the speed that the device has shown. */
   private divide(): void {
-    const { most } = this.gpu.pace;
-    const ratio = most / this.dividedFor;
-    if (ratio > 0.5 && (ratio < 4 || this.parts.length === this.steps.length)) return;
-    const parts = partsOf(this.steps, most, this.gpu.device.limits.maxComputeWorkgroupsPerDimension);
-    this.dividedFor = most;
+    const { speed, submitMs } = this.gpu.pace;
+    const slower = speed / this.dividedFor;
+    if (slower < 2 && (slower > 0.25 || this.parts.length === this.steps.length) && this.parts.length > 0)
+      return;
+    const parts = partsOf(
+      this.steps,
+      submitMs / speed,
+      this.gpu.device.limits.maxComputeWorkgroupsPerDimension,
+    );
+    this.dividedFor = speed;
     if (parts.length === this.parts.length) return;
     this.parts = parts;
     this.parameters.outdated();
@@ -245,12 +250,14 @@ export class Plan implements Executable {
   /** Submits parts from `at` for as long as they fit, and returns where the next submit begins. */
   private submitFrom(at: number, run: Run): number {
     const { gpu, parts } = this;
+    const { pace } = gpu;
     let units = 0;
     let end = at;
     do units += parts[end++]!.units;
-    while (end < parts.length && units + parts[end]!.units <= gpu.pace.most);
+    while (end < parts.length && pace.ms(units + parts[end]!.units, end - at + 1) <= pace.submitMs);
     gpu.submit(
       units,
+      end - at,
       (encoder) => this.encode(encoder, at, end, run),
       async (error) => {
         const found = await this.culprit(run, at, end);

@@ -21,6 +21,7 @@ export class FaultyDevice {
   calls = 0;
   /** Called before each call with its number, from 1. */
   onCall: (call: number) => void = () => {};
+  onSubmit: () => void = () => {};
   private readonly scopes: { filter: GPUErrorFilter; error: GPUOutOfMemoryError | null }[] = [];
 
   /** @param limits what the device says of itself in place of the truth */
@@ -85,6 +86,7 @@ export class FaultyDevice {
         if (typeof value !== "function") return value;
         return (...args: unknown[]) => {
           if (counts(name)) this.onCall(++this.calls);
+          if (name === "submit") this.onSubmit();
           return (value as (...a: unknown[]) => unknown).apply(target, args);
         };
       },
