@@ -18,7 +18,7 @@ const FLOORS = {
   optim: { imports: ["tensor", "nn"], node: "never" },
   models: { imports: ["tensor", "nn"], node: "lazy" },
   adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
-  train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "free" },
+  train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
   cli: { imports: ["tensor", "backend-wasm", "nn", "optim", "models", "adapters", "train"], node: "free" },
 };
 

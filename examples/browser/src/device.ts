@@ -1,5 +1,3 @@
-import { wasm } from "@lowrank/backend-wasm";
-import { webgpu } from "@lowrank/backend-webgpu";
 import type { Backend } from "@lowrank/tensor";
 
 /** What the user may ask for. */
@@ -15,12 +13,13 @@ export interface Device {
 
 /**
  * The fastest device that is there: the GPU, else WebAssembly on all cores where the page is cross-origin isolated, else
- * WebAssembly on one.
+ * WebAssembly on one. Only the backend that is used is downloaded.
  */
 export async function openDevice(choice: DeviceChoice): Promise<Device> {
   let note = "";
   if (choice !== "wasm") {
     try {
+      const { webgpu } = await import("@lowrank/backend-webgpu");
       const backend = await webgpu({ powerPreference: "high-performance" });
       return { backend, name: `WebGPU · ${gpuName(backend.device)}`, note };
     } catch (error) {
@@ -28,6 +27,7 @@ export async function openDevice(choice: DeviceChoice): Promise<Device> {
       note = `No WebGPU here: ${(error as Error).message}. `;
     }
   }
+  const { wasm } = await import("@lowrank/backend-wasm");
   const backend = await wasm();
   const { threads } = backend;
   if (!crossOriginIsolated)

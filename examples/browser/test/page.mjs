@@ -180,7 +180,7 @@ async function checkOnWasm(browser, origin, { check, expect }) {
   });
 
   await check(
-    "the page: a damaged adapter is refused in words, and the one that was there stays",
+    "the page: a damaged adapter is refused in words and the one that was there stays; two good files are opened",
     async () => {
       const weights = files["adapter_model.safetensors"];
       await drop(page, [
@@ -200,6 +200,17 @@ async function checkOnWasm(browser, origin, { check, expect }) {
       await inState(page, "ready");
       expect((await text(page, "after")) === after, after, await text(page, "after"));
       expect(await page.isHidden("#error"), "the error to go with the next act", "it stayed");
+      await drop(
+        page,
+        Object.entries(files).map(([name, bytes]) => ({ name, bytes: [...bytes] })),
+      );
+      await inState(page, "ready");
+      expect(
+        (await text(page, "status")).includes("adapter is on"),
+        "both files to be opened",
+        await text(page, "error"),
+      );
+      expect((await text(page, "after")) === after, after, await text(page, "after"));
     },
   );
 
