@@ -1,7 +1,7 @@
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 12, right: 12, bottom: 24, left: 44 };
-/** Weight of a new value in the running mean. */
-const SMOOTHING = 0.1;
+/** Weight of a new value in the running mean: it looks back over a twelfth of the run. */
+const smoothing = (steps: number): number => Math.min(0.4, Math.max(0.03, 12 / steps));
 
 interface Point {
   step: number;
@@ -32,6 +32,8 @@ export class LossChart {
   private steps = 1;
   private pointer: number | null = null;
   private pending = false;
+  /** What the next drawing consists of. */
+  private parts: SVGElement[] = [];
 
   constructor(private readonly host: HTMLElement) {
     this.svg.setAttribute("role", "img");
@@ -55,8 +57,9 @@ export class LossChart {
 
   addLoss(step: number, value: number): void {
     this.losses.push({ step, value });
-    this.sum += SMOOTHING * (value - this.sum);
-    this.weight += SMOOTHING * (1 - this.weight); // so that the mean has no memory of the zero it began with
+    const share = smoothing(this.steps);
+    this.sum += share * (value - this.sum);
+    this.weight += share * (1 - this.weight); // so that the mean has no memory of the zero it began with
     this.smooth.push({ step, value: this.sum / this.weight });
     this.later();
   }
@@ -102,66 +105,58 @@ export class LossChart {
     [low, high] = [low - room, high + room];
     const x = (step: number): number => MARGIN.left + (step / this.steps) * (right - MARGIN.left);
     const y = (value: number): number => bottom - ((value - low) / (high - low)) * (bottom - MARGIN.top);
-    const at = ({ step, value }: Point) => [x(step), y(value)] as const;
+    const curve = (name: string, points: readonly Point[]): void =>
+      this.add("path", {
+        class: name,
+        d: path(points.map(({ step, value }) => [x(step), y(value)] as const)),
+      });
 
     this.svg.setAttribute("width", String(width));
     this.svg.setAttribute("height", String(height));
     this.svg.setAttribute("aria-label", `Loss curve. ${this.summary}`);
-    const parts: SVGElement[] = [];
-    const add = (name: string, attributes: Record<string, string | number>, text = ""): void => {
-      const part = document.createElementNS(NAMESPACE, name);
-      for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, String(value));
-      part.textContent = text;
-      parts.push(part);
-    };
-    const label = (px: number, py: number, anchor: string, text: string, name = ""): void =>
-      add("text", { x: px, y: py, "text-anchor": anchor, class: name }, text);
-
+    this.parts = [];
     for (const value of ticks(low, high, 6)) {
-      add("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) });
-      if (!empty) label(MARGIN.left - 8, y(value) + 4, "end", String(Number(value.toPrecision(6))));
+      this.add("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) });
+      if (!empty) this.label(MARGIN.left - 8, y(value) + 4, "end", String(Number(value.toPrecision(6))));
     }
-    if (empty)
-      label(
-        (MARGIN.left + right) / 2,
-        (MARGIN.top + bottom) / 2,
-        "middle",
-        "The curve grows here while the model learns.",
-      );
-    else
-      for (const step of ticks(0, this.steps, Math.min(6, this.steps)))
-        label(x(step), bottom + 18, "middle", String(step));
-    label(MARGIN.left - 8, bottom + 18, "end", "step");
-    add("path", { class: "each", d: path(this.losses.map(at)) });
-    add("path", { class: "smooth", d: path(this.smooth.map(at)) });
-    add("path", { class: "held-out", d: path(this.heldOut.map(at)) });
-    for (const point of this.heldOut) add("circle", { cx: x(point.step), cy: y(point.value), r: 3.5 });
-    this.drawPointer(x, bottom, right, add, label);
-    this.svg.replaceChildren(...parts);
+    if (empty) {
+      const hint = "The curve grows here while the model learns.";
+      this.label((MARGIN.left + right) / 2, (MARGIN.top + bottom) / 2, "middle", hint);
+    } else {
+      this.label(MARGIN.left - 8, bottom + 18, "end", "step");
+      for (const step of ticks(0, this.steps, Math.min(6, this.steps)).filter(Number.isInteger)) {
+        this.label(x(step), bottom + 18, "middle", String(step));
+      }
+    }
+    curve("each", this.losses);
+    curve("smooth", this.smooth);
+    curve("held-out", this.heldOut);
+    for (const { step, value } of this.heldOut) this.add("circle", { cx: x(step), cy: y(value), r: 3.5 });
+    if (this.pointer !== null && !empty) this.drawPointer(this.pointer, x, bottom, right);
+    this.svg.replaceChildren(...this.parts);
   }
 
   /** The value under the pointer. */
-  private drawPointer(
-    x: (step: number) => number,
-    bottom: number,
-    right: number,
-    add: (name: string, attributes: Record<string, string | number>) => void,
-    label: (px: number, py: number, anchor: string, text: string, name?: string) => void,
-  ): void {
-    if (this.pointer === null || this.losses.length === 0) return;
-    const pointer = this.pointer;
-    const nearest = this.losses.reduce((a, b) =>
-      Math.abs(x(b.step) - pointer) < Math.abs(x(a.step) - pointer) ? b : a,
-    );
+  private drawPointer(pointer: number, x: (step: number) => number, bottom: number, right: number): void {
+    const distance = ({ step }: Point): number => Math.abs(x(step) - pointer);
+    let nearest = this.losses[0];
+    for (const point of this.losses) if (distance(point) < distance(nearest!)) nearest = point;
+    if (!nearest) return;
     const at = x(nearest.step);
-    add("line", { class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: bottom });
-    const left = at < right / 2;
-    label(
-      at + (left ? 8 : -8),
-      MARGIN.top + 10,
-      left ? "start" : "end",
-      `step ${nearest.step}: ${nearest.value.toFixed(3)}`,
-      "readout",
-    );
+    const [gap, anchor] = at < right / 2 ? ([8, "start"] as const) : ([-8, "end"] as const);
+    this.add("line", { class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: bottom });
+    const text = `step ${nearest.step}: ${nearest.value.toFixed(3)}`;
+    this.label(at + gap, MARGIN.top + 10, anchor, text, "readout");
+  }
+
+  private add(name: string, attributes: Record<string, string | number>, text = ""): void {
+    const part = document.createElementNS(NAMESPACE, name);
+    for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, String(value));
+    part.textContent = text;
+    this.parts.push(part);
+  }
+
+  private label(x: number, y: number, anchor: "start" | "middle" | "end", text: string, name = ""): void {
+    this.add("text", { x, y, "text-anchor": anchor, class: name }, text);
   }
 }

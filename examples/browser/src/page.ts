@@ -55,6 +55,7 @@ export function settingsFromAddress(): void {
 export function showError(error: unknown): void {
   page.error.querySelector("p")!.textContent = error instanceof Error ? error.message : String(error);
   page.error.hidden = false;
+  page.error.scrollIntoView({ block: "nearest" });
 }
 
 export const hideError = (): void => {
