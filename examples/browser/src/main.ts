@@ -50,7 +50,7 @@ async function during(state: State, status: string, work: () => Promise<string>)
 /** Starts a worker on a device. An adapter that is there moves along. */
 async function start(choice: DeviceChoice): Promise<void> {
   hideError();
-  enter("loading", "Loading the base model…");
+  enter("loading", `Loading the base model, ${megabytes(MODEL_BYTES)}…`);
   page.device.textContent = "opening device…";
   try {
     // a device that was lost gives nothing back
@@ -62,7 +62,6 @@ async function start(choice: DeviceChoice): Promise<void> {
     let bytes = 0;
     const onBytes = proxy((more: number) => {
       bytes += more;
-      page.status.textContent = `Loading the base model: ${megabytes(bytes)} of ${megabytes(MODEL_BYTES)}`;
       page.progress.value = bytes / MODEL_BYTES;
     });
     const { device, note, parameters } = await session.load(choice, onBytes);
@@ -98,7 +97,8 @@ function train(): Promise<void> {
   return during("training", "Reading the text…", async () => {
     try {
       const onEvent = proxy((event: Parameters<typeof view.add>[0]) => {
-        if (event.type === "start") page.status.textContent = "Training…";
+        if (event.type === "start") page.status.textContent = "Preparing the first step…";
+        if (event.type === "step" && event.step === 1) page.status.textContent = "Training…";
         view.add(event);
       });
       const { reason, step, stepMs } = await session.train(

@@ -70,6 +70,7 @@ export async function checkPage({ check, expect, launch }) {
     try {
       before = await checkOnWasm(browser, origin, { check, expect });
       await checkPlainServer(browser, origin, { check, expect });
+      await checkChoice(browser, origin, { check, expect });
     } finally {
       await browser.close();
     }
@@ -258,6 +259,24 @@ async function checkPlainServer(browser, origin, { check, expect }) {
     expect(complaints.length === 0, "no error", complaints.join("; "));
     await context.close();
   });
+}
+
+async function checkChoice(browser, origin, { check, expect }) {
+  await check(
+    "the page: WebGPU where there is none is an error in words; another device goes on",
+    async () => {
+      const complaints = [];
+      const page = await visit(browser, addressOf(origin, { device: "webgpu", tokens: 4 }), complaints);
+      await inState(page, "broken");
+      const error = await text(page, "error");
+      expect(/webgpu: expected .*, got /.test(error), "an error that says what is missing", error);
+      await page.selectOption("#device-choice", "wasm");
+      await inState(page, "ready");
+      const device = await text(page, "device");
+      expect(device.startsWith("WebAssembly · ") && (await page.isHidden("#error")), "WebAssembly", device);
+      await page.context().close();
+    },
+  );
 }
 
 async function checkOnGpu(launch, origin, before, { check, expect }) {
