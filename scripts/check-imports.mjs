@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-// "lazy" is an import() that runs only when nothing else was chosen: the default backend.
+// "lazy" is an import() of an optional peer, where it is asked for or nothing else was chosen.
 const FLOORS = {
   tensor: { imports: [], lazy: ["backend-wasm"], node: "never" },
   "backend-wasm": { imports: ["tensor"], node: "lazy" },
@@ -19,7 +19,11 @@ const FLOORS = {
   models: { imports: ["tensor", "nn"], node: "lazy" },
   adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
-  cli: { imports: ["tensor", "backend-wasm", "nn", "optim", "models", "adapters", "train"], node: "free" },
+  cli: {
+    imports: ["tensor", "backend-wasm", "nn", "optim", "models", "adapters", "train"],
+    lazy: ["backend-dawn"],
+    node: "free",
+  },
 };
 
 // Static imports and exports, import() and the type position import("…"), comments left out.

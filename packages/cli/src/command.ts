@@ -1,5 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import { type ArgsDef, type CommandDef, defineCommand } from "citty";
+import { DEVICES } from "./device.js";
 import { UsageError } from "./fault.js";
 import { type HelpParts, renderHelp } from "./help.js";
 import { choice, integer, type Options, text, toggle, type Values } from "./options.js";
@@ -46,8 +47,8 @@ export const common = {
 /** Options of every command that computes. */
 export const computing = {
   device: choice(
-    "Where to compute: wasm is the embedded backend, reference a slow one in double precision, auto the best there is.",
-    ["auto", "wasm", "reference"],
+    "Where to compute: webgpu is a GPU (with the package @lowrank/backend-dawn), wasm the embedded backend, reference a slow one in double precision; auto is a GPU where there is one, else wasm.",
+    DEVICES,
     "auto",
   ),
   threads: integer(

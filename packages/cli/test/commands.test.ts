@@ -118,7 +118,7 @@ describe("finetune", () => {
     const refused = await run(finetune(at("unmeasured"), "--device", "reference", "--profile"));
     expect(refused.status).toBe(2);
     expect(refused.stderr).toBe(
-      "--profile: expected --device wasm, which can be measured, got --device reference\n",
+      "--profile: expected --device wasm or webgpu, which can be measured, got --device reference\n",
     );
   });
 

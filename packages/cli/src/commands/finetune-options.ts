@@ -106,7 +106,7 @@ export function checkCombinations(settings: FinetuneSettings): void {
   if (device === "reference" && (profile || trace !== undefined)) {
     throw new UsageError({
       where: profile ? "--profile" : "--trace",
-      expected: "--device wasm, which can be measured",
+      expected: "--device wasm or webgpu, which can be measured",
       got: "--device reference",
     });
   }
