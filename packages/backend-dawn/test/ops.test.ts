@@ -14,7 +14,8 @@ async function check(backend: Backend, one: OpCase): Promise<void> {
   else await done;
 }
 
-describe.skipIf(noGpu)("the WebGPU backend agrees with the reference", () => {
+// Software Vulkan compiles a kernel for seconds, and some ops have a dozen.
+describe.skipIf(noGpu)("the WebGPU backend agrees with the reference", { timeout: 300_000 }, () => {
   let backend: Backend;
   beforeAll(async () => {
     backend = await gpu();
