@@ -157,7 +157,7 @@ function expectSame(got, expected, tolerance) {
 
 async function checks(browser, origin) {
   const { run } = await import("../browser-tests/src/program.ts");
-  const node = await run(1);
+  const node = await run({ threads: 1 });
   let one;
   await check("a plain page, main thread: the backend finds itself and runs on one thread", async () => {
     one = await succeed(browser, origin, "/plain/?place=main", { threads: 1, isolated: false });
@@ -184,6 +184,10 @@ async function checks(browser, origin) {
       },
       0,
     );
+  });
+  await check("a browser without WebGPU says so in words", async () => {
+    const { outcome } = await visit(browser, origin, "/plain/?place=main&device=webgpu");
+    expect(/expected (navigator\.gpu|a GPU adapter)/.test(outcome.error), "an error", outcome.error);
   });
   await check("a plain page refuses two threads in words", async () => {
     const { outcome } = await visit(browser, origin, "/plain/?place=main&threads=2");
@@ -257,6 +261,31 @@ async function checks(browser, origin) {
   );
 }
 
+/** WebGPU in a browser that has it, on the software GPU that comes with Chromium where there is no other. */
+async function gpuChecks(browser, origin) {
+  const { run } = await import("../browser-tests/src/program.ts");
+  const node = await run({ threads: 1 });
+  await check("WebGPU: one case of every op in every dtype agrees with the reference", async () => {
+    const { outcome, complaints } = await visit(browser, origin, "/plain/?ops");
+    expect(outcome.error === undefined, "an outcome", outcome.error);
+    equal(outcome.faults.join("\n"), "", "the faults");
+    expect(outcome.checked > 200, "more than 200 cases", outcome.checked);
+    equal(complaints.join("; "), "", "the console");
+    console.log(`       ${outcome.checked} cases, ${outcome.milliseconds} ms`);
+  });
+  for (const place of ["main", "worker"]) {
+    await check(`WebGPU, ${place}: values, gradients, training and files are those of Node`, async () => {
+      const outcome = await succeed(browser, origin, `/plain/?place=${place}&device=webgpu`, {
+        device: "webgpu",
+      });
+      const { "greedy tokens": tokens, ...wanted } = node.values;
+      expectSame(outcome.values, wanted, 1e-3);
+      equal(String(outcome.values["greedy tokens"]), String(tokens), "the greedy tokens");
+      console.log(`       ${outcome.milliseconds} ms`);
+    });
+  }
+}
+
 const executablePath = findChromium();
 if (executablePath === undefined) {
   const where = process.env.LOWRANK_CHROMIUM ?? "/usr/bin/chromium or /usr/bin/google-chrome";
@@ -271,12 +300,21 @@ if (executablePath === undefined) {
 } else {
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
   const launch = (flags = []) => chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
-  const browser = await launch();
+  const origin = `http://127.0.0.1:${server.address().port}`;
   try {
-    console.log(`  Chromium ${browser.version()}`);
-    await checks(browser, `http://127.0.0.1:${server.address().port}`);
+    for (const [flags, work] of [
+      [[], checks],
+      [["--enable-unsafe-webgpu"], gpuChecks],
+    ]) {
+      const browser = await launch(flags);
+      try {
+        console.log(`  Chromium ${browser.version()} ${flags.join(" ")}`);
+        await work(browser, origin);
+      } finally {
+        await browser.close();
+      }
+    }
   } finally {
-    await browser.close();
     server.close();
   }
   await checkPage({ check, expect, launch });

@@ -1,5 +1,6 @@
 import { attach, loadPeft, lora, peftFiles } from "@lowrank/adapters";
 import { wasm, type WasmBackend } from "@lowrank/backend-wasm";
+import { webgpu } from "@lowrank/backend-webgpu";
 import {
   encodeSafetensors,
   fromPretrained,
@@ -29,8 +30,10 @@ import {
 
 /** What a run found. Numbers go through JSON, which keeps every bit of a finite one. */
 export interface Outcome {
-  readonly threads: number;
-  readonly relaxed: boolean;
+  readonly device: "wasm" | "webgpu";
+  /** Of the embedded backend. */
+  readonly threads?: number;
+  readonly relaxed?: boolean;
   readonly isolated: boolean;
   /** As the place itself counts them. */
   readonly cores: number;
@@ -38,19 +41,25 @@ export interface Outcome {
   readonly values: Record<string, number[]>;
 }
 
-/**
- * Does what a user would do, with fixed seeds, so that two places can be compared number by number.
- *
- * @param threads Left out: the backend that is found by itself, with its own default.
- */
-export async function run(threads?: number): Promise<Outcome> {
+export interface Place {
+  /** Left out: the backend that is found by itself, with its own default. */
+  readonly threads?: number;
+  /** Default: the embedded backend. */
+  readonly webgpu?: boolean;
+}
+
+/** Does what a user would do, with fixed seeds, so that two places can be compared number by number. */
+export async function run({ threads, webgpu: onGpu = false }: Place): Promise<Outcome> {
   const began = performance.now();
-  if (threads !== undefined) setDefaultBackend(await wasm({ threads }));
-  const backend = (await defaultBackend()) as WasmBackend;
+  if (onGpu) setDefaultBackend(await webgpu());
+  else if (threads !== undefined) setDefaultBackend(await wasm({ threads }));
+  const backend = await defaultBackend();
   const values = { ...(await core()), ...(await training()), ...(await files()) };
+  const { threads: running, relaxed } = backend as Partial<WasmBackend>;
   return {
-    threads: backend.threads,
-    relaxed: backend.relaxed,
+    device: onGpu ? "webgpu" : "wasm",
+    threads: running,
+    relaxed,
     isolated: globalThis.crossOriginIsolated === true,
     cores: globalThis.navigator?.hardwareConcurrency ?? 1,
     milliseconds: Math.round(performance.now() - began),

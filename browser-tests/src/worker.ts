@@ -1,6 +1,6 @@
-import { run } from "./program.js";
+import { type Place, run } from "./program.js";
 
-addEventListener("message", async ({ data }: MessageEvent<number | undefined>) => {
+addEventListener("message", async ({ data }: MessageEvent<Place>) => {
   try {
     postMessage({ outcome: await run(data) });
   } catch (error) {
