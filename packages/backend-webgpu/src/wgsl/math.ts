@@ -8,6 +8,24 @@ interface WgslFunction {
   readonly text: string;
 }
 
+/** Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3": Threefry-2x32, 20 rounds, word 0. */
+function threefryText(): string {
+  const turns = [13, 15, 26, 6, 17, 29, 16, 24];
+  const lines = Array.from({ length: 20 }, (_, i) => {
+    const turn = turns[i % 8]!;
+    const round = `x += y; y = ((y << U(${turn}u)) | (y >> U(${32 - turn}u))) ^ x;`;
+    const s = (i + 1) / 4;
+    return i % 4 === 3 ? `${round} x += k${s % 3}; y += k${(s + 1) % 3} + U(${s}u);` : round;
+  });
+  return `fn threefry(k0: U, k1: U, c0: U, c1: U) -> U {
+let k2 = k0 ^ k1 ^ U(0x1bd11bdau);
+var x = c0 + k0;
+var y = c1 + k1;
+${lines.join("\n")}
+return x;
+}`;
+}
+
 const FUNCTIONS: Readonly<Record<string, WgslFunction>> = {
   inf: {
     // A constant expression must be finite; a private variable is no constant.
@@ -383,26 +401,7 @@ fn asin_(x: F) -> F {
     needs: ["to_bf16"],
     text: `fn round_bf16(x: F) -> F { return bitcast<F>(to_bf16(x) << U(16u)); }`,
   },
-  threefry: {
-    // Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3": Threefry-2x32, 20 rounds, word 0.
-    text: `fn threefry(k0: U, k1: U, c0: U, c1: U) -> U {
-  var turns = array<u32, 8>(13u, 15u, 26u, 6u, 17u, 29u, 16u, 24u);
-  var keys = array<U, 3>(k0, k1, k0 ^ k1 ^ U(0x1bd11bdau));
-  var x = c0 + k0;
-  var y = c1 + k1;
-  for (var i = 0u; i < 20u; i++) {
-    let t = turns[i % 8u];
-    x = x + y;
-    y = ((y << U(t)) | (y >> U(32u - t))) ^ x;
-    if (i % 4u == 3u) {
-      let s = i / 4u + 1u;
-      x = x + keys[s % 3u];
-      y = y + keys[(s + 1u) % 3u] + U(s);
-    }
-  }
-  return x;
-}`,
-  },
+  threefry: { text: threefryText() },
 };
 
 /** The texts of the functions named and of those that they need, each once, in an order in which they may stand. */
