@@ -61,7 +61,7 @@ class Call {
     ];
     this.scale = shader.float(this.arg.scale);
     this.offset = shader.scalar(scalarAt(group, 3).slot, "i32");
-    shader.functions.math.add("exp_");
+    shader.functions.math.add("exp_one");
   }
 
   /** The place of row (b, time, head) of an operand, by variables of these names. */
@@ -165,12 +165,12 @@ ${c.fill("values", v, dv, "j0", c.S, (r) => c.row(v, "b", r, "hk"))}
           (n) => `keys[r * ${d}u + ${n}u]`,
         )};
         if (s > m) {
-          let shrink = exp_(vec4<f32>(m - s)).x;
+          let shrink = exp_one(m - s);
           m = s;
           l *= shrink;
 ${list(dv, (n) => `          o${n} *= shrink;`)}
         }
-        let p = exp_(vec4<f32>(s - m)).x;
+        let p = exp_one(s - m);
         l += p;
 ${list(dv, (n) => `        o${n} += p * values[r * ${dv}u + ${n}u];`)}
       }
@@ -258,7 +258,7 @@ ${c.fill("values", v, dv, "j0", c.S, (r) => c.row(v, "b", r, "hk"))}
           (n) => `q${n}`,
           (n) => `keys[r * ${d}u + ${n}u]`,
         )};
-        let p = exp_(vec4<f32>(s - lse)).x;
+        let p = exp_one(s - lse);
         let dp = ${dot(
           dv,
           (n) => `g${n}`,
@@ -326,7 +326,7 @@ ${c.fill("gradients", dy, dv, "i0", T, (r) => c.row(dy, "b", r, "h"))}
           (n) => `k${n}`,
           (n) => `queries[r * ${d}u + ${n}u]`,
         )};
-        let p = exp_(vec4<f32>(s - sums[r])).x;
+        let p = exp_one(s - sums[r]);
 ${
   forKeys
     ? `        let dp = ${dot(

@@ -312,6 +312,18 @@ fn asin_(x: F) -> F {
     text: `fn min_(a: F, b: F) -> F { return select(select(min(a, b), b, is_nan(b)), a, is_nan(a)); }`,
   },
   // The same on one number where the registers hold four.
+  exp_one: {
+    text: `fn exp_one(x: f32) -> f32 {
+  let v = clamp(x, -104.0, 89.0);
+  let k = round(v * 1.4426950408889634);
+  let r = (v - k * 0.693359375) + k * 2.12194440e-4;
+  let p = ((((r * 1.9875691500e-4 + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r + 5.0000001201e-1;
+  let n = i32(k);
+  let h = n >> 1u;
+  let y = (p * r * r + r + 1.0) * bitcast<f32>((h + 127) << 23u) * bitcast<f32>((n - h + 127) << 23u);
+  return select(y, x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}`,
+  },
   max_one: {
     text: `fn max_one(a: f32, b: f32) -> f32 {
   if ((bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u) { return a; }
