@@ -86,17 +86,17 @@ export class Session {
     const texts =
       text === null ? await mobyDick(this.tokenizer, options) : ownText(text, this.tokenizer, options);
     const data = new TrainingData(texts.train, { length, batch, seed: SEED });
-
-    this.removeAdapter();
-    // New words matter most when a model meets a book, so the output head is trained with the layers.
-    const targets = [...LAYERS, this.model.outputHead];
-    const adapter = attach(this.model, lora, { rank, alpha: 2 * rank }, { targets, key: key(SEED) });
     const schedule = cosineSchedule({
       peak: lr,
       warmup: Math.min(WARMUP, steps),
       total: steps,
       final: lr / 10,
     });
+
+    this.removeAdapter();
+    // New words matter most when a model meets a book, so the output head is trained with the layers.
+    const targets = [...LAYERS, this.model.outputHead];
+    const adapter = attach(this.model, lora, { rank, alpha: 2 * rank }, { targets, key: key(SEED) });
     const optimizer = new AdamW(this.model.trainableParameters(), { lr: schedule, weightDecay: 0 });
     const every = Math.max(STEPS_BETWEEN, Math.ceil(steps / EVALUATIONS));
     try {
