@@ -280,7 +280,7 @@ async function checkChoice(browser, origin, { check, expect }) {
 }
 
 async function checkOnGpu(launch, origin, before, { check, expect }) {
-  const browser = await launch(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]);
+  const browser = await launch(["--enable-unsafe-webgpu"]);
   try {
     await check(
       "the page on WebGPU: the base model's words are those of WebAssembly, and training runs",
