@@ -11,17 +11,24 @@ const share = (x: number | null | undefined): string => x?.toFixed(2) ?? "–";
 /** What the probes of the run reached, in the words of a data sheet. */
 function limitsText(probes: readonly Sample[]): string {
   return probes
-    .filter((p) => p.median_ms !== null)
+    .filter((p) => p.best_ms !== null)
     .map((p) => {
       const { bytes, flops } = workOf(WEBGPU_ROWS.find((row) => row.name === p.row)!.spec);
       const [amount, unit] = bytes > 0 ? [bytes, "GB/s read and written"] : [flops, "GFLOP/s"];
-      return `${p.row} ${number(amount / p.median_ms! / 1e6)} ${unit}`;
+      return `${p.row} ${number(amount / p.best_ms! / 1e6)} ${unit}`;
     })
     .join(", ");
 }
 
+/** The last line of each row and library: runs of some rows may follow one another, each with probes of its own. */
+function latest(lines: readonly (Sample | Summary)[]): (Sample | Summary)[] {
+  const key = (l: Sample | Summary): string => `${l.row} ${"lib" in l ? l.lib : ""}`;
+  return [...new Map(lines.map((l) => [key(l), l])).values()];
+}
+
 /** A run of `webgpu`: times, shares of what the adapter can do, what a run asks of the device, and goals. */
-export function webgpuMarkdown(lines: readonly (Sample | Summary)[]): string {
+export function webgpuMarkdown(all: readonly (Sample | Summary)[]): string {
+  const lines = latest(all);
   const samples = lines.filter((l): l is Sample => !("summary" in l));
   const [probes, timed] = [
     samples.filter((s) => s.lib === "adapter"),
