@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 import { LlamaForCausalLM, parseLlamaConfig, savePretrained } from "@lowrank/models";
 import { key } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { instanceOf } from "../packages/backend-dawn/src/instance.js";
+import { noGpu } from "../packages/backend-dawn/test/gpu.js";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(root, "scripts", "examples.generated");
@@ -61,9 +63,17 @@ test("the pages hold examples", () => {
   expect(pages.flatMap(({ blocks }) => blocks).length).toBeGreaterThan(12);
 });
 
-describe.each(pages.filter(({ blocks }) => blocks.length > 0))("$page", ({ page, blocks }) => {
-  // The examples of a page build on one another; those of another page begin anew.
-  beforeAll(() => rmSync(join(workplace, "out"), { recursive: true, force: true }));
+const onGpu = (page: string): boolean => /^packages.backend-(webgpu|dawn)\b/.test(page);
+const runnable = pages.filter(({ page, blocks }) => blocks.length > 0 && !(onGpu(page) && noGpu));
+
+describe.each(runnable)("$page", ({ page, blocks }) => {
+  beforeAll(async () => {
+    // The examples of a page build on one another; those of another page begin anew.
+    rmSync(join(workplace, "out"), { recursive: true, force: true });
+    // Dawn stands in for the WebGPU of a browser.
+    if (onGpu(page)) vi.stubGlobal("navigator", { gpu: await instanceOf({}) });
+  });
+  afterAll(() => vi.unstubAllGlobals());
 
   for (const [i, block] of blocks.entries()) {
     test(`example ${i + 1} runs`, async () => {

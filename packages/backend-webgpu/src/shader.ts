@@ -11,7 +11,7 @@ export interface Scratch {
 
 /** What a shader reads or writes. */
 export interface Binding {
-  readonly of: Value | Scratch;
+  of: Value | Scratch;
   write: boolean;
 }
 
@@ -81,7 +81,12 @@ export class Shader {
     if (at === undefined) {
       at = this.bindings.push({ of: target, write }) - 1;
       this.names.set(key, at);
-    } else if (write) this.bindings[at]!.write = true;
+    } else {
+      const known = this.bindings[at]!;
+      if (write) known.write = true;
+      // What shares memory need not be of one size: an empty tensor may lie where another begins.
+      if (paddedBytes(target) > paddedBytes(known.of)) known.of = target;
+    }
     return `b${at}`;
   }
 

@@ -76,7 +76,7 @@ const where = entry(logic.whereOp, DTYPES, true, (d) => {
 });
 
 const cast = entry(logic.castOp, DTYPES, true, (d) => {
-  const to = d.smooth ? "f64" : d.rng.pick(DTYPES);
+  const to = d.smooth ? d.dtype : d.rng.pick(DTYPES);
   // Beyond every integer's range, and NaN.
   const domain = d.rng.pick([undefined, [-300, 300], [-5e9, 5e9]] as const);
   const float = isFloat(d.dtype);

@@ -224,7 +224,7 @@ const quantizedCase = entry(quantized.quantizedMatmulOp, FLOATS, true, (d) => {
   const inner = transposed ? out : columns;
   for (let parts = rng.int(1, 2); parts > 0; parts--) {
     d.input([out, groups], {
-      dtype: d.smooth ? "f64" : rng.pick(["f32", "f16", "bf16"] as const),
+      dtype: d.smooth ? d.dtype : rng.pick(["f32", "f16", "bf16"] as const),
       domain: [-0.1, 0.1],
     });
   }

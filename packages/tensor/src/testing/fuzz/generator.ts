@@ -64,7 +64,11 @@ export class Generator {
   private readonly sizes: readonly number[];
   private readonly most: number;
 
-  constructor(seed: number, large: boolean) {
+  constructor(
+    seed: number,
+    large: boolean,
+    private readonly f64: boolean,
+  ) {
     this.rng = new Rng(seed);
     this.sizes = large ? LARGE_DIMS : DIMS;
     this.most = large ? 40_000 : MOST_ELEMENTS;
@@ -91,7 +95,13 @@ export class Generator {
 
   private leafDType(): DType {
     const other: readonly DType[] = ["f16", "bf16", "i32", "i32", "bool", "u8", "i8", "u32", "f64"];
-    return this.rng.chance(0.65) ? "f32" : this.rng.pick(other);
+    return this.rng.chance(0.65) ? "f32" : this.pickDType(other);
+  }
+
+  /** f32 in place of f64 where the graph is to be without. */
+  pickDType<T extends DType>(from: readonly T[]): T | "f32" {
+    const dtype = this.rng.pick(from);
+    return dtype === "f64" && !this.f64 ? "f32" : dtype;
   }
 
   /** A value that fulfils a condition; recent ones and those made of many others are likelier. */

@@ -9,11 +9,13 @@ const MENU = (): readonly (readonly [number, Draw])[] => [...smoothOps, ...other
 export interface GraphOptions {
   /** Tensors of up to 40,000 elements instead of 1,500, so that work is split among threads. Default: false. */
   large?: boolean;
+  /** Whether there are values in f64, which not every backend has. Default: true. */
+  f64?: boolean;
 }
 
 /** A random program of 5 to 60 values, the same for a seed. */
-export function randomGraph(seed: number, { large = false }: GraphOptions = {}): Program {
-  const g = new Generator(seed, large);
+export function randomGraph(seed: number, { large = false, f64 = true }: GraphOptions = {}): Program {
+  const g = new Generator(seed, large, f64);
   const { rng } = g;
   const menu = MENU();
   const total = menu.reduce((sum, [weight]) => sum + weight, 0);

@@ -334,7 +334,7 @@ const guarded: Draw = (g) => {
 const toOther: Draw = (g) => {
   const v = g.find((k) => k.tensor.dtype !== "bool" || isExact(k));
   if (!v) return null;
-  const dtype = g.rng.pick(["f32", "f32", "f16", "bf16", "f64", "i32"] as const);
+  const dtype = g.pickDType(["f32", "f32", "f16", "bf16", "f64", "i32"]);
   if (dtype === "i32" && !isExact(v)) return null;
   const grain = dtype === "i32" ? 0 : v.grain;
   return g.add({
