@@ -46,6 +46,17 @@ export function expectSizes({ nodes, leaves, roots }: Graph, { maxBufferSize }: 
   }
 }
 
+/** @throws DeviceError if the temporaries of a plan do not go into one buffer */
+export function expectArena(bytes: number, { maxBufferSize }: Limits): void {
+  if (bytes <= maxBufferSize) return;
+  throw new DeviceError({
+    where: "evaluate on webgpu",
+    expected: `at most ${maxBufferSize} bytes of temporaries, the largest buffer of this device`,
+    got: `a plan that needs ${bytes}`,
+    hint: "use a smaller batch, shorter sequences, or checkpoint() around blocks",
+  });
+}
+
 /**
  * @throws DeviceError if the device can not bind what a dispatch reads and writes
  */

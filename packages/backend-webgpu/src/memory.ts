@@ -102,7 +102,7 @@ export class Pool {
 
   /** Memory for a tensor. Whether the device really has it is known once `settled` has resolved. */
   allocate(bytes: number): GpuMemory {
-    const size = sizeClass(bytes);
+    const size = this.sizeOf(bytes);
     this.expectFits(bytes, size);
     const slab = this.idle.take(size);
     this.ownedBytes += size;
@@ -120,7 +120,7 @@ export class Pool {
 
   free(memory: GpuMemory): void {
     const { slab } = memory;
-    this.ownedBytes -= sizeClass(memory.bytes);
+    this.ownedBytes -= this.sizeOf(memory.bytes);
     if (memory.failure || memory.pending) this.destroy(slab);
     else for (const gone of this.idle.put(slab)) this.destroy(gone);
   }
@@ -131,7 +131,7 @@ export class Pool {
    * @throws DeviceError with the sizes, if the device refuses even after all freed memory has been given back
    */
   async acquire(bytes: number, purpose: Purpose): Promise<Slab> {
-    const size = sizeClass(bytes);
+    const size = this.sizeOf(bytes);
     let { slab, error } = this.create(size, purpose);
     let why = await this.faults.orFailed(error);
     if (why) {
@@ -146,7 +146,7 @@ export class Pool {
   }
 
   async takeStaging(bytes: number): Promise<Slab> {
-    return this.staging.take(sizeClass(bytes)) ?? this.acquire(bytes, "staging");
+    return this.staging.take(this.sizeOf(bytes)) ?? this.acquire(bytes, "staging");
   }
 
   /** Takes back an unmapped buffer. */
@@ -196,6 +196,12 @@ export class Pool {
     await this.faults.orFailed(Promise.all(this.requests));
   }
 
+  /** The size of the buffer for so many bytes: near the largest one, no more than whole vectors. */
+  private sizeOf(bytes: number): number {
+    const size = sizeClass(bytes);
+    return size <= this.device.limits.maxBufferSize ? size : Math.ceil(bytes / 16) * 16;
+  }
+
   /** Asks once more, with all freed memory given back, if the device has refused. */
   private async confirm(memory: GpuMemory, error: Promise<string | null>): Promise<void> {
     if (!(await error)) return;
@@ -203,7 +209,7 @@ export class Pool {
     if (!this.live.delete(old.buffer)) return; // freed or disposed meanwhile
     old.buffer.destroy();
     this.trim();
-    const size = sizeClass(memory.bytes);
+    const size = this.sizeOf(memory.bytes);
     const second = this.create(size, "storage");
     memory.slab = second.slab;
     const why = await second.error;

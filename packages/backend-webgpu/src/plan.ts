@@ -11,16 +11,18 @@ import {
   type HostArray,
   LowrankError,
   type Schedule,
+  sizeOf,
 } from "@lowrank/tensor/backend";
 import type { GpuContext } from "./context.js";
 import type { EmitContext } from "./emit.js";
-import { expectBindable } from "./limits.js";
+import { expectArena, expectBindable } from "./limits.js";
 import { GpuMemory, type Slab } from "./memory.js";
 import { Pace } from "./pace.js";
 import { Parameters } from "./parameters.js";
 import { type Part, partsOf } from "./parts.js";
 import { type Pipeline, ShaderFault } from "./pipelines.js";
 import { type Binding, type Dispatch, paddedBytes, placeOf, type Scratch } from "./shader.js";
+import { split } from "./split.js";
 
 const ALIGN = 256;
 const ceilTo = (n: number, step: number): number => Math.ceil(n / step) * step;
@@ -71,24 +73,38 @@ export class Plan implements Executable {
     const temporaries = ceilTo(schedule.arenaBytes, ALIGN);
     let scratchBytes = 0;
     this.steps = schedule.groups.flatMap((group) => {
-      const dispatches: Dispatch[] = [];
       let at = temporaries;
-      emit(group, {
-        traits: gpu.traits,
-        dispatch: (d) => {
-          if (d.workgroups > 0) dispatches.push(d);
-        },
-        scratch(bytes): Scratch {
-          const scratch: Scratch = { kind: "scratch", offset: at, bytes };
-          at += ceilTo(Math.max(16, bytes), ALIGN);
-          scratchBytes = Math.max(scratchBytes, at - temporaries);
-          return scratch;
+      const take = (bytes: number): number => {
+        const offset = at;
+        at += ceilTo(Math.max(16, bytes), ALIGN);
+        scratchBytes = Math.max(scratchBytes, at - temporaries);
+        return offset;
+      };
+      const pieces = split(group, {
+        limit: gpu.device.limits.maxStorageBufferBindingSize,
+        temporary: (like, dtype, dims) => {
+          const size = sizeOf(dims);
+          const home = { kind: "temp", offset: take(size * dtypeBytes(dtype)) } as const;
+          return { ...like, dtype, dims, size, home };
         },
       });
-      const flops = dispatches.length > 0 ? costOf(group).flops / dispatches.length : 0;
-      return dispatches.map((dispatch) => this.stepOf(dispatch, group, flops));
+      const end = at;
+      return pieces.flatMap((piece) => {
+        const dispatches: Dispatch[] = [];
+        at = end; // the scratch of one piece serves the next
+        emit(piece, {
+          traits: gpu.traits,
+          dispatch: (d) => {
+            if (d.workgroups > 0) dispatches.push(d);
+          },
+          scratch: (bytes): Scratch => ({ kind: "scratch", offset: take(bytes), bytes }),
+        });
+        const flops = dispatches.length > 0 ? costOf(piece).flops / dispatches.length : 0;
+        return dispatches.map((dispatch) => this.stepOf(dispatch, group, flops));
+      });
     });
     this.peakBytes = temporaries + scratchBytes;
+    expectArena(this.peakBytes, gpu.device.limits);
     this.parameters = new Parameters(gpu, schedule.scalars);
     for (const { home, size, dtype } of schedule.values) {
       if (home.kind === "leaf" || home.kind === "root")
@@ -273,7 +289,8 @@ export class Plan implements Executable {
     let pipeline: GPUComputePipeline | null = null;
     for (let i = from; i < to; i++) {
       const part = this.parts[i]!;
-      const timed = profiler?.begin(encoder, part.step.group);
+      const { group } = part.step;
+      const timed = profiler?.begin(encoder, group, group !== this.parts[i - 1]?.step.group);
       const at = timed ?? pass!;
       const compiled = part.step.pipeline.compiled!;
       if (timed || compiled !== pipeline) at.setPipeline((pipeline = compiled));

@@ -11,11 +11,20 @@ interface Copy {
   readonly staging: GPUBuffer;
 }
 
+interface Pass {
+  readonly group: Group;
+  /** The first dispatch of a run of the group. */
+  readonly first: boolean;
+}
+
 /** Measures every dispatch by timestamps around a pass of its own. */
 export class Profiler {
   private readonly profile = new Profile();
   private readonly set: GPUQuerySet;
-  private groups: Group[] = [];
+  private passes: Pass[] = [];
+  /** The run of a group whose dispatches are being added up. */
+  private open: { group: Group; beganMs: number; ms: number } | null = null;
+  private last: Promise<void> = Promise.resolve();
   private readonly idle: Copy[] = [];
   private readonly pending = new Set<Promise<void>>();
   private copies = 0;
@@ -25,17 +34,19 @@ export class Profiler {
   constructor(
     private readonly device: GPUDevice,
     private readonly faults: Faults,
+    private readonly most = MOST,
   ) {
-    this.set = device.createQuerySet({ type: "timestamp", count: 2 * MOST });
+    this.set = device.createQuerySet({ type: "timestamp", count: 2 * most });
   }
 
-  begin(encoder: GPUCommandEncoder, group: Group): GPUComputePassEncoder {
-    if (this.groups.length >= MOST) this.finish(encoder);
+  /** A pass for one dispatch of a group; `first` if a run of the group begins with it. */
+  begin(encoder: GPUCommandEncoder, group: Group, first: boolean): GPUComputePassEncoder {
+    if (this.passes.length >= this.most) this.finish(encoder);
     if (this.idle.length === 0 && this.copies >= MOST_PENDING) {
       this.dropped++;
       return encoder.beginComputePass();
     }
-    const at = 2 * this.groups.push(group) - 2;
+    const at = 2 * this.passes.push({ group, first }) - 2;
     return encoder.beginComputePass({
       timestampWrites: { querySet: this.set, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
     });
@@ -43,30 +54,42 @@ export class Profiler {
 
   /** Resolves the timestamps since the last call; they are read once the commands have been submitted. */
   finish(encoder: GPUCommandEncoder): void {
-    const { groups } = this;
-    this.groups = [];
-    if (groups.length === 0) return;
+    const { passes } = this;
+    this.passes = [];
+    if (passes.length === 0) return;
     const copy = this.idle.pop() ?? this.makeCopy();
-    const size = 16 * groups.length;
-    encoder.resolveQuerySet(this.set, 0, 2 * groups.length, copy.resolved, 0);
+    const size = 16 * passes.length;
+    encoder.resolveQuerySet(this.set, 0, 2 * passes.length, copy.resolved, 0);
     encoder.copyBufferToBuffer(copy.resolved, 0, copy.staging, 0, size);
     const began = performance.now();
-    const reading: Promise<void> = Promise.resolve()
-      .then(() => this.faults.orFailed(copy.staging.mapAsync(1, 0, size))) // READ
+    const mapped = Promise.resolve().then(() => this.faults.orFailed(copy.staging.mapAsync(1, 0, size))); // READ
+    const reading: Promise<void> = Promise.all([this.last, mapped])
       .then(() => {
-        const times = new BigUint64Array(copy.staging.getMappedRange(0, size));
-        const start = times[0]!;
-        const ms = (at: number): number => Number(times[at]! - start) / 1e6;
-        // The clocks of GPU and host differ: the first pass is taken to begin when it is submitted.
-        groups.forEach((group, i) => {
-          this.profile.group(group, began + ms(2 * i), Math.max(0, ms(2 * i + 1) - ms(2 * i)));
-        });
+        this.add(passes, new BigUint64Array(copy.staging.getMappedRange(0, size)), began);
         copy.staging.unmap();
         this.idle.push(copy);
       })
       .catch(() => {}) // a dead device, which tells by itself
       .finally(() => this.pending.delete(reading));
     this.pending.add(reading);
+    this.last = reading;
+  }
+
+  /** Adds up the times of passes. The clocks of GPU and host differ: the first is taken to begin when it is submitted. */
+  private add(passes: readonly Pass[], times: BigUint64Array, submitted: number): void {
+    const ms = (at: number): number => Number(times[at]! - times[0]!) / 1e6;
+    passes.forEach(({ group, first }, i) => {
+      if (first || !this.open) {
+        this.close();
+        this.open = { group, beganMs: submitted + ms(2 * i), ms: 0 };
+      }
+      this.open.ms += Math.max(0, ms(2 * i + 1) - ms(2 * i));
+    });
+  }
+
+  private close(): void {
+    if (this.open) this.profile.group(this.open.group, this.open.beganMs, this.open.ms);
+    this.open = null;
   }
 
   host(name: string, beganMs: number): void {
@@ -76,11 +99,13 @@ export class Profiler {
   /** Rows since the last call, the most expensive first, once all work so far is done. */
   async take(): Promise<ProfileRow[]> {
     await Promise.all(this.pending);
+    this.close();
     return this.profile.take();
   }
 
   async timeline(): Promise<ProfileTimeline> {
     await Promise.all(this.pending);
+    this.close();
     const { spans, dropped } = this.profile.takeTimeline();
     return { spans, dropped: dropped + this.dropped };
   }
@@ -95,7 +120,7 @@ export class Profiler {
 
   private makeCopy(): Copy {
     this.copies++;
-    const size = 16 * MOST;
+    const size = 16 * this.most;
     return {
       resolved: this.device.createBuffer({ size, usage: 0x200 | 0x04 }), // QUERY_RESOLVE | COPY_SRC
       staging: this.device.createBuffer({ size, usage: 0x01 | 0x08 }), // MAP_READ | COPY_DST

@@ -7,11 +7,11 @@ import { emitElements, ZERO } from "./elements.js";
 
 const THREADS = 64;
 
-/** y[a, i, b] = x[a, indices[i], b]. */
+/** y[a, i, b] = x[a, indices[i] - first, b]; `first` is where a segment of a table begins. */
 export const takeKernel: Kernel = {
   emit(group, ctx) {
     const [x, indices, y] = [operandAt(group, 0), operandAt(group, 1), group.outputs[0]!];
-    const { axis } = group.arg as { axis: number };
+    const { axis, first = 0 } = group.arg as { axis: number; first?: number };
     const zero = ZERO[classOf(x.dtype)];
     emitElements("take", y, ctx, (s) => {
       const [n, count] = [s.param(x.dims[axis]!), s.param(sizeOf(indices.dims))];
@@ -19,7 +19,7 @@ export const takeKernel: Kernel = {
       const [from, at] = [s.bind(x), s.bind(indices)];
       return `  let b = i % ${inner};
   let q = i / ${inner};
-  let j = ${loadOne("i32", at, `q % ${count}`)};
+  let j = ${loadOne("i32", at, `q % ${count}`)} - bitcast<i32>(${s.param(first)});
   if (j < 0 || u32(j) >= ${n}) { return ${zero}; }
   return ${loadOne(x.dtype, from, `((q / ${count}) * ${n} + u32(j)) * ${inner} + b`)};`;
     });
@@ -45,20 +45,20 @@ export const takeAlongAxisKernel: Kernel = {
 };
 
 /**
- * y[a, j, b] = Σ over i with indices[i] = j of updates[a, i, b], in the order of i and without atomics: first each place
+ * y[a, j, b] = Σ over i with indices[i] - first = j of updates[a, i, b], in the order of i and without atomics: first each place
  * of the result finds its first update and each update the next one to the same place, then every element of the result
  * walks its chain.
  */
 export const scatterAddKernel: Kernel = {
   emit(group, ctx) {
     const [indices, updates, y] = [operandAt(group, 0), operandAt(group, 1), group.outputs[0]!];
-    const { axis, size } = group.arg as { axis: number; size: number };
+    const { axis, size, first: start = 0 } = group.arg as { axis: number; size: number; first?: number };
     const count = sizeOf(indices.dims);
     const inner = sizeOf(y.dims.slice(axis + 1));
     const first = ctx.scratch(4 * size);
     const next = ctx.scratch(4 * Math.max(1, count));
     fill(first, size, ctx);
-    if (count > 0) chain(indices.value, first, next, count, size, ctx);
+    if (count > 0) chain(indices.value, start, first, next, count, size, ctx);
     const kind = classOf(y.dtype);
     const type = kind === "F" ? "f32" : kind === "I" ? "i32" : "u32";
     emitElements("scatterAdd", y, ctx, (s) => {
@@ -89,6 +89,7 @@ function fill(scratch: Scratch, size: number, ctx: EmitContext): void {
 
 function chain(
   indices: Value,
+  start: number,
   first: Scratch,
   next: Scratch,
   count: number,
@@ -101,13 +102,14 @@ function chain(
   const at = (i: string) => loadOne("u32", from, i);
   const text = `  let i = group * ${THREADS}u + lid;
   if (i >= ${m}) { return; }
-  let j = ${at("i")};
+  let index = ${at("i")};
+  let j = index - ${s.param(start)};
   var later = i + 1u;
-  while (later < ${m} && ${at("later")} != j) { later++; }
+  while (later < ${m} && ${at("later")} != index) { later++; }
   ${link}[i >> 2u][i & 3u] = select(${NONE}u, later, later < ${m});
   if (j >= ${n}) { return; }
   var earlier = i;
-  while (earlier > 0u && ${at("earlier - 1u")} != j) { earlier--; }
+  while (earlier > 0u && ${at("earlier - 1u")} != index) { earlier--; }
   if (earlier == 0u) { ${head}[j >> 2u][j & 3u] = i; }`;
   ctx.dispatch(s.build(Math.ceil(count / THREADS), THREADS, text));
 }
