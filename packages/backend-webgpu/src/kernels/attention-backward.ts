@@ -43,7 +43,7 @@ function emitDelta(group: KernelGroup, { o, dy, delta }: Backward, ctx: EmitCont
   let u = ${c.place(o)("b", "i", "h")};
   let w = ${c.place(dy)("b", "i", "h")};
   var s = 0.0;
-  for (var n = 0u; n < ${dv}u; n++) { s += dot(${a("u", "n")}, ${b("w", "n")}); }
+  for (var n = 0u; n < ${shader.param(dv)}; n++) { s += dot(${a("u", "n")}, ${b("w", "n")}); }
   ${storeOne("f32", shader.bind(delta, true), "e", "s")}`;
   ctx.dispatch(shader.build(Math.ceil(size / THREADS), THREADS, text));
 }
@@ -88,7 +88,7 @@ ${products(c, "s", [q, "q"], [k, "k"], d)}
 ${products(c, "dp", [dy, "g"], [v, "v"], dv)}
     workgroupBarrier();
 ${seq(4, (r) => {
-  const visible = seq(4, (l) => `j + ${l}u < ${S}${seen ? ` && ${seen(`row${r}`, `key${l}`)}` : ""}`, ", ");
+  const visible = seq(4, (l) => `(j + ${l}u < ${S})${seen ? ` & ${seen(`row${r}`, `key${l}`)}` : ""}`, ", ");
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift${r}), vec4<bool>(${visible}));
     scores[ty * 4u + ${r}u][tx] = p${r} * (dp${r} - delta${r}) * ${c.scale};`;
 })}
@@ -167,7 +167,7 @@ ${products(c, "s", [k, "k"], [q, "q"], d)}
 ${seq(4, (r) => {
   const visible = seq(
     4,
-    (l) => `i + ${l}u < ${T} && j + ${r}u < ${S}${seen ? ` && ${seen(`row${l}`, `key${r}`)}` : ""}`,
+    (l) => `(i + ${l}u < ${T}) & (j + ${r}u < ${S})${seen ? ` & ${seen(`row${l}`, `key${r}`)}` : ""}`,
     ", ",
   );
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift), vec4<bool>(${visible}));`;

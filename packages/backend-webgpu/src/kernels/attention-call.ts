@@ -88,7 +88,7 @@ export class Call {
     return (row, i) => `vec4<f32>(${seq(4, (l) => one(row, i, l), ", ")})`;
   }
 
-  /** Whether query `i` of head `h` sees key `j`, by variables; both exist. */
+  /** Whether query `i` of head `h` sees key `j`, by variables; both exist. Without branches. */
   seen(): ((i: string, j: string) => string) | null {
     const { causal, mask } = this.arg;
     if (!causal && !mask) return null;
@@ -102,9 +102,9 @@ export class Call {
         loadOne("bool", name, `${offset} + b * ${sb} + h * ${sh} + (${i}) * ${st} + (${j}) * ${ss}`);
     }
     return (i, j) =>
-      [causal ? `i32(${j}) <= i32(${i}) + ${this.offset}` : "", masked?.(i, j) ?? ""]
+      [causal ? `(i32(${j}) <= i32(${i}) + ${this.offset})` : "", masked?.(i, j) ?? ""]
         .filter(Boolean)
-        .join(" && ");
+        .join(" & ");
   }
 
   /** The first key that no query before `i` sees, at most S. */

@@ -23,7 +23,12 @@ export function emitDecode(group: KernelGroup, ctx: EmitContext): void {
   const rows = batch * t * heads;
   // Of each stretch: its results undivided, then its maximum and sum.
   const parts: Scratch = ctx.scratch(rows * stretches * (4 * dv + 4) * 4);
-  const P = shader.param(stretches);
+  // Bounds that compilers do not know keep them from unrolling.
+  const [P, width, each] = [stretches, d, KEYS / THREADS].map((n) => shader.param(n)) as [
+    string,
+    string,
+    string,
+  ];
   const [qOf, kOf, vOf] = [c.place(q), c.place(k), c.place(v)];
   const [query, key, value] = [c.reader(q), c.reader(k), c.reader(v)];
   const seen = c.seen();
@@ -46,12 +51,12 @@ export function emitDecode(group: KernelGroup, ctx: EmitContext): void {
   let first = stretch * ${KEYS}u;
   let q0 = ${qOf("b", "i", "h")};
   var own = -3.0e38;
-  for (var n = 0u; n < ${KEYS / THREADS}u; n++) {
+  for (var n = 0u; n < ${each}; n++) {
     let j = first + n * ${THREADS}u + lid;
     let at = ${kOf("b", `min(j, ${S} - 1u)`, "hk")};
     var s = 0.0;
-    for (var c = 0u; c < ${d}u; c++) { s += dot(${query("q0", "c")}, ${key("at", "c")}); }
-    s = select(-3.0e38, s * ${c.scale}, j < ${S}${seen ? ` && ${seen("i", `min(j, ${S} - 1u)`)}` : ""});
+    for (var c = 0u; c < ${width}; c++) { s += dot(${query("q0", "c")}, ${key("at", "c")}); }
+    s = select(-3.0e38, s * ${c.scale}, (j < ${S})${seen ? ` & ${seen("i", `min(j, ${S} - 1u)`)}` : ""});
     weights[n * ${THREADS}u + lid] = s;
     own = max(own, s);
   }
@@ -59,7 +64,7 @@ ${reduce("max(joined[lid], joined[lid + half])")}
   let top = joined[0];
   workgroupBarrier();
   own = 0.0;
-  for (var n = 0u; n < ${KEYS / THREADS}u; n++) {
+  for (var n = 0u; n < ${each}; n++) {
     let s = weights[n * ${THREADS}u + lid];
     let p = select(0.0, exp_(F(s - top)).x, s > -1.0e38);
     weights[n * ${THREADS}u + lid] = p;

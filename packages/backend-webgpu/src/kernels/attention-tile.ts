@@ -25,10 +25,10 @@ export function products(
 ): string {
   const [a, b] = [c.reader(x), c.reader(y)];
   return `${seq(4, (r) => `    var ${out}${r} = F(0.0);`)}
-    for (var n = 0u; n < ${width}u; n++) {
-${seq(4, (r) => `      let a${r} = ${a(left + r, "n")};`)}
-${seq(4, (r) => `      let b${r} = ${b(right + r, "n")};`)}
-${seq(4, (r) => `      ${out}${r} += F(${seq(4, (l) => `dot(a${r}, b${l})`, ", ")});`)}
+    for (var n = 0u; n < ${c.shader.param(width)}; n++) {
+${seq(4, (r) => `      let l${r} = ${a(left + r, "n")};`)}
+${seq(4, (r) => `      let r${r} = ${b(right + r, "n")};`)}
+${seq(4, (r) => `      ${out}${r} += F(${seq(4, (l) => `dot(l${r}, r${l})`, ", ")});`)}
     }`;
 }
 
@@ -48,7 +48,8 @@ export function addProduct(
   const read = c.reader(x);
   const column = (n: number): string =>
     width % 8 === 0 ? `tx + ${8 * n}u` : `min(tx + ${8 * n}u, ${width - 1}u)`;
-  return `    for (var n = 0u; n < 8u; n++) {
+  // A bound that compilers do not know keeps them from unrolling.
+  return `    for (var n = 0u; n < ${c.shader.param(EDGE / 4)}; n++) {
 ${seq(4, (r) => `      let w${r} = ${tile}[ty * 4u + ${r}u][n];`)}
 ${seq(
   4,

@@ -19,7 +19,7 @@ function emitForward(group: KernelGroup, ctx: EmitContext): void {
   const [qOf, kOf, vOf] = [c.place(q), c.place(k), c.place(v)];
   const seen = c.seen();
   const visible = (r: number): string =>
-    `vec4<bool>(${seq(4, (l) => `j + ${l}u < ${S}${seen ? ` && ${seen(`row${r}`, `min(j + ${l}u, ${S} - 1u)`)}` : ""}`, ", ")})`;
+    `vec4<bool>(${seq(4, (l) => `(j + ${l}u < ${S})${seen ? ` & ${seen(`row${r}`, `min(j + ${l}u, ${S} - 1u)`)}` : ""}`, ", ")})`;
   const [toO, toLse] = [shader.bind(o, true), shader.bind(lse, true)];
   const text = `  let block = group % ${blocks};
   let h = (group / ${blocks}) % ${H};
