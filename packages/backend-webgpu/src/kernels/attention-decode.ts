@@ -17,6 +17,7 @@ export const isDecode = (group: KernelGroup): boolean => new Call("", group).q.d
 export function emitDecode(group: KernelGroup, ctx: EmitContext): void {
   const c = new Call("attention, few queries", group);
   const { shader, q, k, v, d, dv, T, S, H, G } = c;
+  shader.functions.math.add("exp_one");
   const [o, lse] = group.outputs as [Value, Value];
   const [batch, t, heads] = q.dims as [number, number, number];
   const stretches = Math.ceil(k.dims[1]! / KEYS);
@@ -66,7 +67,7 @@ ${reduce("max(joined[lid], joined[lid + half])")}
   own = 0.0;
   for (var n = 0u; n < ${each}; n++) {
     let s = weights[n * ${THREADS}u + lid];
-    let p = select(0.0, exp_(F(s - top)).x, s > -1.0e38);
+    let p = select(0.0, exp_one(s - top), s > -1.0e38);
     weights[n * ${THREADS}u + lid] = p;
     own += p;
   }
@@ -107,7 +108,7 @@ function emitMerge(parts: Scratch, stretches: number, o: Value, lse: Value, ctx:
   const dv = width / 4;
   const s = new Shader("attention, few queries, joined", 4);
   const f = s.functions;
-  f.math.add("exp_").add("log_").add("inf");
+  f.math.add("exp_one").add("log_").add("inf");
   const [n, P, T, H] = [o.size / 4, stretches, t, heads].map((x) => s.param(x));
   const from = s.bind(parts);
   const four = (at: string): string => loadFour(f, "f32", from, at);
@@ -123,7 +124,7 @@ function emitMerge(parts: Scratch, stretches: number, o: Value, lse: Value, ctx:
   for (var p = 0u; p < ${P}; p++) {
     let at = first + p * ${width + 4}u;
     let part = ${four(`at + ${width}u`)};
-    let weight = exp_(F(part.x - top)).x;
+    let weight = exp_one(part.x - top);
     sum += weight * ${four("at + column * 4u")};
     total += weight * part.y;
   }
