@@ -1,12 +1,9 @@
 import { attention, gradients, key, normal, parameter, setDefaultBackend, tensor } from "@lowrank/tensor";
 import { difference, reference, type Result, runOn } from "@lowrank/tensor/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { WebGpuBackend } from "../src/index.js";
 import { start } from "./kernels-harness.js";
-
-let backend: WebGpuBackend;
-beforeAll(async () => void (backend = await start()));
-afterAll(() => backend.dispose());
+import { noGpu } from "./no-gpu.js";
 
 interface Case {
   name: string;
@@ -37,25 +34,31 @@ const maskOf = ({ T, S }: Case) =>
     { shape: [1, 1, T, S], dtype: "bool" },
   );
 
-test.each(cases)("attention: $name", async (one) => {
-  const { T, S, H, Hk, d, dv = d, causal = false, offset = 0, mask, backward } = one;
-  const shapes = [
-    [B, T, H, d],
-    [B, S, Hk, d],
-    [B, S, Hk, dv],
-    [B, T, H, dv],
-  ];
-  setDefaultBackend(backend);
-  const drawn = shapes.map((shape, i) => normal(shape, { key: key(i + 1) }));
-  const data = await Promise.all(drawn.map((t) => t.data()));
-  const build = () => {
-    const [q, k, v, dy] = data.map((numbers, i) => parameter(tensor(numbers, { shape: shapes[i]! })));
-    const y = attention(q!, k!, v!, { causal, offset, ...(mask && { mask: maskOf(one) }) });
-    return backward ? [y, ...gradients(y, [q!, k!, v!], dy!)] : [y];
-  };
-  const wanted = await runOn(reference(), build);
-  const got = await runOn(backend, build);
-  wanted.forEach((w: Result, i) => {
-    expect(difference(got[i]!, w, { rtol: 2e-5, atol: 2e-5 })).toBe(null);
+describe.skipIf(noGpu)("attention", { timeout: 300_000 }, () => {
+  let backend: WebGpuBackend;
+  beforeAll(async () => void (backend = await start()));
+  afterAll(() => backend.dispose());
+
+  test.each(cases)("$name", async (one) => {
+    const { T, S, H, Hk, d, dv = d, causal = false, offset = 0, mask, backward } = one;
+    const shapes = [
+      [B, T, H, d],
+      [B, S, Hk, d],
+      [B, S, Hk, dv],
+      [B, T, H, dv],
+    ];
+    setDefaultBackend(backend);
+    const drawn = shapes.map((shape, i) => normal(shape, { key: key(i + 1) }));
+    const data = await Promise.all(drawn.map((t) => t.data()));
+    const build = () => {
+      const [q, k, v, dy] = data.map((numbers, i) => parameter(tensor(numbers, { shape: shapes[i]! })));
+      const y = attention(q!, k!, v!, { causal, offset, ...(mask && { mask: maskOf(one) }) });
+      return backward ? [y, ...gradients(y, [q!, k!, v!], dy!)] : [y];
+    };
+    const wanted = await runOn(reference(), build);
+    const got = await runOn(backend, build);
+    wanted.forEach((w: Result, i) => {
+      expect(difference(got[i]!, w, { rtol: 2e-5, atol: 2e-5 })).toBe(null);
+    });
   });
 });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { add, cast, evaluate, matmul, mul, relu, slice, type Tensor } from "@lowrank/tensor";
 import type { WebGpuBackend } from "../src/index.js";
 import { drawn, expectClose, numbers, product, start } from "./kernels-harness.js";
+import { noGpu } from "./no-gpu.js";
 
 let backend: WebGpuBackend;
 
@@ -26,7 +27,7 @@ const shapes = [
   [130, 20, 1, "nn"],
 ] as const;
 
-describe.each(kinds)("matmul with %s", (_, software) => {
+describe.skipIf(noGpu).each(kinds)("matmul with %s", { timeout: 300_000 }, (_, software) => {
   beforeAll(async () => void (backend = await start({ software })));
   afterAll(() => backend.dispose());
 
@@ -100,7 +101,7 @@ describe.each(kinds)("matmul with %s", (_, software) => {
   });
 });
 
-test("a product with its epilogue is one dispatch", async () => {
+test.skipIf(noGpu)("a product with its epilogue is one dispatch", async () => {
   backend = await start({ software: true });
   const [a, b, bias] = [drawn([40, 20], 8), drawn([20, 36], 9), drawn([36], 10)];
   await evaluate(a, b, bias);

@@ -2,11 +2,12 @@ import { dequantize, gradients, quantizedMatmul, tensor } from "@lowrank/tensor"
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { WebGpuBackend } from "../src/index.js";
 import { drawn, expectClose, numbers, product, start } from "./kernels-harness.js";
+import { noGpu } from "./no-gpu.js";
 
-describe.each([
+describe.skipIf(noGpu).each([
   ["registers", true],
   ["workgroup memory", false],
-] as const)("quantizedMatmul with %s", (_, software) => {
+] as const)("quantizedMatmul with %s", { timeout: 300_000 }, (_, software) => {
   let backend: WebGpuBackend;
   beforeAll(async () => void (backend = await start({ software })));
   afterAll(() => backend.dispose());

@@ -25,6 +25,8 @@ export interface Variant {
 /** Elements of one side that lie in workgroup memory: 4 KiB. */
 const SHARED = 1024;
 const THREADS = 64;
+/** Parts of k begin at multiples of it (and of lanes), whatever the depth of a tile. */
+const PART_STEP = 32;
 /** Depth of a step of a thread. */
 const STEP = 4;
 
@@ -39,7 +41,7 @@ export function emitProduct(group: KernelGroup, p: Product, v: Variant, ctx: Emi
   const { high, wide, lanes, rows, columns, split } = v;
   const [height, width] = [high * rows, wide * columns];
   const depth = v.shared ? SHARED / height : STEP * lanes;
-  const part = Math.ceil(K / split / depth) * depth;
+  const part = Math.ceil(K / split / PART_STEP / lanes) * PART_STEP * lanes;
   const parts = split > 1 || !storesDirectly(y, N) ? ctx.scratch(split * Math.ceil(y.size / 4) * 16) : null;
   const [tilesM, tilesN] = [Math.ceil(M / height), Math.ceil(N / width)];
   const s = new Shader(p.name, 4);
@@ -66,7 +68,7 @@ export function emitProduct(group: KernelGroup, p: Product, v: Variant, ctx: Emi
       ),
     );
   const inner = v.shared
-    ? sharedStep(p, v, depth, loads, adds)
+    ? sharedStep(p, v, depth, s.param(depth), loads, adds)
     : `${loads("a", rows, (i) => `row + ${i}u`, "k")}
 ${loads("b", columns, (i) => `column + ${(i >> 2) * 4 * wide + (i % 4)}u`, "k")}
 ${seq(STEP, (q) => `    {\n${adds((side, i) => `${side}${i}_${q}`)}\n    }`)}`;
@@ -164,6 +166,8 @@ function sharedStep(
   p: Product,
   { rows, columns, high, wide }: Variant,
   depth: number,
+  /** The depth where compilers can not see it and unroll. */
+  bound: string,
   loads: (side: "a" | "b", count: number, o: (i: number) => string, at: string) => string,
   adds: (at: (side: "a" | "b", i: number) => string) => string,
 ): string {
@@ -183,7 +187,7 @@ ${seq(4, (q) => `    tile_${name}[q + ${q}u][o] = ${name}0_${q};`)}
   return `${fill("a", p.a, high * rows)}
 ${fill("b", p.b, wide * columns)}
     workgroupBarrier();
-    for (var q = 0u; q < ${depth}u; q++) {
+    for (var q = 0u; q < ${bound}; q++) {
 ${seq(share, (i) => `      let a${i} = tile_a[q][ty * ${share}u + ${i}u];`)}
 ${seq(columns / 4, (c) => `      let b${c} = tile_b[q][tx + ${c * wide}u];`)}
 ${adds((side, i) => `${side}${i}`)}
