@@ -20,6 +20,7 @@ export default defineConfig({
         text: "Guide",
         items: [
           { text: "Getting started", link: "/getting-started" },
+          { text: "Backends: which device computes", link: "/backends" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },
           { text: "Your first adapter", link: "/first-adapter" },
         ],
