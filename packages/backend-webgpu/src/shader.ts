@@ -53,7 +53,7 @@ export function placeOf(of: Value | Scratch): Place {
 }
 
 /** A name by which two values that lie in the same memory are known. */
-function placeName(of: Value | Scratch): string {
+export function placeName(of: Value | Scratch): string {
   const place = placeOf(of);
   return place.kind === "arena" ? `a${place.offset}` : `${place.kind}${place.slot}+${place.offset}`;
 }
