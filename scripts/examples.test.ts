@@ -4,8 +4,9 @@ import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFi
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { wasm } from "@lowrank/backend-wasm";
 import { LlamaForCausalLM, parseLlamaConfig, savePretrained } from "@lowrank/models";
-import { key } from "@lowrank/tensor";
+import { key, setDefaultBackend } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { instanceOf } from "../packages/backend-dawn/src/instance.js";
 import { noGpu } from "../packages/backend-dawn/test/gpu.js";
@@ -63,7 +64,9 @@ test("the pages hold examples", () => {
   expect(pages.flatMap(({ blocks }) => blocks).length).toBeGreaterThan(12);
 });
 
-const onGpu = (page: string): boolean => /^packages.backend-(webgpu|dawn)\b/.test(page);
+const onGpu = (page: string): boolean => /^(packages.backend-(webgpu|dawn)\b|docs.backends\.md)/.test(page);
+/** Outlives the devices of the pages. */
+let dawnOfPages: GPU | undefined;
 const runnable = pages.filter(({ page, blocks }) => blocks.length > 0 && !(onGpu(page) && noGpu));
 
 describe.each(runnable)("$page", ({ page, blocks }) => {
@@ -71,9 +74,13 @@ describe.each(runnable)("$page", ({ page, blocks }) => {
     // The examples of a page build on one another; those of another page begin anew.
     rmSync(join(workplace, "out"), { recursive: true, force: true });
     // Dawn stands in for the WebGPU of a browser.
-    if (onGpu(page)) vi.stubGlobal("navigator", { gpu: await instanceOf({}) });
+    if (onGpu(page)) vi.stubGlobal("navigator", { gpu: (dawnOfPages ??= await instanceOf({})) });
   });
-  afterAll(() => vi.unstubAllGlobals());
+  afterAll(async () => {
+    if (!onGpu(page)) return;
+    vi.unstubAllGlobals();
+    setDefaultBackend(await wasm());
+  });
 
   for (const [i, block] of blocks.entries()) {
     test(`example ${i + 1} runs`, async () => {

@@ -14,9 +14,7 @@ export const targetOf = (limits: GPUSupportedLimits): Target => ({
   inPlace: (op) => entry(op.name)?.inPlace ?? -1,
   fusesEpilogue: (kernel, loop) =>
     entry(kernel.op.name)?.fusesEpilogue?.(kernel, loop, limits.maxStorageBuffersPerShaderStage) ?? false,
-  // A quarter is held back: the scheduler counts the values that a loop stores when it joins loops, and later readers may
-  // make it store more.
-  maxBindings: limits.maxStorageBuffersPerShaderStage - (limits.maxStorageBuffersPerShaderStage >> 2),
+  maxBindings: limits.maxStorageBuffersPerShaderStage, // later readers may make a loop store more: loop-parts.ts
   maxInstructions: 128,
   // Offsets of bindings keep to the widest alignment that a device may ask for.
   alignment: 256,
