@@ -28,7 +28,7 @@ export interface Entrant {
   turn(atLeastMs: number, together?: number): Promise<Times>;
   /** What it computed; null where that is nothing to compare. */
   check(): Promise<Check | null>;
-  /** What one more run asks of a GPU; null where it has none. */
+  /** What one more run asks of a GPU, where it has one. */
   count?(): Promise<Counts | null>;
   stop(): Promise<void>;
 }
@@ -67,11 +67,14 @@ async function enterWarm(contender: ContenderProcess, spec: Spec): Promise<Entra
       return reply;
     },
     check: () => checked(contender),
-    async count() {
-      const reply = await contender.ask({ count: true });
-      if (!("counts" in reply)) throw new Error(`${lib} failed: ${JSON.stringify(reply)}`);
-      return reply.counts;
-    },
+    // Those without a GPU, some of them in Python, are not asked.
+    ...(adapter !== undefined && {
+      async count() {
+        const reply = await contender.ask({ count: true });
+        if (!("counts" in reply)) throw new Error(`${lib} failed: ${JSON.stringify(reply)}`);
+        return reply.counts;
+      },
+    }),
     stop: () => contender.stop(),
   };
 }

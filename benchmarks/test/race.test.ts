@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { errorIn } from "../src/contender-process.js";
+import { enterAll } from "../src/entrant.js";
 import { filled } from "../src/inputs.js";
 import type { Library } from "../src/libraries.js";
 import { PEERS, peerEntry } from "../src/peers.js";
@@ -157,6 +158,13 @@ describe("libraries agree on", () => {
       node: 3,
     });
   });
+});
+
+test("only a library on a GPU is asked what a run asks of it: others do not know the question", async () => {
+  const entrant = (await enterAll(["lowrank-wasm"], product(false, false), 1)).get("lowrank-wasm")!;
+  if (!("turn" in entrant)) throw new Error(`it did not enter: ${JSON.stringify(entrant)}`);
+  expect(entrant.count).toBeUndefined();
+  await entrant.stop();
 });
 
 test("a row of first runs takes each from another process", async () => {

@@ -1,3 +1,9 @@
 import { library } from "../../tsup.base.js";
 
-export default library({ platform: "node" });
+// The modules of models and the tokenizers are chunks of their own: a bundler leaves out those of which it uses nothing, as
+// when a page reads adapters only.
+export default library({
+  platform: "node",
+  entry: ["src/index.ts", "src/llama.ts", "src/tokenizer.ts", "src/chat-template.ts", "src/generate.ts"],
+  dts: { entry: "src/index.ts" },
+});

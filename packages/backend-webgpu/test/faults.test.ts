@@ -13,7 +13,7 @@ import { dawn } from "@lowrank/backend-dawn";
 import { afterEach, expect, test as anyTest } from "vitest";
 import { type WebGpuBackend, type WebGpuOptions, webgpu } from "../src/index.js";
 import { FaultyDevice } from "./faulty-device.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 const test = anyTest.skipIf(noGpu !== null);
 

@@ -3,7 +3,7 @@ import { difference, reference, type Result, runOn } from "@lowrank/tensor/testi
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { WebGpuBackend } from "../src/index.js";
 import { start } from "./kernels-harness.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 interface Case {
   name: string;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { add, cast, evaluate, matmul, mul, relu, slice, type Tensor } from "@lowrank/tensor";
 import type { WebGpuBackend } from "../src/index.js";
 import { drawn, expectClose, numbers, product, start } from "./kernels-harness.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 let backend: WebGpuBackend;
 

@@ -2,7 +2,7 @@ import { dequantize, gradients, quantizedMatmul, tensor } from "@lowrank/tensor"
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { WebGpuBackend } from "../src/index.js";
 import { drawn, expectClose, numbers, product, start } from "./kernels-harness.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 describe.skipIf(noGpu).each([
   ["registers", true],

@@ -26,7 +26,7 @@ import { dawn } from "@lowrank/backend-dawn";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type WebGpuBackend, webgpu } from "../src/index.js";
 import { FaultyDevice } from "./faulty-device.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 /** A device that says it can bind no more than this, so that small tensors are large ones. */
 const LIMIT = 32768;

@@ -8,7 +8,7 @@ import { AdamW } from "@lowrank/optim";
 import { key, setDefaultBackend } from "@lowrank/tensor";
 import { train, TrainingData, type TrainOptions } from "@lowrank/train";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 const config = parseLlamaConfig({
   architectures: ["LlamaForCausalLM"],

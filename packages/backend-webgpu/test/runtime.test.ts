@@ -12,7 +12,7 @@ import { dawn } from "@lowrank/backend-dawn";
 import { afterEach, describe, expect, test } from "vitest";
 import { chromeTrace, formatProfile, type WebGpuBackend, type WebGpuOptions, webgpu } from "../src/index.js";
 import { FaultyDevice } from "./faulty-device.js";
-import { noGpu } from "./no-gpu.js";
+import { noGpu } from "../../backend-dawn/test/gpu.js";
 
 const started: { dispose(): unknown }[] = [];
 afterEach(async () => {
