@@ -1,6 +1,6 @@
 /**
  * The quick start: adapts a small language model, pretrained on the State of the Union addresses, to Moby-Dick with
- * LoRA on the embedded backend, and shows what that did.
+ * LoRA on the embedded backend or on a GPU, and shows what that did.
  *
  *   npm start                          the whole run
  *   npm start -- --json                one JSON object with all facts at the end
@@ -8,7 +8,6 @@
  */
 import { resolve } from "node:path";
 import { attach, lora, savePeft } from "@lowrank/adapters";
-import { wasm } from "@lowrank/backend-wasm";
 import { type CausalLM, fromPretrained, loadTokenizer, perplexity } from "@lowrank/models";
 import { AdamW } from "@lowrank/optim";
 import { key, memory, setDefaultBackend } from "@lowrank/tensor";
@@ -21,6 +20,7 @@ import {
   writeReport,
 } from "@lowrank/train";
 import { Budget } from "./budget.js";
+import { start } from "./device.js";
 import { bold, dim, facts, Progress, wrap } from "./display.js";
 import { readSettings, root } from "./settings.js";
 import { chapters, continuation, heldOut } from "./text.js";
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
     if (!json) console.log(text);
   };
 
-  const backend = await wasm(settings.threads === undefined ? {} : { threads: settings.threads });
+  const { backend, on, threads } = await start(settings);
   setDefaultBackend(backend);
   const model = await fromPretrained(`${root}model`);
   const tokenizer = await loadTokenizer(`${root}model`);
@@ -137,7 +137,9 @@ async function main(): Promise<void> {
     trainingSeconds,
     secondsPerStep: trainingSeconds / result.step,
     tokensPerSecond: result.tokens / trainingSeconds,
-    threads: backend.threads,
+    device: settings.device,
+    on,
+    threads,
     peakTensorBytes: peakBytes,
     peakProcessBytes: process.resourceUsage().maxRSS * 1024,
     mergedLogitDifference,
@@ -155,7 +157,7 @@ async function main(): Promise<void> {
     ["trained", `${whole(trainable)} of ${whole(total)} parameters, ${percent(share)}`],
     [
       "training",
-      `${trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${whole(record.tokensPerSecond)} tokens/s on ${backend.threads} threads`,
+      `${trainingSeconds.toFixed(1)} s: ${result.step} steps of ${record.secondsPerStep.toFixed(2)} s, ${whole(record.tokensPerSecond)} tokens/s on ${on}`,
     ],
     ["peak memory", `${mebi(peakBytes)} of tensors, ${mebi(record.peakProcessBytes)} of the process`],
     [

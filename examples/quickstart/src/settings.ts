@@ -14,14 +14,18 @@ const NUMBERS = {
   length: [2, 256, "tokens in a row"],
   seconds: [1, 110, "longest time to train"],
   tokens: [1, 60, "tokens of each continuation"],
-  threads: [1, undefined, "threads of the backend (default: all cores)"],
+  threads: [1, undefined, "threads of wasm (default: all cores)"],
   seed: [0, 1, "order of the chapters and random start"],
 } as const satisfies Record<string, readonly [least: number, fallback: number | undefined, about: string]>;
+
+/** Where to compute. */
+const DEVICES = ["wasm", "webgpu"] as const;
 
 type NumberName = keyof typeof NUMBERS;
 
 export interface Settings extends Record<Exclude<NumberName, "threads">, number> {
   threads: number | undefined;
+  device: (typeof DEVICES)[number];
   prompt: string;
   /** Folder for the adapter and the report. */
   out: string;
@@ -41,6 +45,7 @@ const help = (): string =>
       ([name, [, fallback, about]]) =>
         `  --${name.padEnd(14)}${about}${fallback === undefined ? "" : ` (${fallback})`}`,
     ),
+    "  --device NAME   wasm, the embedded backend, or webgpu, a GPU through Dawn (wasm)",
     "  --prompt TEXT   what the model is to continue",
     "  --out FOLDER    for the adapter and report.html (examples/quickstart/output)",
     "  --json          one JSON object with all facts, nothing else",
@@ -54,7 +59,7 @@ export function readSettings(): Settings & { quick: boolean } {
     process.exit(code);
   };
   const strings = Object.fromEntries(
-    [...Object.keys(NUMBERS), "prompt", "out"].map((name) => [name, { type: "string" as const }]),
+    [...Object.keys(NUMBERS), "device", "prompt", "out"].map((name) => [name, { type: "string" as const }]),
   );
   const flags = Object.fromEntries(
     ["json", "quick", "help"].map((name) => [name, { type: "boolean" as const }]),
@@ -82,9 +87,18 @@ export function readSettings(): Settings & { quick: boolean } {
     }
     return value;
   };
+  const word = given["device"] ?? "wasm";
+  const device = DEVICES.find((name) => name === word);
+  if (device === undefined) {
+    return leave(
+      `--device: expected ${DEVICES.join(" or ")}, got ${JSON.stringify(word)}; --help lists the settings`,
+      2,
+    );
+  }
   const numbers = Object.fromEntries(Object.keys(NUMBERS).map((name) => [name, read(name as NumberName)]));
   return {
     ...(numbers as Record<Exclude<NumberName, "threads">, number> & { threads: number | undefined }),
+    device,
     prompt: (given["prompt"] as string | undefined) ?? PROMPT,
     out: (given["out"] as string | undefined) ?? `${root}output`,
     json: given["json"] === true,
