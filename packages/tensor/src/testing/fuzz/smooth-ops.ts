@@ -17,6 +17,8 @@ export type Draw = (g: Generator) => unknown;
 
 export const isWide = (v: Known): boolean => v.tensor.dtype === "f32" || v.tensor.dtype === "f64";
 export const isNumber = (v: Known): boolean => isWide(v) || v.tensor.dtype === "i32";
+export const isExactNumber = (v: Known): boolean => isNumber(v) && isExact(v);
+export const hasAxis = (v: Known): boolean => v.tensor.ndim > 0;
 const anything = (): boolean => true;
 
 /** A view: the numbers stay what they are. */
