@@ -1,4 +1,4 @@
-import { bug, type Group } from "@lowrank/tensor/backend";
+import { DeviceError, type Group } from "@lowrank/tensor/backend";
 import type { EmitContext } from "./emit.js";
 import { kernels } from "./kernels/table.js";
 import { emitLoop } from "./loop.js";
@@ -8,5 +8,14 @@ import { partsOfLoop } from "./loop-parts.js";
 export function emitGroup(group: Group, context: EmitContext): void {
   if (group.kind === "loop") {
     for (const part of partsOfLoop(group, context.traits.buffers)) emitLoop(part, context);
-  } else (kernels[group.op.name] ?? bug(`webgpu has no kernel for ${group.name}`)).emit(group, context);
+  } else (kernels[group.op.name] ?? lacking(group.op.name)).emit(group, context);
+}
+
+function lacking(op: string): never {
+  throw new DeviceError({
+    where: `${op} on webgpu`,
+    expected: "an op with a kernel for GPUs",
+    got: "one without",
+    hint: "withCompanion(backend, await wasm()) lets a backend on the CPU do it",
+  });
 }

@@ -1,4 +1,5 @@
 /** What the author of a backend needs: the contract, the scheduler, and what groups are made of. */
+export { withCompanion } from "./companion.js";
 export type { Backend, BackendMemory, Bindings, DeviceBuffer, Executable } from "./device.js";
 export {
   type DType,

@@ -55,6 +55,11 @@ export interface OpDef<A = unknown> {
     arg: A,
     out: readonly Aval[],
   ): Float64Array | readonly Float64Array[];
+  /**
+   * Kernels that the row brings along, by the name of the backend they are for, each in that backend's own form: for ops of
+   * packages above, which no backend knows. A backend looks here for what its own table lacks.
+   */
+  readonly kernels?: Readonly<Record<string, unknown>>;
   /** Inputs of a kernel that are single numbers (0 axes), which a plan may hand over by value. */
   readonly scalarInputs?: readonly number[];
   /** Part of the plan's key; default: JSON of `arg`. */
