@@ -8,6 +8,8 @@ export const MATMUL_F64 = 4;
 export const MATMUL_NARROW = 5;
 export const MATMUL_ZERO = 6;
 export const MATMUL_ROWS = 7;
+/** A function of an extension; see EmitContext.linked. */
+export const LINKED = 29;
 export const COPY_PROBE = 31;
 
 export const FIRST_LOOP = 32;

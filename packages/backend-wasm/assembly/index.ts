@@ -4,6 +4,7 @@
 import * as at from "./layout";
 import * as ids from "./ids";
 import { runKernel } from "./kernel-table";
+import { expectLinked } from "./link";
 import { runLoop } from "./loop-table";
 import { matmulNarrow, matmulPackB, matmulTiles } from "./matmul";
 import { matmulF64, matmulZero } from "./matmul-f64";
@@ -35,6 +36,9 @@ function runChunk(kernel: i32, args: usize, chunk: i32, chunks: i32, scratch: us
       return matmulNarrow(args, chunk, chunks, scratch);
     case ids.MATMUL_ROWS:
       return matmulRows(args, chunk, chunks, scratch);
+    case ids.LINKED:
+      expectLinked(load<i32>(args));
+      return call_indirect<void>(load<i32>(args), args, chunk, chunks, scratch);
     case ids.COPY_PROBE:
       return copyProbe(args, chunk);
     default:

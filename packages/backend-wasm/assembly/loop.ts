@@ -3,6 +3,7 @@
 // F. Alted). A register that lies in memory as it is needed is not copied: its slot points there.
 import { compute } from "./loop-compute";
 import { copyWords, loadBlock, shiftOf, splat } from "./loop-load";
+import { expectLinked } from "./link";
 import { fillTile } from "./loop-tile";
 import * as at from "./loop-ops";
 import { LoopOp } from "./loop-ops";
@@ -33,8 +34,6 @@ let free: usize = 0;
 let slotBytes: usize = 0;
 /** Where the outputs of code are told to it. */
 let outputs: usize = 0;
-/** Functions that can be called. */
-let linked: i32 = 0;
 /** Row within the group of rows, and rows of the group. */
 let groupRow: i32 = 0;
 let groupRows: i32 = 0;
@@ -157,15 +156,10 @@ function runBlock(pos: i32, count: i32): void {
   }
 }
 
-/** Brings new code into the table of this instance and returns the length of the table. */
-// @ts-ignore: decorator
-@external("env", "link")
-declare function link(): i32;
-
 /** Runs code that was made for this loop: it reads the slots of its inputs and writes its outputs where they go. */
 function runCode(pc: usize, pos: i32, count: i32): void {
   const code = load<i32>(pc, 4);
-  if (code >= linked) linked = link();
+  expectLinked(code);
   const first = load<usize>(pc, 8);
   const last = first + load<usize>(pc, 12) * at.OUTPUT_BYTES;
   const wide = up8(count);

@@ -26,28 +26,27 @@ const COMMON = [
 ];
 
 // biome-ignore format: an option with its value per line
-const KERNELS = [
+const LINKED = [
   ...COMMON,
   "--importMemory",
   "--noExportMemory",
-  "--exportTable",
   "--sharedMemory",
   "--initialMemory", "16",
   "--maximumMemory", "65536",
-  "--memoryBase", "8192", // STATIC_BASE in assembly/layout.ts
   "--enable", "simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals",
 ];
+const KERNELS = [...LINKED, "--exportTable", "--memoryBase", "8192"]; // STATIC_BASE in assembly/layout.ts
 
 /** Room for 1.5 MiB of kernels, from OUTPUT in assembly/unpack.ts on. */
 const UNPACKER = [...COMMON, "--initialMemory", "40"];
 /** Room for the parse too. */
 const PACKER = [...COMMON, "--initialMemory", "512"];
 
-function hashSources() {
+function hashSources(sources) {
   const hash = createHash("sha256");
-  for (const folder of [assembly, scripts]) {
+  for (const folder of [sources, scripts]) {
     for (const name of readdirSync(folder).sort()) {
-      if (folder === assembly ? !name.endsWith(".ts") : !["build-wasm.mjs", "pack.mjs"].includes(name))
+      if (folder === sources ? !name.endsWith(".ts") : !["build-wasm.mjs", "pack.mjs"].includes(name))
         continue;
       hash
         .update(name)
@@ -58,11 +57,11 @@ function hashSources() {
   return hash.digest("hex").slice(0, 16);
 }
 
-async function compile(entry, options) {
+async function compile(entry, options, sources = assembly) {
   const { default: asc } = await import("assemblyscript/asc");
   let binary;
   const { error, stderr } = await asc.main(
-    [entry, ...options, "--baseDir", assembly, "--outFile", "out.wasm"],
+    [entry, ...options, "--baseDir", sources, "--outFile", "out.wasm"],
     {
       readFile: (name, base) => {
         try {
@@ -79,7 +78,7 @@ async function compile(entry, options) {
   );
   if (error || !binary) {
     throw new Error(
-      `build-wasm: expected assembly/${entry} to compile\n${stderr.toString()}${error?.message ?? ""}`,
+      `build-wasm: expected ${join(sources, entry)} to compile\n${stderr.toString()}${error?.message ?? ""}`,
     );
   }
   return Buffer.from(binary);
@@ -89,8 +88,8 @@ async function compile(entry, options) {
  * The kernels, with calls inlined as for speed: at this shrink level the compiler leaves loops of small calls. The two
  * passes together are as fast as the highest level alone and a third smaller when packed.
  */
-async function compileKernels(extra, { names = false } = {}) {
-  const wasm = await compile("index.ts", [...KERNELS, ...extra, ...(names ? ["--debug"] : [])]);
+async function compileKernels(extra, { names = false, options = KERNELS, sources = assembly } = {}) {
+  const wasm = await compile("index.ts", [...options, ...extra, ...(names ? ["--debug"] : [])], sources);
   const nearCompiler = createRequire(createRequire(import.meta.url).resolve("assemblyscript/package.json"));
   const { default: binaryen } = await import(pathToFileURL(nearCompiler.resolve("binaryen")).href);
   const module = binaryen.readBinary(wasm);
@@ -117,20 +116,37 @@ async function compileKernels(extra, { names = false } = {}) {
 /** Whether there is a generated module, up to date or not. */
 export const isBuilt = () => existsSync(target);
 
-/** Brings src/generated/kernels.ts up to date; true if it had to be compiled. */
-export async function buildWasm({ force = false } = {}) {
-  const hash = hashSources();
+const isCurrent = (file, hash) => {
   try {
-    if (!force && readFileSync(target, "utf8").includes(`sources ${hash}`)) return false;
+    return readFileSync(file, "utf8").includes(`sources ${hash}`);
   } catch {
-    // not generated yet
+    return false; // not generated yet
   }
-  const relaxed = await compileKernels(RELAXED);
-  const plain = await compileKernels([]);
+};
+
+function writeGenerated(file, text) {
+  mkdirSync(dirname(file), { recursive: true });
+  const temporary = `${file}.${process.pid}`;
+  writeFileSync(temporary, text);
+  renameSync(temporary, file); // several test runs may do this at once
+}
+
+/** Both forms of the kernels, packed; most of the second is in the first. */
+async function packBoth(relaxed, plain) {
   const unpacker = await compile("unpack.ts", [...UNPACKER, "--use", "PACKING=0"]);
   const packer = await compile("unpack.ts", [...PACKER, "--use", "PACKING=1"]);
-  const packed = pack(Buffer.concat([relaxed, plain]), packer, unpacker); // most of the second is in the first
-  const literal = (bytes) => JSON.stringify(bytes.toString("base64"));
+  return { packed: pack(Buffer.concat([relaxed, plain]), packer, unpacker), unpacker };
+}
+
+const literal = (bytes) => JSON.stringify(bytes.toString("base64"));
+
+/** Brings src/generated/kernels.ts up to date; true if it had to be compiled. */
+export async function buildWasm({ force = false } = {}) {
+  const hash = hashSources(assembly);
+  if (!force && isCurrent(target, hash)) return false;
+  const relaxed = await compileKernels(RELAXED);
+  const plain = await compileKernels([]);
+  const { packed, unpacker } = await packBoth(relaxed, plain);
   const text = `// Generated by scripts/build-wasm.mjs from assembly/*.ts, sources ${hash}. Base64.
 // Bytes: relaxed ${relaxed.length}, plain ${plain.length}, both packed ${packed.length}, unpacker ${unpacker.length}.
 export const relaxedBytes = ${relaxed.length};
@@ -139,10 +155,29 @@ export const plainBytes = ${plain.length};
 export const packedKernels = ${literal(packed)};
 export const unpacker = ${literal(unpacker)};
 `;
-  mkdirSync(dirname(target), { recursive: true });
-  const temporary = `${target}.${process.pid}`;
-  writeFileSync(temporary, text);
-  renameSync(temporary, target); // several test runs may do this at once
+  writeGenerated(target, text);
+  return true;
+}
+
+/**
+ * The kernels of another package as an `Extension` of src/emit.ts: `sources`/index.ts, which exports
+ * `f(args, chunk, chunks, scratch)` and has no static data, becomes the file `generated`. True if it had to be compiled.
+ */
+export async function buildExtension({ sources, generated, force = false }) {
+  const hash = hashSources(sources);
+  if (!force && isCurrent(generated, hash)) return false;
+  const relaxed = await compileKernels(RELAXED, { options: LINKED, sources });
+  const plain = await compileKernels([], { options: LINKED, sources });
+  const { packed } = await packBoth(relaxed, plain);
+  const text = `// Generated from assembly/*.ts, sources ${hash}. Base64.
+// Bytes: relaxed ${relaxed.length}, plain ${plain.length}, both packed ${packed.length}.
+export const extension = {
+  relaxedBytes: ${relaxed.length},
+  plainBytes: ${plain.length},
+  packed: ${literal(packed)},
+};
+`;
+  writeGenerated(generated, text);
   return true;
 }
 

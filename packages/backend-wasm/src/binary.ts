@@ -1,4 +1,5 @@
 import { DeviceError } from "@lowrank/tensor/backend";
+import type { Extension } from "./emit.js";
 import { packedKernels, plainBytes, relaxedBytes, unpacker } from "./generated/kernels.js";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -20,12 +21,13 @@ export async function compileKernels(
   shared: boolean,
 ): Promise<{ module: WebAssembly.Module; relaxed: boolean }> {
   try {
-    const both = unpack();
-    const [relaxed, plain] = [both.subarray(0, relaxedBytes), both.subarray(relaxedBytes)].map((bytes) =>
-      shared ? bytes : unshare(bytes),
-    ) as [Bytes, Bytes];
-    const hasRelaxed = WebAssembly.validate(relaxed);
-    return { module: await WebAssembly.compile(hasRelaxed ? relaxed : plain), relaxed: hasRelaxed };
+    const packed = { packed: packedKernels, relaxedBytes, plainBytes };
+    const best = unpack(packed, { shared, relaxed: true });
+    const relaxed = WebAssembly.validate(best);
+    return {
+      module: await WebAssembly.compile(relaxed ? best : unpack(packed, { shared, relaxed })),
+      relaxed,
+    };
   } catch (cause) {
     throw new DeviceError({
       where: "wasm",
@@ -37,14 +39,19 @@ export async function compileKernels(
   }
 }
 
-/** The relaxed kernels and, right behind them, the plain ones. */
-function unpack(): Bytes {
+/** One of the two forms of packed kernels. */
+export function unpack(
+  { packed, relaxedBytes, plainBytes }: Extension,
+  { shared, relaxed }: { shared: boolean; relaxed: boolean },
+): Bytes {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(fromBase64(unpacker)));
   const { memory, run } = exports as unknown as { memory: WebAssembly.Memory; run(size: number): number };
-  const size = relaxedBytes + plainBytes;
-  new Uint8Array(memory.buffer).set(fromBase64(packedKernels), PACKED_AT);
-  run(size);
-  return new Uint8Array(memory.buffer, UNPACKED_AT, size);
+  new Uint8Array(memory.buffer).set(fromBase64(packed), PACKED_AT);
+  run(relaxedBytes + plainBytes);
+  const bytes = relaxed
+    ? new Uint8Array(memory.buffer, UNPACKED_AT, relaxedBytes)
+    : new Uint8Array(memory.buffer, UNPACKED_AT + relaxedBytes, plainBytes);
+  return shared ? bytes : unshare(bytes);
 }
 
 function fromBase64(text: string): Bytes {

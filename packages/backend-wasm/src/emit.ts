@@ -48,11 +48,41 @@ export interface EmitContext {
   code(stretch: Stretch): number | null;
   /** An address some bytes further on. */
   offset(address: Fixup, bytes: number): Fixup;
+  /**
+   * Appends a command for a function of an extension: its `f(args, chunk, chunks, scratch)` finds a number of no meaning
+   * and `kernel` in front of `args`. The rest is as for `command`.
+   *
+   * @throws DeviceError if the engine does not take the extension
+   */
+  linked(
+    extension: Extension,
+    kernel: number,
+    args: readonly ArgWord[],
+    chunks: number,
+    weight?: number,
+  ): void;
+  /**
+   * The address of 32 bytes, 16-byte aligned, that are zero when the commands begin. If one of their eight words is not
+   * zero at the end of the run, the run fails with what `decode` makes of them.
+   */
+  status(decode: (words: Int32Array) => Error): Fixup;
   /** Asks that every thread's scratch has at least `bytes` (at least 1 MiB is always there). */
   scratch(bytes: number): void;
 }
 
-/** An entry of the kernel table, keyed by the name of the op. */
+/**
+ * A WebAssembly module with kernels of another package, in two forms: with relaxed SIMD and without. Each imports
+ * `env.memory`, shared, has no data of its own, and exports `f(args, chunk, chunks, scratch)`. The object is its identity: a
+ * machine links it once.
+ */
+export interface Extension {
+  /** The relaxed form and then the plain one, packed together by scripts/pack.mjs, in base64. */
+  readonly packed: string;
+  readonly relaxedBytes: number;
+  readonly plainBytes: number;
+}
+
+/** An entry of the kernel table, keyed by the name of the op; or what an op's row has as `kernels.wasm`. */
 export interface Kernel {
   /** For composites: whether there is a kernel for this site; absent = always. Must not throw. */
   supports?(site: Site): boolean;

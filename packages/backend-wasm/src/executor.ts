@@ -40,7 +40,7 @@ export class Plan implements Executable {
     emit: (group: Group, context: EmitContext) => void,
     private readonly profile: Profile | null,
   ) {
-    const builder = new PlanBuilder(this.schedule, (stretch) => machine.code(stretch));
+    const builder = new PlanBuilder(this.schedule, machine);
     for (const group of this.schedule.groups) {
       builder.nextGroup();
       emit(group, builder);
@@ -68,9 +68,14 @@ export class Plan implements Executable {
     }
     this.computeScalars(bindings.scalars, this.scalarValues);
     writeScalars(machine.heap, this.at + block.scalarsAt, this.scalarDtypes, this.scalarValues);
+    for (const { at } of block.statuses) this.statusAt(at).fill(0);
     this.profile?.host("bind", began);
     if (this.profile) this.runTimed(this.profile);
     else machine.runList(this.at, block.commandCount, block.weight);
+    for (const { at, decode } of block.statuses) {
+      const words = this.statusAt(at);
+      if (words.some((word) => word !== 0)) throw decode(words.slice());
+    }
   }
 
   explain(): string {
@@ -108,6 +113,10 @@ export class Plan implements Executable {
       }
       if (at !== this.leafAt[slot]) this.patch(patches, (this.leafAt[slot] = at));
     }
+  }
+
+  private statusAt(at: number): Int32Array {
+    return this.machine.heap.i32.subarray((this.at + at) / 4, (this.at + at) / 4 + 8);
   }
 
   private patch({ words, offsets }: Patches, base: number): void {

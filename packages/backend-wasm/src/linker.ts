@@ -10,7 +10,7 @@ export type Linker = (memory: WebAssembly.Memory, code: number, linked: Linked) 
  * it runs, into the function table of the instance, and returns the length of the table; the kernels call it when they
  * meet a number beyond that. At `code` lie the address of the code (modules one after the other, each behind its length,
  * 4-byte aligned) and the number of modules. Its text is also sent to threads, so it uses nothing from outside and names
- * no function inside, as in thread-loop.ts.
+ * no function inside, as in thread-loop.ts. A length below zero is that of an extension, whose address follows.
  */
 export const linker: Linker = (memory, code, linked) => {
   let at = 0;
@@ -20,12 +20,17 @@ export const linker: Linker = (memory, code, linked) => {
     const words = new Int32Array(memory.buffer); // anew, for the memory may have grown
     at ||= words[code >> 2]!;
     for (; count < words[(code >> 2) + 1]!; count++) {
-      const bytes = words[at >> 2]!;
+      const length = words[at >> 2]!;
+      const bytes = Math.abs(length);
       const binary = new Uint8Array(bytes);
-      binary.set(new Uint8Array(memory.buffer, at + 4, bytes));
-      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), { e: { m: memory } });
+      const from = length < 0 ? words[(at + 4) >> 2]! >>> 0 : at + 4;
+      binary.set(new Uint8Array(memory.buffer, from, bytes));
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), {
+        e: { m: memory },
+        env: { memory },
+      });
       table.set(table.grow(1), exports.f);
-      at += 4 + ((bytes + 3) & ~3);
+      at += length < 0 ? 8 : 4 + ((bytes + 3) & ~3);
     }
     return table.length;
   };

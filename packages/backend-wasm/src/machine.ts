@@ -1,6 +1,7 @@
 import { DeviceError } from "@lowrank/tensor/backend";
 import * as layout from "../assembly/layout.js";
-import { compileKernels } from "./binary.js";
+import { compileKernels, unpack } from "./binary.js";
+import type { Extension } from "./emit.js";
 import { Heap } from "./heap.js";
 import { type Linked, linker } from "./linker.js";
 import { codeOf, type Stretch } from "./loop-code.js";
@@ -20,6 +21,8 @@ const WAKE_CHUNKS = 6;
 const STREAM_MS = 0.015;
 /** Room for the code of some two hundred different loops; a limit for programs whose loops never repeat. */
 const CODE_BYTES = 1 << 17;
+/** Room behind it for the places of extensions, 8 bytes each. */
+const EXTENSION_BYTES = 1 << 10;
 /** Some browsers refuse to compile more at once on the main thread. */
 const LONGEST_CODE = 4096;
 
@@ -43,7 +46,8 @@ export class Machine {
   arenaMoves = 0;
   private scratchBase = 0;
   private scratchBytes = 0;
-  private readonly codes = new Map<string, number>();
+  private readonly codes = new Map<string | Extension, number>();
+  private codeFull = false;
   private codeAt = 0;
   private codeBytes = 0;
   private failure: unknown;
@@ -133,23 +137,55 @@ export class Machine {
     if (binary.length > LONGEST_CODE) return null;
     const key = String.fromCharCode(...binary);
     const known = this.codes.get(key);
+    if (known !== undefined) return known;
     const bytes = 4 + Math.ceil(binary.length / 4) * 4;
-    if (known !== undefined || this.codeBytes + bytes > CODE_BYTES) return known ?? null;
-    const count = this.codes.size;
+    if (this.codeFull || this.codeBytes + bytes > CODE_BYTES) return null;
     try {
-      this.codeAt ||= this.heap.allocate(CODE_BYTES, "code of loops");
-      const { i32, u8 } = this.heap;
-      i32[(this.codeAt + this.codeBytes) >> 2] = binary.length;
-      u8.set(binary, this.codeAt + this.codeBytes + 4);
-      i32.set([this.codeAt, count + 1], layout.CODE >> 2);
+      return this.addCode(key, bytes, (at) => {
+        this.heap.i32[at >> 2] = binary.length;
+        this.heap.u8.set(binary, at + 4);
+      });
+    } catch {
+      this.codeFull = true; // it will not be better next time
+      return null;
+    }
+  }
+
+  /** The number in the function tables of the kernels of another package, linked at its first use. */
+  extension(extension: Extension): number {
+    const known = this.codes.get(extension);
+    if (known !== undefined) return known;
+    const binary = unpack(extension, { shared: this.options.threads > 1, relaxed: this.relaxed });
+    const place = this.heap.allocate(binary.length, "an extension");
+    this.heap.u8.set(binary, place);
+    try {
+      return this.addCode(extension, 8, (at) => this.heap.i32.set([-binary.length, place], at >> 2));
+    } catch (cause) {
+      this.heap.free(place);
+      throw new DeviceError({
+        where: "wasm",
+        expected: "an engine that links kernels while a plan is made",
+        got: String(cause),
+        hint: "run in a worker",
+        cause,
+      });
+    }
+  }
+
+  /** Appends an entry to the list that the linker reads, and links it here. */
+  private addCode(key: string | Extension, bytes: number, write: (at: number) => void): number {
+    const count = this.codes.size;
+    this.codeAt ||= this.heap.allocate(CODE_BYTES + EXTENSION_BYTES, "code of loops");
+    write(this.codeAt + this.codeBytes);
+    this.heap.i32.set([this.codeAt, count + 1], layout.CODE >> 2);
+    try {
       const number = this.link() - 1;
       this.codes.set(key, number);
       this.codeBytes += bytes;
       return number;
-    } catch {
+    } catch (error) {
       this.heap.i32[(layout.CODE >> 2) + 1] = count;
-      this.codeBytes = CODE_BYTES; // it will not be better next time
-      return null;
+      throw error;
     }
   }
 

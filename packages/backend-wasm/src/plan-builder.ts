@@ -1,6 +1,8 @@
 import { bug, type Operand, type Schedule, type Value, dtypeBytes } from "@lowrank/tensor/backend";
 import { MOST_CHUNKS } from "../assembly/layout.js";
-import type { ArgWord, EmitContext, Fixup } from "./emit.js";
+import { LINKED } from "../assembly/ids.js";
+import type { ArgWord, EmitContext, Extension, Fixup } from "./emit.js";
+import type { Stretch } from "./loop-code.js";
 
 const ALIGN = 64;
 const alignUp = (bytes: number, to: number): number => Math.ceil(bytes / to) * to;
@@ -45,6 +47,13 @@ export interface PlanBlock {
   /** Bytes of the arena: temporaries and workspace. */
   readonly arenaBytes: number;
   readonly scratchBytes: number;
+  /** Byte offsets in the block of words that tell of failures. */
+  readonly statuses: readonly Status[];
+}
+
+interface Status {
+  readonly at: number;
+  decode(words: Int32Array): Error;
 }
 
 interface Command {
@@ -65,10 +74,14 @@ export class PlanBuilder implements EmitContext {
   private workspaceAt = 0;
   private workspaceBytes = 0;
   private scratchBytes = 0;
+  private readonly statuses: Status[] = [];
 
   constructor(
     private readonly schedule: Schedule,
-    readonly code: EmitContext["code"],
+    private readonly machine: {
+      code: EmitContext["code"];
+      extension(extension: Extension): number;
+    },
   ) {
     this.scalarsAt = this.reserve(2 * schedule.scalars.length);
   }
@@ -83,6 +96,26 @@ export class PlanBuilder implements EmitContext {
     if (!Number.isInteger(chunks) || chunks < 1 || chunks > MOST_CHUNKS)
       bug(`kernel ${kernel} was emitted with ${chunks} chunks`);
     this.commands.push({ kernel, args: this.write(args), chunks, weight });
+  }
+
+  linked(
+    extension: Extension,
+    kernel: number,
+    args: readonly ArgWord[],
+    chunks: number,
+    weight?: number,
+  ): void {
+    this.command(LINKED, [this.machine.extension(extension), kernel, ...args], chunks, weight);
+  }
+
+  code(stretch: Stretch): number | null {
+    return this.machine.code(stretch);
+  }
+
+  status(decode: Status["decode"]): Fixup {
+    const at = this.reserve(8);
+    this.statuses.push({ at, decode });
+    return asFixup(new Address({ kind: "block" }, at));
   }
 
   pointer(of: Value | Operand, byteOffset = 0): Fixup {
@@ -157,6 +190,7 @@ export class PlanBuilder implements EmitContext {
       roots: packSlots(roots),
       arenaBytes: temporaries + this.workspaceBytes,
       scratchBytes: this.scratchBytes,
+      statuses: this.statuses.map(({ at, decode }) => ({ at: listBytes + at, decode })),
     };
   }
 

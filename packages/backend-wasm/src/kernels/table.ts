@@ -1,3 +1,4 @@
+import type { OpDef } from "@lowrank/tensor/backend";
 import type { Kernel } from "../emit.js";
 import { attentionBackwardKernel, attentionKernel } from "./attention.js";
 import { crossEntropyBackwardKernel, crossEntropyKernel } from "./cross-entropy.js";
@@ -10,6 +11,10 @@ import { quantizedMatmulKernel } from "./quantized-matmul.js";
 import { ropeKernel } from "./rope.js";
 import { softmaxBackwardKernel, softmaxKernel } from "./softmax.js";
 import { argmaxKernel, argminKernel, cumsumKernel, sortKernel, topKKernel } from "./sort.js";
+
+/** The kernel of an op: one of ours, or that which its row brings along. */
+export const kernelOf = ({ name, kernels: own }: OpDef): Kernel | undefined =>
+  Object.hasOwn(kernels, name) ? kernels[name] : (own?.wasm as Kernel | undefined);
 
 /** The kernels by the name of their op. */
 export const kernels: Readonly<Record<string, Kernel>> = {
