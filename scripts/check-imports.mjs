@@ -16,6 +16,7 @@ const FLOORS = {
   "backend-dawn": { imports: ["tensor", "backend-webgpu"], node: "free" },
   nn: { imports: ["tensor"], node: "never" },
   optim: { imports: ["tensor", "nn"], node: "never" },
+  linalg: { imports: ["tensor"], lazy: ["backend-wasm"], node: "never" },
   models: { imports: ["tensor", "nn"], node: "lazy" },
   adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },

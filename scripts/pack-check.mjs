@@ -214,6 +214,7 @@ try {
     "@lowrank/backend-wasm",
     "@lowrank/nn",
     "@lowrank/optim",
+    "@lowrank/linalg",
     "@lowrank/adapters",
   ]) {
     await check(`${name}: importing it without using it adds nothing to a bundle`, async () => {

@@ -1,0 +1,14 @@
+import type { Backend } from "@lowrank/tensor";
+import { describe } from "vitest";
+import { factorisationGradientSuite } from "./factorisation-gradients.js";
+import { factorisationSuite } from "./factorisations.js";
+import { refusalSuite } from "./refusals.js";
+
+/** All that is true of this package on any backend. */
+export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): void {
+  describe(`linalg on ${name}`, () => {
+    factorisationSuite(makeBackend);
+    factorisationGradientSuite(makeBackend);
+    refusalSuite(makeBackend);
+  });
+}
