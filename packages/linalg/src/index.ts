@@ -1,6 +1,16 @@
 export { cholesky, type CholeskyOptions, choleskySolve, type SymmetricOptions } from "./cholesky.js";
+export { det, logdet, type Slogdet, slogdet } from "./determinant.js";
 export { type Eigh, eigh, eigvalsh } from "./eigh.js";
 export { NumericalError, type NumericalErrorParts, type NumericalReason } from "./errors.js";
+export { expm, type ExpmOptions } from "./expm.js";
+export { kron, kronApply } from "./kron.js";
+export { type LeastSquares, lstsq, pinv, type RankOptions } from "./least-squares.js";
+export { type Lu, lu } from "./lu.js";
+export { newtonSchulz, type NewtonSchulzOptions } from "./newton-schulz.js";
+export { type Polar, polar } from "./polar.js";
 export { qr, type QrOptions } from "./qr.js";
+export { type PivotedQr, qrPivoted } from "./qr-pivoted.js";
+export { inverse, solve } from "./solve.js";
 export { singularValues, type Svd, svd, type SvdOptions } from "./svd.js";
+export { expmSymmetric, invSqrtm, logm, sqrtm } from "./symmetric-functions.js";
 export { triangularSolve, type TriangularSolveOptions } from "./triangular-solve.js";

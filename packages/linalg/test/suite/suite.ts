@@ -1,5 +1,7 @@
 import type { Backend } from "@lowrank/tensor";
 import { describe } from "vitest";
+import { derivedGradientSuite } from "./derived-gradients.js";
+import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
 import { refusalSuite } from "./refusals.js";
@@ -9,6 +11,8 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
   describe(`linalg on ${name}`, () => {
     factorisationSuite(makeBackend);
     factorisationGradientSuite(makeBackend);
+    derivedSuite(makeBackend);
+    derivedGradientSuite(makeBackend);
     refusalSuite(makeBackend);
   });
 }

@@ -1,0 +1,75 @@
+import { argsort, broadcastTo, customVjp, eye, ShapeError, type Tensor } from "@lowrank/tensor";
+import { luFrom, takeRows } from "./lu.js";
+import {
+  asMatrix,
+  asSquare,
+  columnsOf,
+  commonLead,
+  inCommonDtype,
+  leadOf,
+  rowsOf,
+  showDims,
+} from "./matrix.js";
+import { applyTriangularSolve } from "./triangular-solve.js";
+
+/**
+ * Solves a x = b by LU factorisation with partial pivoting. a is [.., n, n], b [.., n, k], or [n]; leading axes broadcast.
+ *
+ * Gradients: bbar = a⁻ᵀ xbar, Abar = -bbar xᵀ (Giles 2008, section 2.3.1), with the same factors.
+ *
+ * Source: Golub and Van Loan, Matrix Computations, 3.4.
+ *
+ * @throws ShapeError, DTypeError; when computed NumericalError for a singular matrix (which pivot is 0), NaN or infinity
+ * @category Solving
+ */
+export function solve(a: Tensor, b: Tensor): Tensor {
+  return solveFrom("solve", a, b);
+}
+
+/** The same, with errors in the name of `where`. */
+export function solveFrom(where: string, a: Tensor, b: Tensor): Tensor {
+  const square = asSquare(where, "a", a);
+  const n = columnsOf(square);
+  if (b.ndim === 1) return solveFrom(where, a, b.reshape([b.size, 1])).reshape([...leadOf(a.shape), b.size]);
+  const [x, y] = inCommonDtype(square, asMatrix(where, "b", b));
+  if (rowsOf(y) !== n) {
+    throw new ShapeError({
+      where,
+      expected: `b of shape [.., ${n}, k] to follow a of shape ${showDims(a.shape)}`,
+      got: showDims(b.shape),
+    });
+  }
+  const lead = commonLead(where, leadOf(x.shape), leadOf(y.shape));
+  return solveRow(where, broadcastTo(x, [...lead, n, n]), broadcastTo(y, [...lead, n, columnsOf(y)]));
+}
+
+function solveRow(where: string, a: Tensor, b: Tensor): Tensor {
+  const { packed, p } = luFrom(where, a);
+  const unit = { unitDiagonal: true, where } as const;
+  const upper = { lower: false, where } as const;
+  const forward = (y: Tensor) =>
+    applyTriangularSolve(packed, applyTriangularSolve(packed, takeRows(y, p), unit), upper);
+  // aᵀ = uᵀ lᵀ with rows in the order p.
+  const transposed = (y: Tensor) => {
+    const z = applyTriangularSolve(packed, y, { ...upper, transpose: true });
+    return takeRows(applyTriangularSolve(packed, z, { ...unit, transpose: true }), argsort(p, -1));
+  };
+  return customVjp(
+    (_a, y) => forward(y!),
+    ({ outputs: [x], dys: [dx] }) => {
+      const db = transposed(dx!);
+      return [db.matmul(x!.T).neg(), db];
+    },
+  )(a, b)[0]!;
+}
+
+/**
+ * The inverse of square matrices [.., n, n], by LU factorisation. To solve a x = b, `solve` is faster and more accurate.
+ *
+ * @throws ShapeError, DTypeError; when computed NumericalError for a singular matrix (which pivot is 0), NaN or infinity
+ * @category Solving
+ */
+export function inverse(a: Tensor): Tensor {
+  const x = asSquare("inverse", "a", a);
+  return solveFrom("inverse", x, eye(rowsOf(x), undefined, { dtype: x.dtype }));
+}
