@@ -5,7 +5,27 @@ export { NumericalError, type NumericalErrorParts, type NumericalReason } from "
 export { expm, type ExpmOptions } from "./expm.js";
 export { kron, kronApply } from "./kron.js";
 export { type LeastSquares, lstsq, pinv, type RankOptions } from "./least-squares.js";
+export { bestRank, singularValueThreshold } from "./low-rank/best-rank.js";
+export { type Factors, lowRankAdd, recompress } from "./low-rank/factored.js";
+export {
+  type ByRank,
+  type BySpectrum,
+  reconstruct,
+  truncatedSvd,
+  type Truncation,
+} from "./low-rank/truncation.js";
 export { type Lu, lu } from "./lu.js";
+export { conditionNumber, nuclearNorm, schattenNorm, spectralNorm } from "./measures/norms.js";
+export {
+  effectiveRank,
+  matrixEntropy,
+  type MatrixEntropyOptions,
+  numericalRank,
+  type NumericalRankOptions,
+  participationRatio,
+  stableRank,
+} from "./measures/ranks.js";
+export { coherence, principalAngles } from "./measures/subspaces.js";
 export { newtonSchulz, type NewtonSchulzOptions } from "./newton-schulz.js";
 export { type Polar, polar } from "./polar.js";
 export { qr, type QrOptions } from "./qr.js";

@@ -4,7 +4,9 @@ import { derivedGradientSuite } from "./derived-gradients.js";
 import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
+import { measureSuite } from "./measures.js";
 import { refusalSuite } from "./refusals.js";
+import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
 export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): void {
@@ -14,5 +16,7 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     derivedSuite(makeBackend);
     derivedGradientSuite(makeBackend);
     refusalSuite(makeBackend);
+    measureSuite(makeBackend);
+    truncationSuite(makeBackend);
   });
 }
