@@ -14,6 +14,7 @@ const FLOORS = {
   "backend-wasm": { imports: ["tensor"], node: "lazy" },
   "backend-webgpu": { imports: ["tensor"], node: "never" },
   "backend-dawn": { imports: ["tensor", "backend-webgpu"], node: "free" },
+  "backend-native": { imports: ["tensor", "backend-wasm"], node: "free" },
   nn: { imports: ["tensor"], node: "never" },
   optim: { imports: ["tensor", "nn"], node: "never" },
   linalg: { imports: ["tensor"], lazy: ["backend-wasm"], node: "never" },

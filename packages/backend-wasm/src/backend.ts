@@ -13,8 +13,9 @@ import {
   type ProfileTimeline,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
-import { emitGroup } from "./emit-group.js";
+import { type EmitGroup, emitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
+import type { Replaceable, StartHost } from "./host.js";
 import { Machine } from "./machine.js";
 import { SpreadPlan } from "./spread-plan.js";
 import { target } from "./target.js";
@@ -42,6 +43,8 @@ export interface WasmOptions {
   maxMemoryBytes?: number;
   /** Whether to measure the time of each group of every plan, and of the host's work. Default: false. */
   profile?: boolean;
+  /** @internal functions outside of WebAssembly: see `@lowrank/backend-wasm/host` */
+  host?: StartHost;
 }
 
 /** The embedded backend. */
@@ -86,7 +89,7 @@ export async function wasm(options: WasmOptions = {}): Promise<WasmBackend> {
   for (let left = maxMemoryBytes; left > 0; left -= LARGEST_MEMORY) {
     if (left >= SMALLEST_MEMORY || memories.length === 0) memories.push(Math.min(left, LARGEST_MEMORY));
   }
-  const backend = await startEmbedded({ threads, memories, profile: options.profile ?? false });
+  const backend = await startEmbedded({ ...options, threads, memories });
   if (options.threads !== undefined && backend.threads < threads) {
     const got = backend.threads;
     backend.dispose();
@@ -105,11 +108,13 @@ export async function startEmbedded(options: {
   threads: number;
   memories: readonly number[];
   profile?: boolean;
+  host?: StartHost;
 }): Promise<WasmBackend> {
-  const { threads, memories, profile = false } = options;
+  const { threads, memories, profile = false, host } = options;
   const machines: Machine[] = [];
   try {
-    for (const maxMemoryBytes of memories) machines.push(await Machine.create({ threads, maxMemoryBytes }));
+    for (const maxMemoryBytes of memories)
+      machines.push(await Machine.create({ threads, maxMemoryBytes, host }));
   } catch (error) {
     for (const machine of machines) machine.dispose();
     throw error;
@@ -117,7 +122,7 @@ export async function startEmbedded(options: {
   return new EmbeddedBackend(machines, profile ? new Profile() : null);
 }
 
-class EmbeddedBackend implements WasmBackend {
+class EmbeddedBackend implements WasmBackend, Replaceable {
   readonly name = "wasm";
   // Its memory is the host's: small results move there at once, and steps leave nothing behind.
   readonly cheapReads = true;
@@ -126,6 +131,8 @@ class EmbeddedBackend implements WasmBackend {
   private peak = 0;
 
   private readonly machine: Machine;
+  target = target;
+  emit: EmitGroup = emitGroup;
 
   constructor(
     /** One for each memory. */
@@ -177,13 +184,13 @@ class EmbeddedBackend implements WasmBackend {
 
   prepare(graph: Graph): Executable {
     const began = performance.now();
-    const groups = schedule(graph, target);
+    const groups = schedule(graph, this.target);
     this.timing?.host("schedule", began);
     const scheduled = performance.now();
     const plan =
       this.machines.length > 1
-        ? new SpreadPlan(this.machines, groups, this.timing)
-        : new Plan(this.machine, groups, emitGroup, this.timing);
+        ? new SpreadPlan(this.machines, groups, this.emit, this.timing)
+        : new Plan(this.machine, groups, this.emit, this.timing);
     this.timing?.host("encode", scheduled);
     const run = plan.run.bind(plan);
     plan.run = (bindings) => {

@@ -1,5 +1,5 @@
 import { DeviceError } from "@lowrank/tensor/backend";
-import type { Extension } from "./emit.js";
+import type { PackedExtension } from "./emit.js";
 import { packedKernels, plainBytes, relaxedBytes, unpacker } from "./generated/kernels.js";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -7,10 +7,6 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Where assembly/unpack.ts has its input and its output. */
 const PACKED_AT = 64;
 const UNPACKED_AT = 1 << 20;
-const IMPORT_SECTION = 2;
-const FUNCTION_IMPORT = 0;
-const MEMORY_IMPORT = 2;
-const SHARED_FLAG = 2;
 
 /**
  * The kernels in the fastest form that this engine takes, for shared memory or not.
@@ -41,7 +37,7 @@ export async function compileKernels(
 
 /** One of the two forms of packed kernels. */
 export function unpack(
-  { packed, relaxedBytes, plainBytes }: Extension,
+  { packed, relaxedBytes, plainBytes }: PackedExtension,
   { shared, relaxed }: { shared: boolean; relaxed: boolean },
 ): Bytes {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(fromBase64(unpacker)));
@@ -63,42 +59,19 @@ function fromBase64(text: string): Bytes {
   return bytes;
 }
 
+/** An import of a shared memory as it stands in a module: the end of its name, its kind, its flags (shared, with a limit). */
+const SHARED_MEMORY = "memory\x02\x03";
+/** Types come before imports, and nothing comes before types. */
+const FRONT = 4096;
+
 /**
  * The same module for memory that is not shared: clears one bit of the memory import. Atomic instructions are valid on
  * such a memory; waiting on it is not, and one thread never waits.
  */
 export function unshare(bytes: Bytes): Bytes {
+  const at = String.fromCharCode(...bytes.subarray(0, FRONT)).indexOf(SHARED_MEMORY);
+  if (at < 0) throw new Error("lowrank bug: the kernels import no memory");
   const out = bytes.slice();
-  let at = 8; // magic and version
-  const number = (): number => {
-    let value = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = out[at++]!;
-      value += (byte & 127) * 2 ** shift;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < out.length) {
-    const section = number();
-    const size = number();
-    if (section !== IMPORT_SECTION) {
-      at += size;
-      continue;
-    }
-    for (let imports = number(); imports > 0; imports--) {
-      for (let name = 0; name < 2; name++) {
-        const length = number(); // of the module's name, then of the field's
-        at += length;
-      }
-      const kind = out[at++];
-      if (kind === MEMORY_IMPORT) {
-        out[at] = out[at]! & ~SHARED_FLAG;
-        return out;
-      }
-      if (kind !== FUNCTION_IMPORT) break;
-      number(); // its type
-    }
-    break;
-  }
-  throw new Error("lowrank bug: the kernels import no memory");
+  out[at + 7] = 1;
+  return out;
 }

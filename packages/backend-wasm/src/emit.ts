@@ -75,7 +75,9 @@ export interface EmitContext {
  * `env.memory`, shared, has no data of its own, and exports `f(args, chunk, chunks, scratch)`. The object is its identity: a
  * machine links it once.
  */
-export interface Extension {
+export type Extension = PackedExtension | { readonly binary: Uint8Array };
+
+export interface PackedExtension {
   /** The relaxed form and then the plain one, packed together by scripts/pack.mjs, in base64. */
   readonly packed: string;
   readonly relaxedBytes: number;

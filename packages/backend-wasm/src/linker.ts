@@ -1,6 +1,11 @@
-/** The function table of one instance of the kernels, known once the instance is there. */
+import type { HostCall } from "./host.js";
+
+/** What is linked to one instance of the kernels. */
 export interface Linked {
+  /** Its function table, known once the instance is there. */
   table: WebAssembly.Table | null;
+  /** For modules that call the host. */
+  readonly host: HostCall | undefined;
 }
 
 export type Linker = (memory: WebAssembly.Memory, code: number, linked: Linked) => () => number;
@@ -27,7 +32,7 @@ export const linker: Linker = (memory, code, linked) => {
       binary.set(new Uint8Array(memory.buffer, from, bytes));
       const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), {
         e: { m: memory },
-        env: { memory },
+        env: { memory, host: linked.host! },
       });
       table.set(table.grow(1), exports.f);
       at += length < 0 ? 8 : 4 + ((bytes + 3) & ~3);

@@ -3,6 +3,7 @@ import * as layout from "../assembly/layout.js";
 import { compileKernels, unpack } from "./binary.js";
 import type { Extension } from "./emit.js";
 import { Heap } from "./heap.js";
+import type { StartHost } from "./host.js";
 import { type Linked, linker } from "./linker.js";
 import { codeOf, type Stretch } from "./loop-code.js";
 import { startThread } from "./threads.js";
@@ -34,6 +35,7 @@ interface KernelExports {
 export interface MachineOptions {
   readonly threads: number;
   readonly maxMemoryBytes: number;
+  readonly host?: StartHost | undefined;
 }
 
 /** The Wasm instance, its memory and its threads. */
@@ -60,7 +62,7 @@ export class Machine {
     const shared = options.threads > 1;
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const linked: Linked = { table: null };
+    const linked: Linked = { table: null, host: options.host?.(memory) };
     const link = linker(memory, layout.CODE, linked);
     const instance = await WebAssembly.instantiate(module, {
       env: { memory, link },
@@ -88,7 +90,7 @@ export class Machine {
     this.heap.i32[layout.THREADS >> 2] = options.threads;
     const { ACTIVE: active, POISON: poison, CODE: code } = layout;
     for (let thread = 1; thread < options.threads; thread++) {
-      this.workers.push(startThread({ module, memory, thread, active, poison, code }));
+      this.workers.push(startThread({ module, memory, thread, active, poison, code }, options.host));
     }
   }
 
@@ -155,7 +157,10 @@ export class Machine {
   extension(extension: Extension): number {
     const known = this.codes.get(extension);
     if (known !== undefined) return known;
-    const binary = unpack(extension, { shared: this.options.threads > 1, relaxed: this.relaxed });
+    const binary =
+      "binary" in extension
+        ? extension.binary
+        : unpack(extension, { shared: this.options.threads > 1, relaxed: this.relaxed });
     const place = this.heap.allocate(binary.length, "an extension");
     this.heap.u8.set(binary, place);
     try {

@@ -10,7 +10,7 @@ import {
   type Profile,
 } from "@lowrank/tensor/backend";
 import { WasmBuffer } from "./buffer.js";
-import { emitGroup } from "./emit-group.js";
+import type { EmitGroup } from "./emit-group.js";
 import { Plan } from "./executor.js";
 import type { Machine } from "./machine.js";
 import { bytesOf, layOut, type Owners, type Segment } from "./spread-layout.js";
@@ -39,6 +39,7 @@ export class SpreadPlan implements Executable {
   constructor(
     private readonly machines: readonly Machine[],
     private readonly schedule: Schedule,
+    private readonly emit: EmitGroup,
     private readonly profile: Profile | null,
   ) {
     this.peakBytes = schedule.arenaBytes;
@@ -144,7 +145,7 @@ export class SpreadPlan implements Executable {
     const segments = layOut(this.schedule, owners, this.machines[0]!.heap.limitBytes * STAGED);
     const plans = segments.map(
       ({ memory, groups }) =>
-        new Plan(this.machines[memory]!, { ...this.schedule, groups }, emitGroup, this.profile),
+        new Plan(this.machines[memory]!, { ...this.schedule, groups }, this.emit, this.profile),
     );
     const layout = { segments, plans };
     this.layouts.set(key, layout);

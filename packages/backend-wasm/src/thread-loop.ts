@@ -1,3 +1,4 @@
+import type { StartHost } from "./host.js";
 import type { Linked, Linker } from "./linker.js";
 
 /** What a further thread gets. */
@@ -21,8 +22,9 @@ export const threadLoop = (
   { module, memory, thread, active, poison, code }: ThreadData,
   tellUp: () => void,
   linker: Linker,
+  startHost?: StartHost,
 ): void => {
-  const linked: Linked = { table: null };
+  const linked: Linked = { table: null, host: startHost?.(memory) };
   const { exports } = new WebAssembly.Instance(module, {
     env: { memory, link: linker(memory, code, linked) },
     Math: Math as unknown as WebAssembly.ModuleImports,

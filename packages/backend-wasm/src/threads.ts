@@ -1,3 +1,4 @@
+import type { StartHost } from "./host.js";
 import { linker } from "./linker.js";
 import { type ThreadData, threadLoop } from "./thread-loop.js";
 
@@ -50,13 +51,13 @@ export const canBlock = (): boolean =>
       typeof document === "undefined"));
 
 /** Starts one thread. It joins jobs as soon as it is up, and keeps no process alive. */
-export function startThread(data: ThreadData): Thread {
+export function startThread(data: ThreadData, host?: StartHost): Thread {
   const node = builtin("node:worker_threads") as NodeThreads | undefined;
-  return node ? startInNode(node, data) : startInBrowser(data);
+  return node ? startInNode(node, data, host) : startInBrowser(data);
 }
 
-function startInNode(node: NodeThreads, data: ThreadData): Thread {
-  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {}, ${linker});`;
+function startInNode(node: NodeThreads, data: ThreadData, host?: StartHost): Thread {
+  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {}, ${linker}, ${host});`;
   const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
   const worker = new node.Worker(url, { workerData: data, execArgv: [] });
   worker.on("error", () => {}); // the machine learns it through the poison word

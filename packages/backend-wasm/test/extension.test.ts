@@ -13,7 +13,8 @@ import {
   tensor,
 } from "@lowrank/tensor";
 import { startEmbedded } from "../src/backend.js";
-import type { Extension, Kernel } from "../src/kernel.js";
+import type { PackedExtension } from "../src/emit.js";
+import type { Kernel } from "../src/kernel.js";
 
 // Writes kernel + chunk into word `chunk` of its result; a kernel below zero tells of a failure.
 const SOURCE = `
@@ -26,7 +27,7 @@ export function f(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
 `;
 const CHUNKS = 300;
 
-let extension: Extension;
+let extension: PackedExtension;
 beforeAll(async () => {
   const folder = mkdtempSync(join(tmpdir(), "lowrank-extension-"));
   try {
@@ -39,7 +40,7 @@ beforeAll(async () => {
     const generated = join(folder, "kernels.mjs");
     await buildExtension({ sources: join(folder, "assembly"), generated });
     expect(readFileSync(generated, "utf8")).toContain("packed");
-    extension = ((await import(generated)) as { extension: Extension }).extension;
+    extension = ((await import(generated)) as { extension: PackedExtension }).extension;
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -80,7 +80,7 @@ interface BatchAxis {
   c: number;
 }
 
-const matrices = (p: Product): number => p.batch.reduce((count, axis) => count * axis.size, 1);
+export const matrices = (p: Product): number => p.batch.reduce((count, axis) => count * axis.size, 1);
 const ceilTo = (value: number, step: number): number => Math.ceil(value / step) * step;
 
 /** Products of matrices: packed tiles, rows read in place where the result is narrow, and dot products for one row. */
@@ -88,19 +88,19 @@ export const matmulKernel: Kernel = {
   layout: () => "any",
   widens: () => true,
   fusesEpilogue(group, loop) {
-    const p = foldBatch(describe(group, null, NOWHERE));
+    const p = foldBatch(productOf(group, null, NOWHERE));
     return group.outputs[0]!.dtype !== "f64" && p.K > 0 && !isThin(p) && readsAlong(loop);
   },
   emit(group, ctx) {
     const out = group.outputs[0]!;
     if (out.size === 0) return;
     if (group.epilogue) {
-      emitF32({ ...describe(group, ctx, NOWHERE), epilogue: emitEpilogue(group.epilogue, ctx) }, ctx);
+      emitF32({ ...productOf(group, ctx, NOWHERE), epilogue: emitEpilogue(group.epilogue, ctx) }, ctx);
       return;
     }
     const half = out.dtype === "f16" || out.dtype === "bf16";
     const inF32 = half ? ctx.workspace(out.size * 4) : ctx.pointer(out);
-    const product = describe(group, ctx, inF32);
+    const product = productOf(group, ctx, inF32);
     if (product.K === 0) {
       ctx.command(MATMUL_ZERO, [out.size * dtypeBytes(out.dtype), ctx.pointer(out)], 1);
       return;
@@ -117,7 +117,8 @@ export const matmulKernel: Kernel = {
   },
 };
 
-function describe(group: KernelGroup, ctx: EmitContext | null, c: Fixup): Product {
+/** The product of a group; without a context, its shape alone. */
+export function productOf(group: KernelGroup, ctx: EmitContext | null, c: Fixup): Product {
   const a = operandAt(group, 0);
   const b = operandAt(group, 1);
   const rank = a.dims.length;
@@ -159,7 +160,7 @@ function mergeBatch(a: Operand, b: Operand, matrixSize: number): BatchAxis[] {
 }
 
 /** A batch whose matrices lie below each other and share B is one tall matrix. */
-function foldBatch(p: Product): Product {
+export function foldBatch(p: Product): Product {
   if (p.batch.length !== 1 || p.columnC !== 1) return p;
   const { size, a, b, c } = p.batch[0]!;
   if (b !== 0 || c !== p.M * p.rowC || (a !== p.M * p.rowA && p.M !== 1)) return p;
@@ -167,7 +168,7 @@ function foldBatch(p: Product): Product {
 }
 
 /** Cᵀ = Bᵀ Aᵀ. */
-const transposed = (p: Product): Product => ({
+export const transposed = (p: Product): Product => ({
   ...p,
   M: p.N,
   N: p.M,

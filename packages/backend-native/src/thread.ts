@@ -1,0 +1,117 @@
+// What runs on each thread: the functions of the library, called on the memory of the backend.
+import type { HostCall } from "@lowrank/backend-wasm/host";
+
+/** What a thread needs to call the library. */
+export interface ThreadData {
+  /** Where koffi is looked for: a file beside whose packages it is installed. */
+  readonly from: string;
+  /** Path or name of the library. */
+  readonly library: string;
+  /** What stands before the name of each of its functions. */
+  readonly prefix: string;
+  /** The function, if there is one, by which a thread asks the library to add none of its own, and its argument. */
+  readonly single: { readonly name: string; readonly type: string; readonly value: number } | null;
+  /** Functions that CALL can call: name and types of the arguments, `p` for an address, `i` for an int, `f`, `d`. */
+  readonly functions: readonly (readonly [name: string, types: string])[];
+}
+
+/** What a command asks for. */
+export const GEMM = 0;
+export const CALL = 1;
+
+/**
+ * The words of a command behind the first, which counts for nothing.
+ *
+ *     0 GEMM: c = a b + beta c, each row-major or, if turned, column-major
+ *       1 a  2 b  3 c  4 M  5 N  6 K  7 ld of a  8 ld of b  9 ld of c  10 whether a is turned  11 b  12 bytes of an element
+ *       13 rows of a part  14 columns of a part  15 beta  16 matrices  17 batch axes
+ *       18.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c, in elements
+ *     1 CALL: a function of the table
+ *       1 its number  2.. its arguments for each chunk, a word each, two for a `d`
+ *
+ * A unit of GEMM is a part of one matrix of c. Parts come from shapes only, and the library works on one with one thread, so
+ * that the same bits come out on any number of threads.
+ *
+ * The text of this function is sent to threads: it uses nothing from outside and names no function inside.
+ */
+export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostCall => {
+  const { from, library, prefix, single, functions } = data;
+  const { createRequire } = process.getBuiltinModule("node:module");
+  const koffi = createRequire(from)("koffi") as Pick<typeof import("koffi"), "load" | "address">;
+  const lib = koffi.load(library);
+  if (single) lib.func(single.name, "void", [single.type])(single.value);
+  // int arguments, alpha, A, lda, B, ldb, beta, C, ldc; an address is a number below 2^53
+  const gemms = ["float", "double"].map((real, i) =>
+    lib.func(`${prefix}cblas_${"sd"[i]}gemm`, "void", [
+      ...["int", "int", "int", "int", "int", "int", real, "uintptr_t", "int", "uintptr_t", "int", real],
+      ...["uintptr_t", "int"],
+    ]),
+  );
+  const table = functions.map(([name, types]) =>
+    lib.func(
+      `${prefix}${name}`,
+      "void",
+      Array.from(types, (t) => ({ p: "uintptr_t", i: "int", f: "float", d: "double" })[t]!),
+    ),
+  );
+  let buffer: ArrayBufferLike | null = null;
+  let base = 0;
+  let words = new Int32Array(0);
+  return (args, chunk, chunks) => {
+    if (buffer !== memory.buffer) {
+      // the memory has grown
+      buffer = memory.buffer;
+      base = Number(koffi.address(new Uint8Array(buffer)));
+      words = new Int32Array(buffer);
+    }
+    const at = (args >>> 2) + 1;
+    if (words[at] === 1) {
+      const types = functions[words[at + 1]!]![1];
+      const width = types.length + types.split("d").length - 1;
+      const view = new DataView(buffer);
+      let next = at + 2 + chunk * width;
+      table[words[at + 1]!]!(
+        ...Array.from(types, (type) => {
+          const byte = 4 * next++;
+          if (type === "i") return view.getInt32(byte, true);
+          if (type === "f") return view.getFloat32(byte, true);
+          if (type === "p") return view.getUint32(byte, true) && base + view.getUint32(byte, true);
+          next++;
+          return view.getFloat64(byte, true);
+        }),
+      );
+      return;
+    }
+    const [M, N, K] = [words[at + 4]!, words[at + 5]!, words[at + 6]!];
+    const [lda, ldb, ldc] = [words[at + 7]!, words[at + 8]!, words[at + 9]!];
+    const [turnedA, turnedB, size] = [words[at + 10]!, words[at + 11]!, words[at + 12]!];
+    const [rows, columns, beta] = [words[at + 13]!, words[at + 14]!, words[at + 15]!];
+    const acrossParts = Math.ceil(N / columns);
+    const perMatrix = Math.ceil(M / rows) * acrossParts;
+    const units = words[at + 16]! * perMatrix;
+    const gemm = gemms[size === 4 ? 0 : 1]!;
+    const last = Math.floor((units * (chunk + 1)) / chunks);
+    for (let unit = Math.floor((units * chunk) / chunks); unit < last; unit++) {
+      let [a, b, c] = [
+        base + (words[at + 1]! >>> 0),
+        base + (words[at + 2]! >>> 0),
+        base + (words[at + 3]! >>> 0),
+      ];
+      let matrix = Math.floor(unit / perMatrix);
+      for (let axis = at + 14 + 4 * words[at + 17]!; matrix > 0; axis -= 4) {
+        const i = matrix % words[axis]!;
+        matrix = Math.floor(matrix / words[axis]!);
+        a += i * words[axis + 1]! * size;
+        b += i * words[axis + 2]! * size;
+        c += i * words[axis + 3]! * size;
+      }
+      const row = Math.floor((unit % perMatrix) / acrossParts) * rows;
+      const column = (unit % acrossParts) * columns;
+      const [m, n] = [Math.min(rows, M - row), Math.min(columns, N - column)];
+      a += row * (turnedA ? 1 : lda) * size;
+      b += column * (turnedB ? ldb : 1) * size;
+      c += (row * ldc + column) * size;
+      gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, m, n, K, 1, a, lda, b, ldb, beta, c, ldc);
+    }
+  };
+};

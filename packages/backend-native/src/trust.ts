@@ -1,0 +1,71 @@
+// Tests of a library on small problems: a library that fails one is not used.
+import type { LibraryHandle } from "koffi";
+import { refuse } from "./library.js";
+
+/**
+ * Tells integers of 32 bits from those of 64 without harm: a length whose lower half is 3 and whose upper half makes it
+ * negative. A library of 32-bit integers adds up three products; one of 64-bit integers finds nothing to do.
+ */
+export function expectIntegers(handle: LibraryHandle, path: string, prefix: string): void {
+  const dot = handle.func(`${prefix}cblas_sdot`, "float", [
+    "int64_t",
+    "void *",
+    "int64_t",
+    "void *",
+    "int64_t",
+  ]);
+  const got = dot(3n - 2n ** 32n, Float32Array.of(1, 2, 3), 1, Float32Array.of(4, 5, 6), 1) as number;
+  if (got === 32) return;
+  if (got === 0) {
+    throw refuse(
+      path,
+      "integers of 32 bits (LP64)",
+      "a library that takes integers of 64 bits (ILP64)",
+      "install the build with 32-bit integers",
+    );
+  }
+  throw refuse(path, "32 from cblas_sdot of [1, 2, 3] and [4, 5, 6]", String(got));
+}
+
+// M, N, K: below a tile, beyond one, and deeper than a block.
+const SHAPES = [
+  [3, 5, 7],
+  [37, 41, 43],
+  [70, 35, 600],
+] as const;
+
+/** Products of small integers, which every order of adding up gives exactly, in all four layouts and both precisions. */
+export function expectProducts(handle: LibraryHandle, path: string, prefix: string): void {
+  for (const [real, Numbers] of [
+    ["float", Float32Array],
+    ["double", Float64Array],
+  ] as const) {
+    const name = `cblas_${real === "float" ? "s" : "d"}gemm`;
+    const ints = new Array<string>(6).fill("int");
+    const types = [...ints, real, "void *", "int", "void *", "int", real, "void *", "int"];
+    const gemm = handle.func(prefix + name, "void", types);
+    for (const [M, N, K] of SHAPES)
+      for (const turnedA of [false, true])
+        for (const turnedB of [false, true]) {
+          const a = new Numbers(M * K).map((_, i) => ((i * 7) % 17) - 8);
+          const b = new Numbers(K * N).map((_, i) => ((i * 5) % 13) - 6);
+          const c = new Numbers(M * N).fill(Number.NaN);
+          const [lda, ldb] = [turnedA ? M : K, turnedB ? K : N];
+          gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, M, N, K, 1, a, lda, b, ldb, 0, c, N);
+          for (let i = 0; i < M; i++)
+            for (let j = 0; j < N; j++) {
+              let want = 0;
+              for (let k = 0; k < K; k++)
+                want += a[turnedA ? k * M + i : i * K + k]! * b[turnedB ? j * K + k : k * N + j]!;
+              const got = c[i * N + j]!;
+              if (got !== want)
+                throw refuse(
+                  path,
+                  `${name} to give ${want} at [${i}, ${j}] of a product of [${M}, ${K}] by [${K}, ${N}]`,
+                  String(got),
+                  "the library computes wrongly on this processor; install a newer one",
+                );
+            }
+        }
+  }
+}

@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type DType,
+  evaluate,
+  flip,
+  matmul,
+  setDefaultBackend,
+  slice,
+  type Tensor,
+  tensor,
+} from "@lowrank/tensor";
+import { reference } from "@lowrank/tensor/reference";
+import type { NativeBackend } from "../src/index.js";
+import { blas, noBlas } from "./blas.js";
+
+let seed = 1;
+const random = (): number => {
+  seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+  return seed / 2 ** 31 - 1;
+};
+
+type View = "rows" | "columns" | "part" | "flipped" | "shared";
+
+/** A function that makes one batch of matrices, on whichever backend is the default when it is called. */
+function operand(batch: number[], rows: number, columns: number, view: View, dtype: DType): () => Tensor {
+  const [r, c] =
+    view === "columns" ? [columns, rows] : view === "part" ? [rows + 3, columns + 5] : [rows, columns];
+  const shape = [...(view === "shared" ? [] : batch), r, c];
+  const numbers = Float64Array.from({ length: shape.reduce((x, y) => x * y, 1) }, random);
+  return () => {
+    const t = tensor(dtype === "f64" ? numbers : Float32Array.from(numbers), { shape }).astype(dtype);
+    if (view === "columns") return t.T;
+    if (view === "part") return slice(t, [...batch.map(() => null), [1, rows + 1], [2, columns + 2]]);
+    return view === "flipped" ? flip(t, [-2]) : t;
+  };
+}
+
+const VIEWS: View[] = ["rows", "columns", "part", "flipped"];
+
+describe.skipIf(noBlas)("products by the library", () => {
+  const plain = reference();
+  let backend: NativeBackend;
+  beforeAll(async () => {
+    backend = await blas({ threads: 2, leastWork: 0 });
+  });
+  afterAll(() => backend.dispose());
+
+  async function check(a: () => Tensor, b: () => Tensor, what: string): Promise<void> {
+    const results: ArrayLike<number>[] = [];
+    let dtype: DType = "f32";
+    let K = 0;
+    for (const on of [backend, plain]) {
+      setDefaultBackend(on);
+      const left = a();
+      K = left.shape.at(-1)!;
+      const product = matmul(left, b());
+      dtype = product.dtype;
+      results.push((await product.data()) as ArrayLike<number>);
+    }
+    const [got, want] = results as [ArrayLike<number>, ArrayLike<number>];
+    expect(got.length).toBe(want.length);
+    const tolerance = (K + 2) * (dtype === "f64" ? 2 ** -52 : 2 ** -23);
+    const last =
+      dtype === "f16" ? 2 ** -10 : dtype === "bf16" ? 2 ** -7 : dtype === "f32" ? 2 ** -23 : 2 ** -52;
+    for (let i = 0; i < want.length; i++) {
+      const error = Math.abs(got[i]! - want[i]!);
+      if (!(error <= tolerance + last * Math.abs(want[i]!)))
+        throw new Error(`${what}: element ${i}: got ${got[i]}, want ${want[i]}, tolerance ${tolerance}`);
+    }
+  }
+
+  // biome-ignore format: M, K, N
+  const SHAPES: [number, number, number][] = [
+    [1, 1, 1], [1, 300, 400], [400, 300, 1], [2, 200, 200], [33, 65, 31], [64, 64, 64], [129, 257, 65], [500, 3, 500], [300, 700, 90],
+  ];
+
+  for (const [M, K, N] of SHAPES) {
+    test(`[${M}, ${K}] by [${K}, ${N}] in every layout, f32 and f64`, async () => {
+      for (const dtype of ["f32", "f64"] as const)
+        for (const va of VIEWS)
+          for (const vb of VIEWS)
+            await check(
+              operand([], M, K, va, dtype),
+              operand([], K, N, vb, dtype),
+              `${va} by ${vb} in ${dtype}`,
+            );
+    });
+  }
+
+  test("batches, their operands shared, in parts and turned", async () => {
+    for (const dtype of ["f32", "f64"] as const)
+      for (const [M, K, N] of [
+        [1, 200, 300],
+        [40, 50, 60],
+        [130, 40, 50],
+      ] as const)
+        for (const va of [...VIEWS, "shared"] as const)
+          for (const vb of [...VIEWS, "shared"] as const)
+            await check(
+              operand([3, 2], M, K, va, dtype),
+              operand([3, 2], K, N, vb, dtype),
+              `${va} by ${vb} in ${dtype}`,
+            );
+  });
+
+  test("the same bits on one thread and on three", async () => {
+    const sizes = [
+      [700, 500, 600],
+      [1024, 1024, 64],
+      [48, 2000, 3000],
+    ] as const;
+    const inputs = sizes.map(([M, K, N]) => [
+      operand([], M, K, "rows", "f32"),
+      operand([], K, N, "columns", "f32"),
+    ]);
+    const runs: ArrayLike<number>[][] = [];
+    for (const threads of [1, 3]) {
+      const one = await blas({ threads });
+      setDefaultBackend(one);
+      const products = inputs.map(([a, b]) => matmul(a!(), b!()));
+      await evaluate(...products);
+      runs.push(await Promise.all(products.map(async (p) => (await p.data()) as ArrayLike<number>)));
+      one.dispose();
+    }
+    expect(runs[0]).toEqual(runs[1]);
+  });
+});

@@ -1,0 +1,4 @@
+import { library } from "../../tsup.base.js";
+
+// CommonJS gets an `import.meta.url` too: koffi is looked for from there.
+export default library({ shims: true, platform: "node", splitting: false });

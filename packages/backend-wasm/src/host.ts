@@ -1,0 +1,52 @@
+// What a package above needs to put functions of the host in the place of kernels of this backend: the entry
+// `@lowrank/backend-wasm/host`.
+import type { Target } from "@lowrank/tensor/backend";
+import type { Extension } from "./emit.js";
+import type { EmitGroup } from "./emit-group.js";
+
+export { MATMUL_NARROW, MATMUL_PACK_B, MATMUL_ZERO, QUANTIZED_PACK } from "../assembly/ids.js";
+export {
+  type ArgWord,
+  chunksOf,
+  DTYPE_IDS,
+  type EmitContext,
+  type Fixup,
+  type Kernel,
+  operandAt,
+} from "./emit.js";
+export type { EmitGroup } from "./emit-group.js";
+export { foldBatch, matrices, type Product, productOf, transposed } from "./kernels/matmul.js";
+
+/**
+ * What the extension `callHost` calls on the thread that took a chunk. `args` is the address of the words of the command: two
+ * that count for nothing, then those of the emitter. Addresses arrive as signed numbers. What it computes depends on nothing
+ * else, so that results do not depend on the threads.
+ */
+export type HostCall = (args: number, chunk: number, chunks: number, scratch: number) => void;
+
+/**
+ * Makes the function of one thread. The text of this function, what `toString` gives, is sent to the threads, so it uses
+ * nothing from outside and names no function inside, as in thread-loop.ts.
+ */
+export type StartHost = (memory: WebAssembly.Memory) => HostCall;
+
+/** What a package above may replace in a backend before its first plan: what the scheduler is told, and what emits a group. */
+export interface Replaceable {
+  target: Target;
+  emit: EmitGroup;
+}
+
+/**
+ * Calls the host's function: a module that exports what it imports,
+ *
+ *     (module (import "env" "host" (func (param i32 i32 i32 i32))) (export "f" (func 0)))
+ */
+export const callHost: Extension = {
+  // biome-ignore format: a section in each line
+  binary: /* @__PURE__ */ Uint8Array.of(
+    0, 97, 115, 109, 1, 0, 0, 0,
+    1, 8, 1, 96, 4, 127, 127, 127, 127, 0,
+    2, 12, 1, 3, 101, 110, 118, 4, 104, 111, 115, 116, 0, 0,
+    7, 5, 1, 1, 102, 0, 0,
+  ),
+};
