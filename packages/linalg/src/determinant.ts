@@ -1,5 +1,6 @@
 import {
   abs,
+  broadcastTo,
   customVjp,
   eye,
   log,
@@ -13,7 +14,8 @@ import {
 import { choleskyFrom, type SymmetricOptions } from "./cholesky.js";
 import { diagonal, scaleColumns } from "./diagonal.js";
 import { luFrom } from "./lu.js";
-import { asSquare } from "./matrix.js";
+import { asSquare, rowsOf } from "./matrix.js";
+import { luSolver } from "./solve.js";
 import { svdFrom } from "./svd.js";
 
 /** sign(p) ∏ diag(u) */
@@ -69,9 +71,19 @@ export interface Slogdet {
  * @category Determinants
  */
 export function slogdet(a: Tensor): Slogdet {
-  const { packed, sign: parity } = luFrom("slogdet", asSquare("slogdet", "a", a));
+  const where = "slogdet";
+  const x = asSquare(where, "a", a);
+  const { packed, p, sign: parity } = luFrom(where, x);
   const pivots = diagonal(packed);
-  return { sign: parity.mul(prod(sign(stopGradient(pivots)), -1)), logAbsDet: sum(log(abs(pivots)), -1) };
+  const [logAbsDet] = customVjp(
+    () => sum(log(abs(pivots)), -1),
+    ({ dys: [dy] }) => {
+      const identity = broadcastTo(eye(rowsOf(x), undefined, { dtype: x.dtype }), x.shape);
+      const { transposed } = luSolver(`gradient of ${where}`, packed, p);
+      return [transposed(identity).mul(dy!.reshape([...dy!.shape, 1, 1]))];
+    },
+  )(x);
+  return { sign: parity.mul(prod(sign(stopGradient(pivots)), -1)), logAbsDet: logAbsDet! };
 }
 
 /**

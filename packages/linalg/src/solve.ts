@@ -45,15 +45,7 @@ export function solveFrom(where: string, a: Tensor, b: Tensor): Tensor {
 
 function solveRow(where: string, a: Tensor, b: Tensor): Tensor {
   const { packed, p } = luFrom(where, a);
-  const unit = { unitDiagonal: true, where } as const;
-  const upper = { lower: false, where } as const;
-  const forward = (y: Tensor) =>
-    applyTriangularSolve(packed, applyTriangularSolve(packed, takeRows(y, p), unit), upper);
-  // aᵀ = uᵀ lᵀ with rows in the order p.
-  const transposed = (y: Tensor) => {
-    const z = applyTriangularSolve(packed, y, { ...upper, transpose: true });
-    return takeRows(applyTriangularSolve(packed, z, { ...unit, transpose: true }), argsort(p, -1));
-  };
+  const { forward, transposed } = luSolver(where, packed, p);
   return customVjp(
     (_a, y) => forward(y!),
     ({ outputs: [x], dys: [dx] }) => {
@@ -61,6 +53,21 @@ function solveRow(where: string, a: Tensor, b: Tensor): Tensor {
       return [db.matmul(x!.T).neg(), db];
     },
   )(a, b)[0]!;
+}
+
+/** y ↦ a⁻¹ y and y ↦ a⁻ᵀ y, given the factors of a; leading axes equal. */
+export function luSolver(where: string, packed: Tensor, p: Tensor) {
+  const unit = { unitDiagonal: true, where } as const;
+  const upper = { lower: false, where } as const;
+  return {
+    forward: (y: Tensor) =>
+      applyTriangularSolve(packed, applyTriangularSolve(packed, takeRows(y, p), unit), upper),
+    // aᵀ = uᵀ lᵀ with rows in the order p.
+    transposed: (y: Tensor) => {
+      const z = applyTriangularSolve(packed, y, { ...upper, transpose: true });
+      return takeRows(applyTriangularSolve(packed, z, { ...unit, transpose: true }), argsort(p, -1));
+    },
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { abs, expandDims, eye, gt, max, type Tensor, where } from "@lowrank/tensor";
+import { abs, expandDims, eye, gt, max, ones, type Tensor, where } from "@lowrank/tensor";
 import { columnsOf } from "./matrix.js";
 
 /**
@@ -11,13 +11,15 @@ import { columnsOf } from "./matrix.js";
  * which is 1/d to all digits where d ≫ δ, and 0 for equal values (Lorentzian broadening: Liao et al. 2019,
  * arXiv:1903.09650, section III A 2).
  */
-export const broadening = (dtype: string): number => (dtype === "f64" ? 1e-12 : 1e-6);
+const broadening = (dtype: string): number => (dtype === "f64" ? 1e-12 : 1e-6);
 
 /** d / (d² + δ²) for numbers relative to 1. */
 export const safeInverse = (d: Tensor): Tensor => d.div(d.mul(d).add(broadening(d.dtype) ** 2));
 
 /** The largest magnitude along the last axis, kept with size 1; 1 where all is 0. */
 export function scaleOf(values: Tensor): Tensor {
+  if (values.shape[values.ndim - 1] === 0)
+    return ones([...values.shape.slice(0, -1), 1], { dtype: values.dtype });
   const top = max(abs(values), -1, { keepDims: true });
   return where(gt(top, 0), top, 1);
 }

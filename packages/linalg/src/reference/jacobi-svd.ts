@@ -46,6 +46,11 @@ function tallSvd(input: Float64Array, m: number, n: number, full: boolean): Svd 
     for (let p = 0; p < n; p++)
       for (let q = p + 1; q < n; q++) worst = Math.max(worst, orthogonalize(columns, right, p, q));
   }
+  // Rotations are orthogonal up to rounding: what they stretched is divided out of both sides.
+  for (const [j, v] of right.entries()) {
+    const stretch = length(v);
+    for (const x of [v, columns[j]!]) for (let i = 0; i < x.length; i++) x[i]! /= stretch;
+  }
   const lengths = columns.map(length);
   const order = lengths.map((_, j) => j).sort((i, j) => lengths[j]! - lengths[i]! || i - j);
   const s = Float64Array.from(order, (j) => lengths[j]! * unit);
@@ -89,11 +94,13 @@ function orthogonalize(
   const t = (z >= 0 ? 1 : -1) / (Math.abs(z) + Math.hypot(z, 1));
   const cs = 1 / Math.sqrt(1 + t * t);
   const sn = cs * t;
+  // cs v - sn w as v - sn (w + τ v): a small angle is a small correction.
+  const tau = sn / (1 + cs);
   for (const [f, g] of [[x, y] as const, [right[p]!, right[q]!] as const]) {
     for (let i = 0; i < f.length; i++) {
       const [v, w] = [f[i]!, g[i]!];
-      f[i] = cs * v - sn * w;
-      g[i] = sn * v + cs * w;
+      f[i] = v - sn * (w + tau * v);
+      g[i] = w + sn * (v - tau * w);
     }
   }
   return Math.abs(c) / Math.sqrt(a) / Math.sqrt(b);

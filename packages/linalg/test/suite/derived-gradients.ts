@@ -1,11 +1,13 @@
-import { type Backend, eye, type Tensor, tensor } from "@lowrank/tensor";
-import { describe, test } from "vitest";
+import { type Backend, eye, fromHost, gradients, type Tensor, tensor } from "@lowrank/tensor";
+import { runOn } from "@lowrank/tensor/testing";
+import { describe, expect, test } from "vitest";
 import * as linalg from "../../src/index.js";
 import { drawn, positive, symmetric } from "./factorisation-gradients.js";
-import { checkSlope, type Slope, weighed } from "./gradient.js";
+import { checkSlope, type Slope, weighed, weights } from "./gradient.js";
+import { fault } from "./refusals.js";
 
 /** 4 I + x: far from singular for elements in [-1, 1). */
-const away = (x: Tensor): Tensor => x.add(eye(x.shape[x.ndim - 1]!, undefined, { dtype: "f64" }).mul(4));
+const away = (x: Tensor): Tensor => x.add(eye(x.shape[x.ndim - 1]!, undefined, { dtype: x.dtype }).mul(4));
 
 const still = (n: number) => ({ dims: [n, n], data: new Float64Array(n * n) });
 const diagonal = (values: readonly number[]): Tensor =>
@@ -161,6 +163,123 @@ export function derivedGradientSuite(makeBackend: () => Promise<Backend>): void 
           await checkSlope(backend, `${name}, gap ${gap}`, g, [still(4)]);
         }
       }
+    });
+
+    test("empty matrices have empty gradients, batches of none too", async () => {
+      const backend = await makeBackend();
+      for (const dims of [
+        [0, 0],
+        [0, 3, 3],
+        [2, 0, 0],
+      ]) {
+        const functions: Record<string, (x: Tensor) => Tensor> = {
+          cholesky: linalg.cholesky,
+          lu: (x) => linalg.lu(x).l.add(linalg.lu(x).u),
+          qr: (x) => linalg.qr(x).q.matmul(linalg.qr(x, { mode: "full" }).r),
+          qrPivoted: (x) => linalg.qrPivoted(x).q,
+          eigh: (x) => linalg.eigh(x).vectors,
+          svd: (x) => linalg.svd(x).u.matmul(linalg.svd(x, { full: true }).vt),
+          singularValues: linalg.singularValues,
+          inverse: linalg.inverse,
+          det: linalg.det,
+          slogdet: (x) => linalg.slogdet(x).logAbsDet,
+          logdet: linalg.logdet,
+          pinv: linalg.pinv,
+          lstsq: (x) => linalg.lstsq(x, x).x,
+          sqrtm: linalg.sqrtm,
+          logm: linalg.logm,
+          expm: linalg.expm,
+          polar: (x) => linalg.polar(x).u.add(linalg.polar(x).p),
+          newtonSchulz: linalg.newtonSchulz,
+        };
+        for (const f of Object.values(functions)) {
+          const x = fromHost("f64", dims, new Float64Array(0));
+          const [g] = await runOn(backend, () => gradients(f(x).sum(), [x]));
+          expect(g!.dims).toEqual(dims);
+        }
+      }
+      for (const dims of [
+        [0, 3],
+        [3, 0],
+        [2, 0, 2],
+      ]) {
+        for (const f of [
+          (x: Tensor) =>
+            linalg
+              .qr(x)
+              .r.sum()
+              .add(linalg.qr(x, { mode: "full" }).q.sum()),
+          (x: Tensor) =>
+            linalg
+              .svd(x)
+              .vt.sum()
+              .add(linalg.svd(x, { full: true }).u.sum()),
+          (x: Tensor) => linalg.qrPivoted(x).r.sum(),
+          (x: Tensor) => linalg.lu(x).u.sum(),
+          (x: Tensor) => linalg.pinv(x).sum(),
+          (x: Tensor) => linalg.polar(x).p.sum(),
+        ]) {
+          const x = fromHost("f64", dims, new Float64Array(0));
+          const [g] = await runOn(backend, () => gradients(f(x), [x]));
+          expect(g!.dims).toEqual(dims);
+        }
+      }
+    });
+
+    test("gradients in f32 are those in f64 up to rounding", async () => {
+      const backend = await makeBackend();
+      const functions: Record<string, (x: Tensor) => Tensor> = {
+        cholesky: (x) => linalg.cholesky(positive(x)),
+        lu: (x) => linalg.lu(away(x)).u,
+        qr: (x) => linalg.qr(x).q,
+        eigh: (x) => linalg.eigh(symmetric(x)).vectors.square(),
+        svd: (x) => linalg.svd(x).u.square(),
+        solve: (x) => linalg.solve(away(x), x),
+        det: linalg.det,
+        logdet: (x) => linalg.logdet(positive(x)),
+        pinv: (x) => linalg.pinv(away(x)),
+        lstsq: (x) => linalg.lstsq(away(x), x).x,
+        sqrtm: (x) => linalg.sqrtm(positive(x)),
+        logm: (x) => linalg.logm(positive(x)),
+        expm: linalg.expm,
+        polar: (x) => linalg.polar(away(x)).u,
+        newtonSchulz: linalg.newtonSchulz,
+      };
+      const { dims, data } = drawn([2, 5, 5], 41);
+      for (const [name, f] of Object.entries(functions)) {
+        const slope = async (dtype: "f32" | "f64") =>
+          (
+            await runOn(backend, () => {
+              const x = tensor(data, { shape: dims, dtype });
+              const y = f(x);
+              return gradients(y.mul(weights(y.shape, 5).astype(dtype)).sum(), [x]);
+            })
+          )[0]!;
+        const [low, high] = [await slope("f32"), await slope("f64")];
+        expect([low.dtype, high.dtype]).toEqual(["f32", "f64"]);
+        const largest = Math.max(...Array.from(high.data, Math.abs));
+        for (const [i, want] of Array.from(high.data).entries())
+          if (!(Math.abs(low.data[i]! - want) <= 2e-4 * largest))
+            expect.fail(
+              `${name}, element ${i}: f32 gives ${low.data[i]}, f64 ${want}, the largest is ${largest}`,
+            );
+      }
+    });
+
+    test("the gradient of slogdet refuses a singular matrix", async () => {
+      const error = await fault(await makeBackend(), () => {
+        const x = tensor(
+          [
+            [1, 2],
+            [2, 4],
+          ],
+          { dtype: "f64" },
+        );
+        return gradients(linalg.slogdet(x).logAbsDet, [x])[0]!;
+      });
+      expect(error.message).toContain(
+        "gradient of slogdet: expected a matrix that can be inverted, got a zero at pivot 1",
+      );
     });
 
     test("det at singular matrices, of rank n - 1 and below", async () => {

@@ -25,7 +25,7 @@ export function sequence(seed: number): () => number {
   return next;
 }
 
-function random(m: number, n: number, seed = 1): Matrix {
+export function random(m: number, n: number, seed = 1): Matrix {
   const next = sequence(seed + 31 * m + n);
   return matrix(m, n, () => next());
 }
@@ -56,13 +56,14 @@ function hadamardCluster(n: number): Matrix {
   };
   for (let from = 0, left = n; left > 0; ) {
     const size = 2 ** Math.floor(Math.log2(left));
-    for (let i = 0; i < size; i++) {
-      for (let j = 0; j < size; j++) {
-        let sum = 0;
-        for (let k = 0; k < size; k++) sum += clustered(k) * parity(i & k) * parity(k & j);
-        out[(from + i) * n + from + j] = sum / size;
-      }
-    }
+    // Element [i, j] depends on the bits in which i and j differ.
+    const row = Float64Array.from({ length: size }, (_, x) => {
+      let sum = 0;
+      for (let k = 0; k < size; k++) sum += clustered(k) * parity(k & x);
+      return sum / size;
+    });
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) out[(from + i) * n + from + j] = row[i ^ j]!;
     from += size;
     left -= size;
   }

@@ -5,6 +5,7 @@ import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
 import { measureSuite } from "./measures.js";
+import { goldenSuite } from "./goldens.js";
 import { refusalSuite } from "./refusals.js";
 import { truncationSuite } from "./truncation.js";
 
@@ -15,6 +16,7 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     factorisationGradientSuite(makeBackend);
     derivedSuite(makeBackend);
     derivedGradientSuite(makeBackend);
+    goldenSuite(makeBackend);
     refusalSuite(makeBackend);
     measureSuite(makeBackend);
     truncationSuite(makeBackend);
