@@ -7,6 +7,20 @@ export { kron, kronApply } from "./kron.js";
 export { type LeastSquares, lstsq, pinv, type RankOptions } from "./least-squares.js";
 export { bestRank, singularValueThreshold } from "./low-rank/best-rank.js";
 export { type Factors, lowRankAdd, recompress } from "./low-rank/factored.js";
+export { nystrom, type NystromOptions } from "./low-rank/nystrom.js";
+export {
+  type BlockKrylovOptions,
+  blockKrylovSvd,
+  type RandomizedSvd,
+  randomizedSvd,
+} from "./low-rank/randomized-svd.js";
+export {
+  type Range,
+  rangeFinder,
+  type RangeFinderOptions,
+  type SketchOptions,
+} from "./low-rank/range-finder.js";
+export { StreamingSvd, type StreamingSvdOptions } from "./low-rank/streaming-svd.js";
 export {
   type ByRank,
   type BySpectrum,
@@ -14,6 +28,7 @@ export {
   truncatedSvd,
   type Truncation,
 } from "./low-rank/truncation.js";
+export { type InputStatistics, type WhitenedSvd, whitenedSvd } from "./low-rank/whitened-svd.js";
 export { type Lu, lu } from "./lu.js";
 export { conditionNumber, nuclearNorm, schattenNorm, spectralNorm } from "./measures/norms.js";
 export {

@@ -3,6 +3,7 @@ import { scaleColumns } from "../diagonal.js";
 import { asMatrix, columnsOf, inCommonDtype, leadOf, rowsOf, showDims } from "../matrix.js";
 import { qrFrom } from "../qr.js";
 import { type Svd, svdFrom } from "../svd.js";
+import { withSigns } from "./signs.js";
 import { type ByRank, type BySpectrum, expectTruncation, truncate, type Truncation } from "./truncation.js";
 
 /** A matrix left · right of rank at most k that is never formed. */
@@ -31,7 +32,7 @@ export function svdOfProduct(where: string, { left, right }: Factors): Svd {
   const { q: Q, r: R } = qrFrom(where, left);
   const { q: P, r: T } = qrFrom(where, right.T);
   const { u, s, vt } = svdFrom(where, R.matmul(T.T));
-  return { u: Q.matmul(u), s, vt: vt.matmul(P.T) };
+  return withSigns({ u: Q.matmul(u), s, vt: vt.matmul(P.T) });
 }
 
 /**

@@ -7,6 +7,8 @@ import { factorisationSuite } from "./factorisations.js";
 import { measureSuite } from "./measures.js";
 import { goldenSuite } from "./goldens.js";
 import { refusalSuite } from "./refusals.js";
+import { randomizedSuite } from "./randomized.js";
+import { activationSuite } from "./activations.js";
 import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
@@ -20,5 +22,7 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     refusalSuite(makeBackend);
     measureSuite(makeBackend);
     truncationSuite(makeBackend);
+    randomizedSuite(makeBackend);
+    activationSuite(makeBackend);
   });
 }
