@@ -1,12 +1,20 @@
 // vitest's global setup: tests run on the sources, so the kernels must be compiled from the sources as they are. Kernels
 // that do not compile stop the build; here, where most tests need none of them, the last ones that did are used.
+import { existsSync } from "node:fs";
+import { buildWasm as buildDecompositions } from "../../linalg/scripts/build-wasm.mjs";
 import { buildWasm, isBuilt } from "./build-wasm.mjs";
 
 export default async function setup() {
+  await build("build-wasm", buildWasm, isBuilt);
+  const generated = new URL("../../linalg/src/generated/kernels.ts", import.meta.url);
+  await build("build-wasm of linalg", buildDecompositions, () => existsSync(generated));
+}
+
+async function build(name, run, isThere) {
   try {
-    await buildWasm();
+    await run();
   } catch (error) {
-    if (!isBuilt()) throw error;
-    console.error(`${error.message}\nbuild-wasm: testing with the kernels of the last build that succeeded`);
+    if (!isThere()) throw error;
+    console.error(`${error.message}\n${name}: testing with the kernels of the last build that succeeded`);
   }
 }

@@ -1,0 +1,47 @@
+// Argument words of every kernel, 32 bits each:
+//   0 table  1 kernel  2 type (1: f64)  3 matrices  4 units of a matrix  5 faults, 32 bytes a matrix  6... its own
+// An operand is two words: the address of the first matrix, and the bytes from one to the next. Strides are in bytes.
+
+export const KERNEL = 4;
+export const TYPE = 8;
+export const BATCH = 12;
+export const UNITS = 16;
+export const FAULTS = 20;
+
+// @ts-ignore: decorator
+@inline
+export function word(args: usize, index: i32): i32 {
+  return load<i32>(args + (<usize>index << 2));
+}
+
+/** The address of matrix `b` of the operand at words `index` and `index + 1`. */
+// @ts-ignore: decorator
+@inline
+export function operand(args: usize, index: i32, b: i32): usize {
+  return load<usize>(args + (<usize>index << 2)) + <usize>b * load<usize>(args + (<usize>(index + 1) << 2));
+}
+
+/** First of the parts `part` of `parts` that `size` things are cut into evenly. */
+// @ts-ignore: decorator
+@inline
+export function cut(size: i32, part: i32, parts: i32): i32 {
+  return <i32>((<i64>size * part) / parts);
+}
+
+// Faults, as src/wasm/faults.ts words them.
+export const NOT_FINITE = 1;
+export const NOT_SYMMETRIC = 2;
+export const NOT_POSITIVE = 3;
+export const SINGULAR = 4;
+export const NO_CONVERGENCE = 5;
+export const OUT_OF_DOMAIN = 6;
+
+/** Notes what is wrong with matrix `b`; later kernels leave that matrix alone. */
+export function fail(args: usize, b: i32, fault: i32, row: i32, column: i32, value: f64): void {
+  const at = load<usize>(args, FAULTS) + (<usize>b << 5);
+  store<i32>(at, b, 4);
+  store<i32>(at, row, 8);
+  store<i32>(at, column, 12);
+  store<f64>(at, value, 16);
+  store<i32>(at, fault);
+}

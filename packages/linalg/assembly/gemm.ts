@@ -1,0 +1,221 @@
+// C += alpha A B on one thread, any strides of A and B, rows of C contiguous. Panels of A (4 rows) and B (32 bytes of
+// columns) are packed; a tile of the result is 4 rows by two vectors, in eight accumulators.
+import { cut, operand, word } from "./args";
+import { lanes, loadSplat, madd } from "./simd";
+
+/** Depth, rows and columns of a packed block. */
+const DEPTH = 256;
+const ROWS = 96;
+const COLUMNS = 256;
+/** Bytes of scratch that `gemm` needs: a tile, a block of A, a block of B. */
+export const GEMM_SCRATCH: usize = 128 + (ROWS + COLUMNS) * DEPTH * 8;
+
+/** Panels of `width` lanes: dst[panel][k][lane] = alpha * src[lane * laneStep + k * step]; lanes beyond are 0. */
+function pack<T>(src: usize, laneStep: usize, step: usize, count: i32, depth: i32, width: i32, alpha: T, dst: usize): void {
+  const bytes = <usize>width * sizeof<T>();
+  const factor = v128.splat<T>(alpha);
+  for (let lane = 0; lane < count; lane += width, src += <usize>width * laneStep) {
+    const valid = min(width, count - lane);
+    if (laneStep == sizeof<T>() && valid == width) {
+      let from = src;
+      for (let k = 0; k < depth; k++, from += step, dst += bytes) {
+        v128.store(dst, v128.mul<T>(v128.load(from), factor));
+        if (bytes == 32) v128.store(dst, v128.mul<T>(v128.load(from, 16), factor), 16);
+      }
+      continue;
+    }
+    for (let i = 0; i < width; i += 4) {
+      const to = dst + <usize>i * sizeof<T>();
+      const from = src + <usize>i * laneStep;
+      pack4<T>(from, laneStep, step, valid - i, depth, bytes, alpha, to);
+    }
+    dst += <usize>depth * bytes;
+  }
+}
+
+/** Four lanes of a panel whose steps are `bytes` long. */
+function pack4<T>(src: usize, laneStep: usize, step: usize, valid: i32, depth: i32, bytes: usize, alpha: T, dst: usize): void {
+  const s1 = valid > 1 ? src + laneStep : src;
+  const s2 = valid > 2 ? s1 + laneStep : src;
+  const s3 = valid > 3 ? s2 + laneStep : src;
+  const x0 = valid > 0 ? alpha : <T>0;
+  const x1 = valid > 1 ? alpha : <T>0;
+  const x2 = valid > 2 ? alpha : <T>0;
+  const x3 = valid > 3 ? alpha : <T>0;
+  if (valid <= 0) {
+    for (let k = 0; k < depth; k++, dst += bytes) {
+      v128.store(dst, i64x2.splat(0));
+      if (sizeof<T>() == 8) v128.store(dst, i64x2.splat(0), 16);
+    }
+    return;
+  }
+  let k = 0;
+  let at: usize = 0;
+  if (step == sizeof<T>()) {
+    const factor = v128.splat<T>(alpha);
+    const zero = i64x2.splat(0);
+    if (sizeof<T>() == 8) {
+      for (; k + 2 <= depth; k += 2, at += 16, dst += bytes + bytes) {
+        const r0 = v128.mul<T>(v128.load(src + at), factor);
+        const r1 = valid > 1 ? v128.mul<T>(v128.load(s1 + at), factor) : zero;
+        const r2 = valid > 2 ? v128.mul<T>(v128.load(s2 + at), factor) : zero;
+        const r3 = valid > 3 ? v128.mul<T>(v128.load(s3 + at), factor) : zero;
+        v128.store(dst, v128.shuffle<i64>(r0, r1, 0, 2));
+        v128.store(dst, v128.shuffle<i64>(r2, r3, 0, 2), 16);
+        v128.store(dst + bytes, v128.shuffle<i64>(r0, r1, 1, 3));
+        v128.store(dst + bytes, v128.shuffle<i64>(r2, r3, 1, 3), 16);
+      }
+    } else {
+      for (; k + 4 <= depth; k += 4, at += 16, dst += 4 * bytes) {
+        const r0 = v128.mul<T>(v128.load(src + at), factor);
+        const r1 = valid > 1 ? v128.mul<T>(v128.load(s1 + at), factor) : zero;
+        const r2 = valid > 2 ? v128.mul<T>(v128.load(s2 + at), factor) : zero;
+        const r3 = valid > 3 ? v128.mul<T>(v128.load(s3 + at), factor) : zero;
+        const low01 = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5);
+        const high01 = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
+        const low23 = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5);
+        const high23 = v128.shuffle<i32>(r2, r3, 2, 6, 3, 7);
+        v128.store(dst, v128.shuffle<i64>(low01, low23, 0, 2));
+        v128.store(dst + bytes, v128.shuffle<i64>(low01, low23, 1, 3));
+        v128.store(dst + 2 * bytes, v128.shuffle<i64>(high01, high23, 0, 2));
+        v128.store(dst + 3 * bytes, v128.shuffle<i64>(high01, high23, 1, 3));
+      }
+    }
+  }
+  for (; k < depth; k++, dst += bytes) {
+    const from = step == sizeof<T>() ? <usize>k * step : at;
+    store<T>(dst, load<T>(src + from) * x0);
+    store<T>(dst, valid > 1 ? load<T>(s1 + from) * x1 : <T>0, sizeof<T>());
+    store<T>(dst, valid > 2 ? load<T>(s2 + from) * x2 : <T>0, 2 * sizeof<T>());
+    store<T>(dst, valid > 3 ? load<T>(s3 + from) * x3 : <T>0, 3 * sizeof<T>());
+    at += step;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function add2<T>(at: usize, x: v128, y: v128): void {
+  v128.store(at, v128.add<T>(v128.load(at), x));
+  v128.store(at, v128.add<T>(v128.load(at, 16), y), 16);
+}
+
+/** Full tiles below each other: panels of `a` follow one another, `panel` is one of B. */
+function tiles<T>(depth: i32, a: usize, panel: usize, c: usize, rowC: usize, count: i32): void {
+  for (; count > 0; count--) {
+    let c00 = i64x2.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    let b = panel;
+    for (let k = depth; k > 0; k--) {
+      const b0 = v128.load(b);
+      const b1 = v128.load(b, 16);
+      let x = loadSplat<T>(a);
+      c00 = madd<T>(x, b0, c00);
+      c01 = madd<T>(x, b1, c01);
+      x = loadSplat<T>(a + sizeof<T>());
+      c10 = madd<T>(x, b0, c10);
+      c11 = madd<T>(x, b1, c11);
+      x = loadSplat<T>(a + 2 * sizeof<T>());
+      c20 = madd<T>(x, b0, c20);
+      c21 = madd<T>(x, b1, c21);
+      x = loadSplat<T>(a + 3 * sizeof<T>());
+      c30 = madd<T>(x, b0, c30);
+      c31 = madd<T>(x, b1, c31);
+      a += 4 * sizeof<T>();
+      b += 32;
+    }
+    add2<T>(c, c00, c01);
+    c += rowC;
+    add2<T>(c, c10, c11);
+    c += rowC;
+    add2<T>(c, c20, c21);
+    c += rowC;
+    add2<T>(c, c30, c31);
+    c += rowC;
+  }
+}
+
+/** A tile at the edge: made aside, then added where it is part of the result. */
+function edge<T>(depth: i32, a: usize, b: usize, c: usize, rowC: usize, rows: i32, columns: i32, spill: usize): void {
+  memory.fill(spill, 0, 128);
+  tiles<T>(depth, a, b, spill, 32, 1);
+  for (let i = 0; i < min(rows, 4); i++, c += rowC, spill += 32) {
+    for (let j = 0; j < min(columns, 2 * lanes<T>()); j++) {
+      const at = <usize>j * sizeof<T>();
+      store<T>(c + at, load<T>(c + at) + load<T>(spill + at));
+    }
+  }
+}
+
+/** C[M, N] += alpha A[M, K] B[K, N]; A: rowA, stepA; B: stepB, columnB; C: rowC (bytes). */
+export function gemm<T>(
+  M: i32, N: i32, K: i32, alpha: T, a: usize, rowA: usize, stepA: usize, b: usize, stepB: usize, columnB: usize,
+  c: usize, rowC: usize, scratch: usize,
+): void {
+  const packedA = scratch + 128;
+  const packedB = packedA + ROWS * DEPTH * sizeof<T>();
+  const width = 2 * lanes<T>();
+  for (let j = 0; j < N; j += COLUMNS) {
+    const columns = min(COLUMNS, N - j);
+    for (let k = 0; k < K; k += DEPTH) {
+      const depth = min(DEPTH, K - k);
+      pack<T>(b + <usize>k * stepB + <usize>j * columnB, columnB, stepB, columns, depth, width, <T>1, packedB);
+      for (let i = 0; i < M; i += ROWS) {
+        const rows = min(ROWS, M - i);
+        pack<T>(a + <usize>i * rowA + <usize>k * stepA, rowA, stepA, rows, depth, 4, alpha, packedA);
+        const to = c + <usize>i * rowC + <usize>j * sizeof<T>();
+        const whole = rows & ~3;
+        for (let q = 0; q < columns; q += width) {
+          const panel = packedB + <usize>(q * depth) * sizeof<T>();
+          const at = to + <usize>q * sizeof<T>();
+          if (columns - q >= width) tiles<T>(depth, packedA, panel, at, rowC, whole >> 2);
+          else {
+            for (let p = 0; p < whole; p += 4) {
+              const from = packedA + <usize>(p * depth) * sizeof<T>();
+              edge<T>(depth, from, panel, at + <usize>p * rowC, rowC, 4, columns - q, scratch);
+            }
+          }
+          if (whole < rows) {
+            const from = packedA + <usize>(whole * depth) * sizeof<T>();
+            edge<T>(depth, from, panel, at + <usize>whole * rowC, rowC, rows - whole, columns - q, scratch);
+          }
+        }
+      }
+    }
+  }
+}
+
+/**
+ * A block of C += alpha (A B + A' B'): 6 c  8 rowC  9 a  11 rowA  12 stepA  13 b  15 stepB  16 columnB  17 M  18 N  19 K
+ * 20 alpha  21 lower: only blocks that reach below the diagonal  22, 23 rows and columns of a block  24 two terms: 25 a'  27 b'
+ */
+export function product<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
+  const M = word(args, 17);
+  const N = word(args, 18);
+  const K = word(args, 19);
+  const blockRows = word(args, 22);
+  const blockColumns = word(args, 23);
+  const across = (N + blockColumns - 1) / blockColumns;
+  const i = (unit / across) * blockRows;
+  const j = (unit % across) * blockColumns;
+  const rows = min(blockRows, M - i);
+  let columns = min(blockColumns, N - j);
+  if (word(args, 21)) columns = min(columns, i + rows - j);
+  if (columns <= 0) return;
+  const rowA = <usize>word(args, 11);
+  const stepA = <usize>word(args, 12);
+  const stepB = <usize>word(args, 15);
+  const columnB = <usize>word(args, 16);
+  const rowC = <usize>word(args, 8);
+  const c = operand(args, 6, b) + <usize>i * rowC + <usize>j * sizeof<T>();
+  for (let term = 0; term <= word(args, 24); term++) {
+    const left = operand(args, term ? 25 : 9, b) + <usize>i * rowA;
+    const right = operand(args, term ? 27 : 13, b) + <usize>j * columnB;
+    gemm<T>(rows, columns, K, <T>word(args, 20), left, rowA, stepA, right, stepB, columnB, c, rowC, scratch);
+  }
+}

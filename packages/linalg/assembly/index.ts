@@ -1,0 +1,56 @@
+// Kernels of matrix decompositions. `f` does part `chunk` of `chunks` of a command: the units of its matrices, one matrix
+// after the other. What a unit computes depends on its arguments alone, so results do not depend on the threads.
+import { BATCH, cut, FAULTS, KERNEL, TYPE, UNITS, word } from "./args";
+import { choleskyBlock } from "./cholesky";
+import { product } from "./gemm";
+import * as ids from "./kernels";
+import { copy, identity, inspect, report } from "./prepare";
+import { regular, triangular } from "./triangle";
+
+function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): void {
+  switch (kernel) {
+    case ids.COPY:
+      return copy<T>(args, b, unit);
+    case ids.IDENTITY:
+      return identity<T>(args, b, unit);
+    case ids.PRODUCT:
+      return product<T>(args, b, unit, scratch);
+    case ids.TRIANGULAR:
+      return triangular<T>(args, b, unit, scratch);
+    case ids.REGULAR:
+      return regular<T>(args, b);
+    case ids.CHOLESKY_BLOCK:
+      return choleskyBlock<T>(args, b);
+    default:
+      unreachable();
+  }
+}
+
+function runUnit(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): void {
+  const wide = load<i32>(args, TYPE) != 0;
+  switch (kernel) {
+    case ids.LIST: // 6 addresses of argument blocks  7 how many: all of them for one matrix after another
+      for (let i = 0; i < word(args, 7); i++) {
+        const inner = load<usize>(load<usize>(args, 6 << 2) + (<usize>i << 2));
+        const units = load<i32>(inner, UNITS);
+        for (let u = 0; u < units; u++) runUnit(load<i32>(inner, KERNEL), inner, b, u, scratch);
+      }
+      return;
+    case ids.INSPECT:
+      return wide ? inspect<f64>(args, b) : inspect<f32>(args, b);
+    case ids.REPORT:
+      return report(args);
+    default:
+      if (load<i32>(load<usize>(args, FAULTS) + (<usize>b << 5)) != 0) return;
+      if (wide) run<f64>(kernel, args, b, unit, scratch);
+      else run<f32>(kernel, args, b, unit, scratch);
+  }
+}
+
+export function f(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
+  const units = load<i32>(args, UNITS);
+  const total = load<i32>(args, BATCH) * units;
+  const last = cut(total, chunk + 1, chunks);
+  for (let u = cut(total, chunk, chunks); u < last; u++)
+    runUnit(load<i32>(args, KERNEL), args, u / units, u % units, scratch);
+}

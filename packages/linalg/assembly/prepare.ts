@@ -1,0 +1,165 @@
+// What comes first and last: looking at the input, bringing it to size 1, copies.
+import { cut, fail, FAULTS, NOT_FINITE, NOT_SYMMETRIC, operand, UNITS, word } from "./args";
+import { lanes } from "./simd";
+
+/** Parts of a matrix that are read. */
+const LOWER = 1;
+const UPPER = 2;
+
+// @ts-ignore: decorator
+@inline
+function epsOf<T>(): f64 {
+  return sizeof<T>() == 8 ? 2.220446049250313e-16 : 1.1920928955078125e-7;
+}
+
+/** The largest |x| of a row, or NaN where it holds NaN or an infinity. */
+function largest<T>(x: usize, n: i32): f64 {
+  let most = i64x2.splat(0);
+  let odd = most;
+  const zero = most;
+  let i = 0;
+  for (; i + lanes<T>() <= n; i += lanes<T>(), x += 16) {
+    const value = v128.load(x);
+    odd = v128.add<T>(odd, v128.mul<T>(value, zero));
+    most = v128.max<T>(most, v128.abs<T>(value));
+  }
+  let sum = <f64>v128.extract_lane<T>(odd, 0) + <f64>v128.extract_lane<T>(odd, 1);
+  let result = max(<f64>v128.extract_lane<T>(most, 0), <f64>v128.extract_lane<T>(most, 1));
+  if (sizeof<T>() == 4) {
+    sum += <f64>f32x4.extract_lane(odd, 2) + <f64>f32x4.extract_lane(odd, 3);
+    result = max(result, max(<f64>f32x4.extract_lane(most, 2), <f64>f32x4.extract_lane(most, 3)));
+  }
+  for (; i < n; i++, x += sizeof<T>()) {
+    const value = <f64>load<T>(x);
+    sum += value * 0;
+    result = max(result, abs(value));
+  }
+  return sum == 0 ? result : NaN;
+}
+
+/** A power of two that brings numbers up to `most` near 1; from 2^-1000 to 2^1000. */
+function powerOf(most: f64): f64 {
+  if (most == 0) return 1;
+  const exponent = <i32>((reinterpret<i64>(most) >> 52) & 0x7ff) - 1022;
+  return reinterpret<f64>(<i64>(1023 - max(-1000, min(1000, exponent))) << 52);
+}
+
+/**
+ * Notes what is not finite or not symmetric, and the power of two that brings the matrix to size 1.
+ * 6 a  8 rows  9 columns  10 part  11 symmetric  12 first input  13 factor (8 bytes a matrix, 0: not asked for)
+ */
+export function inspect<T>(args: usize, b: i32): void {
+  const rows = word(args, 8);
+  const columns = word(args, 9);
+  const part = word(args, 10);
+  const row = <usize>columns * sizeof<T>();
+  const fault = load<usize>(args, FAULTS) + (<usize>b << 5);
+  if (word(args, 12)) memory.fill(fault, 0, 32);
+  else if (load<i32>(fault)) return;
+  const a = operand(args, 6, b);
+  let most: f64 = 0;
+  for (let i = 0; i < rows; i++) {
+    const from = part == UPPER ? min(i, columns) : 0;
+    const to = part == LOWER ? min(i + 1, columns) : columns;
+    const at = a + <usize>i * row;
+    const size = largest<T>(at + <usize>from * sizeof<T>(), to - from);
+    if (!(size == size)) {
+      for (let j = from; j < to; j++) {
+        const value = <f64>load<T>(at + <usize>j * sizeof<T>());
+        if (value * 0 != 0) return fail(args, b, NOT_FINITE, i, j, value);
+      }
+    }
+    most = max(most, size);
+  }
+  if (word(args, 11)) {
+    let worst: f64 = 0;
+    let atRow = 0;
+    let atColumn = 0;
+    for (let i0 = 0; i0 < rows; i0 += 16) {
+      for (let j0 = 0; j0 <= i0; j0 += 16) {
+        for (let i = i0; i < min(i0 + 16, rows); i++) {
+          for (let j = j0; j < min(j0 + 16, i); j++) {
+            const below = <f64>load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
+            const difference = below - <f64>load<T>(a + <usize>j * row + <usize>i * sizeof<T>());
+            const better = abs(difference) > abs(worst);
+            const earlier = abs(difference) == abs(worst) && (i < atRow || (i == atRow && j < atColumn));
+            if (better || (earlier && worst != 0)) {
+              worst = difference;
+              atRow = i;
+              atColumn = j;
+            }
+          }
+        }
+      }
+    }
+    if (abs(worst) > 20 * <f64>rows * epsOf<T>() * most) fail(args, b, NOT_SYMMETRIC, atRow, atColumn, worst);
+  }
+  if (load<i32>(args, 13 << 2)) store<f64>(load<usize>(args, 13 << 2) + (<usize>b << 3), powerOf(most));
+}
+
+/** The first fault of the batch as the status of the run. 6 status  7 matrices */
+export function report(args: usize): void {
+  const faults = load<usize>(args, FAULTS);
+  for (let b = 0; b < word(args, 7); b++) {
+    const from = faults + (<usize>b << 5);
+    if (load<i32>(from)) return memory.copy(load<usize>(args, 6 << 2), from, 32);
+  }
+}
+
+/**
+ * Copies rows, transposed if asked, times a factor or its inverse.
+ * 6 to  8 row  9 from  11 row  12 rows  13 columns (of the result)  14 transpose  15 part (1: zeros above the diagonal,
+ * 2: below)  16 factor (0: none)  17 inverse
+ */
+export function copy<T>(args: usize, b: i32, unit: i32): void {
+  const columns = word(args, 13);
+  const rowTo = <usize>word(args, 8);
+  const rowFrom = <usize>word(args, 11);
+  const part = word(args, 15);
+  const units = load<i32>(args, UNITS);
+  const last = cut(word(args, 12), unit + 1, units);
+  let factor: f64 = 1;
+  if (load<i32>(args, 16 << 2)) factor = load<f64>(load<usize>(args, 16 << 2) + (<usize>b << 3));
+  if (word(args, 17)) factor = 1 / factor;
+  const from = operand(args, 9, b);
+  const to = operand(args, 6, b);
+  const first = cut(word(args, 12), unit, units);
+  if (word(args, 14)) {
+    for (let i0 = first; i0 < last; i0 += 16) {
+      for (let j = 0; j < columns; j++) {
+        const at = from + <usize>j * rowFrom;
+        for (let i = i0; i < min(i0 + 16, last); i++) {
+          const value = load<T>(at + <usize>i * sizeof<T>());
+          store<T>(to + <usize>i * rowTo + <usize>j * sizeof<T>(), <T>(<f64>value * factor));
+        }
+      }
+    }
+  } else {
+    for (let i = first; i < last; i++)
+      memory.copy(to + <usize>i * rowTo, from + <usize>i * rowFrom, <usize>columns * sizeof<T>());
+  }
+  for (let i = first; i < last; i++) {
+    const at = to + <usize>i * rowTo;
+    if (!word(args, 14) && factor != 1) {
+      for (let j = 0; j < columns; j++) {
+        const x = at + <usize>j * sizeof<T>();
+        store<T>(x, <T>(<f64>load<T>(x) * factor));
+      }
+    }
+    if (part == LOWER && i + 1 < columns)
+      memory.fill(at + <usize>(i + 1) * sizeof<T>(), 0, <usize>(columns - i - 1) * sizeof<T>());
+    if (part == UPPER) memory.fill(at, 0, <usize>min(i, columns) * sizeof<T>());
+  }
+}
+
+/** Ones on the diagonal from element [first, first] on, zeros elsewhere. 6 to  8 row  9 rows  10 columns */
+export function identity<T>(args: usize, b: i32, unit: i32): void {
+  const columns = word(args, 10);
+  const units = load<i32>(args, UNITS);
+  const last = cut(word(args, 9), unit + 1, units);
+  for (let i = cut(word(args, 9), unit, units); i < last; i++) {
+    const at = operand(args, 6, b) + <usize>i * <usize>word(args, 8);
+    memory.fill(at, 0, <usize>columns * sizeof<T>());
+    if (i < columns) store<T>(at + <usize>i * sizeof<T>(), <T>1);
+  }
+}

@@ -1,0 +1,192 @@
+import type { KernelGroup, Operand, Value } from "@lowrank/tensor/backend";
+import type { ArgWord, EmitContext, Fixup } from "@lowrank/backend-wasm/kernel";
+import * as kernels from "../../assembly/kernels.js";
+import { extension } from "../generated/kernels.js";
+import { faultOf } from "./faults.js";
+
+/** Matrices of a batch in memory: one after another `step` bytes on, strides in bytes. */
+export interface Matrix {
+  readonly at: Fixup;
+  readonly step: number;
+  readonly row: number;
+  readonly column: number;
+}
+
+/** Which elements of an input are read. */
+export const Part = { all: 0, lower: 1, upper: 2 } as const;
+
+/** Multiply-adds of a part that is worth another thread: some 20 µs. */
+const GRAIN = 1 << 17;
+/** Work of a matrix up to which one thread does all of it before the next matrix, while it is in the cache. */
+const SMALL = 1 << 21;
+const FAULT_BYTES = 32;
+
+interface Command {
+  readonly kernel: number;
+  readonly words: readonly ArgWord[];
+  readonly units: number;
+  readonly work: number;
+}
+
+/** The commands of one decomposition of a batch of matrices: a fixed list, made from shapes. */
+export class Program {
+  readonly bytes: number;
+  readonly batch: number;
+  private readonly wide: number;
+  private readonly faults: Fixup;
+  private readonly commands: Command[] = [];
+  private inspected = false;
+
+  constructor(
+    private readonly group: KernelGroup,
+    private readonly ctx: EmitContext,
+  ) {
+    const { dims, dtype } = this.group.inputs[0] as Operand;
+    this.batch = dims.slice(0, -2).reduce((a, b) => a * b, 1);
+    this.wide = Number(dtype === "f64");
+    this.bytes = this.wide ? 8 : 4;
+    this.faults = ctx.workspace(FAULT_BYTES * this.batch);
+  }
+
+  /** Input `index`, which is contiguous. */
+  input(index: number): Matrix {
+    const input = this.group.inputs[index] as Operand;
+    return this.contiguous(this.ctx.pointer(input), input.dims);
+  }
+
+  output(index: number): Matrix {
+    const output = this.group.outputs[index] as Value;
+    return this.contiguous(this.ctx.pointer(output), output.dims);
+  }
+
+  /** Room for a matrix of each, rows a whole number of vectors apart. */
+  room(rows: number, columns: number, bytes = this.bytes): Matrix {
+    const row = Math.ceil((columns * bytes) / 16) * 16;
+    const step = Math.max(16, rows * row);
+    return { at: this.ctx.workspace(step * this.batch), step, row, column: bytes };
+  }
+
+  /** `count` numbers of `bytes` for each matrix. */
+  numbers(count: number, bytes = 8): Matrix {
+    return this.room(1, count, bytes);
+  }
+
+  /** The part of `m` that begins at an element. */
+  from(m: Matrix, row: number, column: number): Matrix {
+    return { ...m, at: this.ctx.offset(m.at, row * m.row + column * m.column) };
+  }
+
+  data(words: readonly number[]): Fixup {
+    return this.ctx.data(words);
+  }
+
+  scratch(bytes: number): void {
+    this.ctx.scratch(bytes);
+  }
+
+  /**
+   * @param units parts of one matrix that may run on different threads
+   * @param work multiply-adds of one matrix
+   */
+  run(kernel: number, words: readonly ArgWord[], units = 1, work = 0): void {
+    if (units > 0) this.commands.push({ kernel, words, units, work });
+  }
+
+  /** Refuses what is not finite or, if asked, not symmetric; `factor` gets the power of two that brings it to size 1. */
+  inspect(
+    a: Matrix,
+    rows: number,
+    columns: number,
+    { part = 0, symmetric = false, factor }: { part?: number; symmetric?: boolean; factor?: Matrix } = {},
+  ): void {
+    const words = [a.at, a.step, rows, columns, part, Number(symmetric), Number(!this.inspected)];
+    this.inspected = true;
+    this.run(kernels.INSPECT, [...words, factor?.at ?? 0], 1, rows * columns);
+  }
+
+  copy(
+    to: Matrix,
+    from: Matrix,
+    rows: number,
+    columns: number,
+    {
+      transpose = false,
+      part = 0,
+      factor,
+      inverse = false,
+    }: { transpose?: boolean; part?: number; factor?: Matrix; inverse?: boolean } = {},
+  ): void {
+    const words = [to.at, to.step, to.row, from.at, from.step, from.row, rows, columns];
+    const how = [Number(transpose), part, factor?.at ?? 0, Number(inverse)];
+    this.run(kernels.COPY, [...words, ...how], Math.max(1, Math.ceil(rows / 64)), rows * columns);
+  }
+
+  identity(to: Matrix, rows: number, columns: number): void {
+    const words = [to.at, to.step, to.row, rows, columns];
+    this.run(kernels.IDENTITY, words, Math.max(1, Math.ceil(rows / 64)), rows * columns);
+  }
+
+  /** c += alpha a b, or its part on and below the diagonal; with `second` c += alpha (a b + second.a second.b). */
+  product(
+    c: Matrix,
+    a: Matrix,
+    b: Matrix,
+    [M, N, K]: readonly [number, number, number],
+    { alpha = 1, lower = false, second }: { alpha?: number; lower?: boolean; second?: [Matrix, Matrix] } = {},
+  ): void {
+    if (M <= 0 || N <= 0 || K <= 0) return;
+    const [rows, columns] = blockOf(M, N);
+    const [a2, b2] = second ?? [a, b];
+    // biome-ignore format: in the order of the words
+    const words = [
+      c.at, c.step, c.row, a.at, a.step, a.row, a.column, b.at, b.step, b.row, b.column, M, N, K,
+      alpha, Number(lower), rows, columns, Number(second !== undefined), a2.at, a2.step, b2.at, b2.step,
+    ];
+    this.run(
+      kernels.PRODUCT,
+      words,
+      Math.ceil(M / rows) * Math.ceil(N / columns),
+      (M * N * K * (second ? 2 : 1)) / (lower ? 2 : 1),
+    );
+  }
+
+  /** Appends the commands to the plan. */
+  finish(where: string): void {
+    const { ctx, batch, wide, faults } = this;
+    const work = this.commands.reduce((sum, command) => sum + command.work, 0);
+    const header = (units: number) => [wide, batch, units, faults];
+    if (batch > 1 && work <= SMALL) {
+      const blocks = this.commands.map(({ kernel, words, units }) =>
+        ctx.data([0, kernel, ...header(units), ...words]),
+      );
+      const chunks = chunksOf(batch, work * batch);
+      ctx.linked(extension, kernels.LIST, [...header(1), ctx.data(blocks), blocks.length], chunks);
+    } else {
+      for (const { kernel, words, units, work } of this.commands) {
+        const chunks = chunksOf(batch * units, batch * work);
+        ctx.linked(extension, kernel, [...header(units), ...words], chunks);
+      }
+    }
+    const lead = (this.group.inputs[0] as Operand).dims.slice(0, -2);
+    const status = ctx.status((words) => faultOf(where, lead, words));
+    ctx.linked(extension, kernels.REPORT, [wide, 1, 1, faults, status, batch], 1);
+  }
+
+  private contiguous(at: Fixup, dims: readonly number[]): Matrix {
+    const [rows, columns] = dims.slice(-2) as [number, number];
+    return { at, step: rows * columns * this.bytes, row: columns * this.bytes, column: this.bytes };
+  }
+}
+
+/** The same matrices with rows for columns. */
+export const transposed = (m: Matrix): Matrix => ({ ...m, row: m.column, column: m.row });
+
+const chunksOf = (units: number, work: number): number =>
+  Math.max(1, Math.min(units, 4096, Math.floor(work / GRAIN)));
+
+/** Rows and columns of a block of a product: some twenty blocks of a large one, each worth packing for. */
+function blockOf(M: number, N: number): [number, number] {
+  const columns = Math.min(N, N >= 512 ? 256 : 128);
+  const rows = Math.min(M, Math.max(96, 96 * Math.ceil((M * N) / (24 * 96 * columns))));
+  return [rows, columns];
+}
