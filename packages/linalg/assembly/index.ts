@@ -4,7 +4,10 @@ import { BATCH, cut, FAULTS, KERNEL, TYPE, UNITS, word } from "./args";
 import { choleskyBlock } from "./cholesky";
 import { product } from "./gemm";
 import * as ids from "./kernels";
+import { luFinish, luPanel, luUpdate } from "./lu";
 import { copy, identity, inspect, report } from "./prepare";
+import { qrFinish, qrPanel, qrPivoted } from "./qr";
+import { blockFactors, reflectLeft, reflectRight } from "./reflect";
 import { regular, triangular } from "./triangle";
 
 function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): void {
@@ -21,6 +24,24 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
       return regular<T>(args, b);
     case ids.CHOLESKY_BLOCK:
       return choleskyBlock<T>(args, b);
+    case ids.LU_PANEL:
+      return luPanel<T>(args, b, scratch);
+    case ids.LU_UPDATE:
+      return luUpdate<T>(args, b, unit, scratch);
+    case ids.LU_FINISH:
+      return luFinish<T>(args, b);
+    case ids.QR_PANEL:
+      return qrPanel<T>(args, b);
+    case ids.QR_PIVOTED:
+      return qrPivoted<T>(args, b);
+    case ids.QR_FINISH:
+      return qrFinish<T>(args, b, unit);
+    case ids.REFLECT_LEFT:
+      return reflectLeft<T>(args, b, unit, scratch);
+    case ids.REFLECT_RIGHT:
+      return reflectRight<T>(args, b, unit, scratch);
+    case ids.BLOCK_FACTORS:
+      return blockFactors<T>(args, b, unit);
     default:
       unreachable();
   }

@@ -134,7 +134,7 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
         }
       }
     }
-  } else {
+  } else if (to != from) {
     for (let i = first; i < last; i++)
       memory.copy(to + <usize>i * rowTo, from + <usize>i * rowFrom, <usize>columns * sizeof<T>());
   }

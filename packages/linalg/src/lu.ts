@@ -14,6 +14,7 @@ import {
   expandDims,
   broadcastTo,
 } from "@lowrank/tensor";
+import { luKernel } from "./wasm/lu.js";
 import { batchOf, expectFinite } from "./each-matrix.js";
 import { asMatrix, columnsOf, expectMatrixAval, rowsOf } from "./matrix.js";
 import { applyTriangularSolve, type TriangularSolveOptions } from "./triangular-solve.js";
@@ -38,6 +39,7 @@ export const luOp: OpDef<LuArg> = /* @__PURE__ */ defineOp<LuArg>("lu", {
   vjp: (_, { outputs: [packed, p], dys: [d] }) => [
     d ? takeRows(luGradient(packed!, d), argsort(p!, -1)) : null,
   ],
+  kernels: { wasm: luKernel },
   reference([x], { where }) {
     const batch = batchOf(x!);
     expectFinite(where, batch);

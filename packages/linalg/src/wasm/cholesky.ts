@@ -15,8 +15,9 @@ export const choleskyKernel: Kernel = {
     const n = group.outputs[0]!.dims.at(-1)!;
     const [a, L] = [program.input(0), program.output(0)];
     program.inspect(a, n, n, { part: assumeSymmetric ? Part.lower : Part.all, symmetric: !assumeSymmetric });
-    program.copy(L, a, n, n, { part: Part.lower });
+    program.copy(L, a, n, n);
     emitCholesky(program, L, n);
+    program.copy(L, L, n, n, { part: Part.lower }); // products by blocks have written above the diagonal
     program.finish(where);
   },
 };

@@ -59,6 +59,14 @@ export class Program {
     return this.contiguous(this.ctx.pointer(output), output.dims);
   }
 
+  /** Output `index`, which has one axis less than matrices, or two: a row of each. */
+  list(index: number): Matrix {
+    const { dims, dtype } = this.group.outputs[index] as Value;
+    const bytes = dtype === "f64" ? 8 : 4;
+    const size = dims.reduce((a, b) => a * b, 1) / this.batch;
+    return { at: this.ctx.pointer(this.group.outputs[index]!), step: size * bytes, row: 0, column: bytes };
+  }
+
   /** Room for a matrix of each, rows a whole number of vectors apart. */
   room(rows: number, columns: number, bytes = this.bytes): Matrix {
     const row = Math.ceil((columns * bytes) / 16) * 16;

@@ -1,0 +1,118 @@
+// LU with partial pivoting: panels of columns recursively (Toledo 1997), the rest by blocks of columns.
+import { operand, word } from "./args";
+import { gemm } from "./gemm";
+import { solveTriangle } from "./triangle";
+
+/** Columns that are eliminated one by one. */
+const LEAF = 8;
+
+// @ts-ignore: decorator
+@inline
+function swapRows(x: usize, y: usize, bytes: usize): void {
+  if (x == y) return;
+  let i: usize = 0;
+  for (; i + 16 <= bytes; i += 16) {
+    const value = v128.load(x + i);
+    v128.store(x + i, v128.load(y + i));
+    v128.store(y + i, value);
+  }
+  for (; i < bytes; i += 4) {
+    const value = load<i32>(x + i);
+    store<i32>(x + i, load<i32>(y + i));
+    store<i32>(y + i, value);
+  }
+}
+
+/** Columns c0 to c1 of a panel [m, n] at `a`; rows are swapped in the whole panel. pivots[j] is the row that went to j. */
+function factor<T>(a: usize, row: usize, m: i32, n: i32, c0: i32, c1: i32, pivots: usize, scratch: usize): void {
+  if (c1 - c0 > LEAF) {
+    const mid = c0 + ((((c1 - c0) >> 1) + LEAF - 1) & ~(LEAF - 1));
+    factor<T>(a, row, m, n, c0, mid, pivots, scratch);
+    const size = sizeof<T>();
+    const at = a + <usize>c0 * row + <usize>c0 * size;
+    const right = a + <usize>c0 * row + <usize>mid * size;
+    const below = a + <usize>mid * row + <usize>c0 * size;
+    solveTriangle<T>(at, row, size, right, row, size, mid - c0, c1 - mid, true, true, scratch);
+    const corner = a + <usize>mid * row + <usize>mid * size;
+    gemm<T>(m - mid, c1 - mid, mid - c0, <T>-1, below, row, size, right, row, size, corner, row, scratch);
+    factor<T>(a, row, m, n, mid, c1, pivots, scratch);
+    return;
+  }
+  for (let j = c0; j < c1; j++) {
+    const column = a + <usize>j * sizeof<T>();
+    let best = j;
+    let most = <T>-1;
+    for (let i = j, at = column + <usize>j * row; i < m; i++, at += row) {
+      const value = abs<T>(load<T>(at));
+      if (value > most) {
+        most = value;
+        best = i;
+      }
+    }
+    store<i32>(pivots + (<usize>j << 2), best);
+    swapRows(a + <usize>j * row, a + <usize>best * row, <usize>n * sizeof<T>());
+    const top = column + <usize>j * row;
+    const pivot = load<T>(top);
+    if (pivot == 0) continue;
+    const rest = <usize>(c1 - j) * sizeof<T>();
+    for (let i = j + 1, at = top + row; i < m; i++, at += row) {
+      const ratio = load<T>(at) / pivot;
+      store<T>(at, ratio);
+      for (let q: usize = sizeof<T>(); q < rest; q += sizeof<T>())
+        store<T>(at + q, load<T>(at + q) - ratio * load<T>(top + q));
+    }
+  }
+}
+
+/** 6 panel, from its first pivot on  8 row  9 m  10 n  11 pivots (4 bytes each, counted from the panel's first row) */
+export function luPanel<T>(args: usize, b: i32, scratch: usize): void {
+  const n = word(args, 10);
+  factor<T>(operand(args, 6, b), <usize>word(args, 8), word(args, 9), n, 0, n, operand(args, 11, b), scratch);
+}
+
+/**
+ * Swaps rows beside the panel; to its right also U's rows and what is below.
+ * 6 first row of the panel, column 0  8 row  9 m (rows from there)  10 first column  11 columns of the panel  12 all columns
+ * 13 pivots  15 columns of a unit
+ */
+export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
+  const a = operand(args, 6, b);
+  const row = <usize>word(args, 8);
+  const m = word(args, 9);
+  const first = word(args, 10);
+  const size = word(args, 11);
+  const width = word(args, 15);
+  const before = (first + width - 1) / width;
+  const left = unit < before;
+  const from = left ? unit * width : first + size + (unit - before) * width;
+  const columns = min(width, (left ? first : word(args, 12)) - from);
+  const at = a + <usize>from * sizeof<T>();
+  const pivots = operand(args, 13, b);
+  for (let j = 0; j < size; j++) {
+    const other = load<i32>(pivots + (<usize>j << 2));
+    swapRows(at + <usize>j * row, at + <usize>other * row, <usize>columns * sizeof<T>());
+  }
+  if (left) return;
+  const panel = a + <usize>first * sizeof<T>();
+  solveTriangle<T>(panel, row, sizeof<T>(), at, row, sizeof<T>(), size, columns, true, true, scratch);
+  const below = <usize>size * row;
+  gemm<T>(
+    m - size, columns, size, <T>-1, panel + below, row, sizeof<T>(), at, row, sizeof<T>(), at + below, row, scratch,
+  );
+}
+
+/** The permutation and its sign. 6 pivots  8 p  10 sign  12 m  13 steps  14 columns of a panel */
+export function luFinish<T>(args: usize, b: i32): void {
+  const p = operand(args, 8, b);
+  const pivots = operand(args, 6, b);
+  const block = word(args, 14);
+  for (let i = 0; i < word(args, 12); i++) store<i32>(p + (<usize>i << 2), i);
+  let sign = <T>1;
+  for (let k = 0; k < word(args, 13); k++) {
+    const other = load<i32>(pivots + (<usize>k << 2)) + (k / block) * block;
+    if (other == k) continue;
+    swapRows(p + (<usize>k << 2), p + (<usize>other << 2), 4);
+    sign = -sign;
+  }
+  store<T>(operand(args, 10, b), sign);
+}

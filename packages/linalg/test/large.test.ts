@@ -1,0 +1,159 @@
+import { type Backend, evaluate, eye, fromHost, setDefaultBackend, type Tensor } from "@lowrank/tensor";
+import { wasm } from "@lowrank/backend-wasm";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cholesky, inverse, lu, qr, qrPivoted, solve, triangularSolve } from "../src/index.js";
+import { FAMILIES, type Matrix, POSITIVE } from "./suite/families.js";
+import { EPS, type Real } from "./suite/measure.js";
+
+// Sizes at which blocks, panels and threads matter. Products that check are of f64, by the same backend.
+
+const REALS: readonly Real[] = ["f64", "f32"];
+const wide = (x: Tensor): Tensor => (x.dtype === "f64" ? x : x.astype("f64"));
+const made = ({ m, n, data }: Matrix, dtype: Real): Tensor =>
+  fromHost(dtype, [m, n], dtype === "f64" ? data : Float32Array.from(data));
+
+async function norm(x: Tensor): Promise<number> {
+  return Math.sqrt((await wide(x).square().sum().data())[0]!);
+}
+
+/** ‖got - want‖ ≤ 20 n eps ‖want‖ */
+async function expectNear(what: string, got: Tensor, want: Tensor, n: number, eps: number): Promise<void> {
+  const error = await norm(wide(got).sub(wide(want)));
+  const bound = 20 * n * eps * (await norm(want));
+  if (!(error <= bound)) expect.fail(`${what}: error ${error}, allowed ${bound}`);
+}
+
+const expectOrthonormal = (what: string, q: Tensor, n: number, eps: number): Promise<void> => {
+  const x = wide(q);
+  return expectNear(what, x.T.matmul(x), eye(q.shape[1]!, undefined, { dtype: "f64" }), n, eps);
+};
+
+describe("large matrices on wasm", () => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await wasm({ threads: 2 });
+    setDefaultBackend(backend);
+  });
+  afterAll(() => backend.dispose());
+
+  test("cholesky and triangularSolve", async () => {
+    for (const dtype of REALS) {
+      for (const n of [64, 65, 200, 513, 1024]) {
+        const a = made(POSITIVE[n > 600 ? "minimum" : "random"]!(n), dtype);
+        const L = cholesky(a);
+        await evaluate(L);
+        await expectNear(`cholesky ${n} ${dtype}`, wide(L).matmul(wide(L).T), a, n, EPS[dtype]);
+        for (const [transpose, left] of [
+          [false, true],
+          [true, true],
+          [false, false],
+          [true, false],
+        ]) {
+          const b = made(FAMILIES["random"]!(left ? n : 131, left ? 131 : n), dtype);
+          const x = wide(triangularSolve(L, b, { transpose: transpose!, left: left! }));
+          const op = transpose ? wide(L).T : wide(L);
+          const back = left ? op.matmul(x) : x.matmul(op);
+          const scale = (await norm(op)) * (await norm(x));
+          const error = await norm(back.sub(wide(b)));
+          expect(error, `triangularSolve ${n} ${dtype}`).toBeLessThanOrEqual(20 * n * EPS[dtype] * scale);
+        }
+      }
+    }
+  });
+
+  test("lu, solve and inverse", async () => {
+    for (const dtype of REALS) {
+      for (const [m, n] of [
+        [64, 64],
+        [200, 200],
+        [1024, 1024],
+        [700, 130],
+        [130, 700],
+      ] as const) {
+        const a = made(FAMILIES["random"]!(m, n), dtype);
+        const { l, u, p } = lu(a);
+        await evaluate(l, u, p);
+        const order = await p.data();
+        const values = await a.data();
+        const rows = new Float64Array(m * n);
+        for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) rows[i * n + j] = values[order[i]! * n + j]!;
+        const permuted = fromHost("f64", [m, n], rows);
+        await expectNear(
+          `lu ${m} ${n} ${dtype}`,
+          wide(l).matmul(wide(u)),
+          permuted,
+          Math.max(m, n),
+          EPS[dtype],
+        );
+        expect(Math.max(...(await l.abs().max().data()))).toBeLessThanOrEqual(1);
+        if (m !== n) continue;
+        const b = made(FAMILIES["random"]!(n, 7), dtype);
+        const x = solve(a, b);
+        const error = await norm(wide(a).matmul(wide(x)).sub(wide(b)));
+        const scale = (await norm(a)) * (await norm(x));
+        expect(error).toBeLessThanOrEqual(20 * n * EPS[dtype] * scale);
+        const inverted = wide(inverse(a));
+        const off = await norm(
+          wide(a)
+            .matmul(inverted)
+            .sub(eye(n, undefined, { dtype: "f64" })),
+        );
+        expect(off).toBeLessThanOrEqual(20 * n * EPS[dtype] * (await norm(a)) * (await norm(inverted)));
+      }
+    }
+  });
+
+  test("qr and qrPivoted", async () => {
+    for (const dtype of REALS) {
+      for (const [m, n] of [
+        [64, 64],
+        [1024, 1024],
+        [700, 130],
+        [130, 700],
+        [257, 256],
+      ] as const) {
+        for (const family of ["random", "graded", "rankDeficient", "kahan"]) {
+          const what = `${m} ${n} ${family} ${dtype}`;
+          const a = made(FAMILIES[family]!(m, n), dtype);
+          const most = Math.max(m, n);
+          const { q, r } = qr(a, { mode: m > 512 ? "thin" : "full" });
+          await evaluate(q, r);
+          await expectNear(`qr ${what}`, wide(q).matmul(wide(r)), a, most, EPS[dtype]);
+          await expectOrthonormal(`q ${what}`, q, most, EPS[dtype]);
+          if (m * n > 500_000 && family !== "random") continue;
+          const pivoted = qrPivoted(a);
+          await evaluate(pivoted.q, pivoted.r, pivoted.p);
+          const product = await wide(pivoted.q).matmul(wide(pivoted.r)).data();
+          const order = await pivoted.p.data();
+          const back = new Float64Array(m * n);
+          for (let i = 0; i < m; i++)
+            for (let j = 0; j < n; j++) back[i * n + order[j]!] = product[i * n + j]!;
+          await expectNear(`qrPivoted ${what}`, fromHost("f64", [m, n], back), a, most, EPS[dtype]);
+          await expectOrthonormal(`q of qrPivoted ${what}`, pivoted.q, most, EPS[dtype]);
+        }
+      }
+    }
+  });
+});
+
+test("one thread, two and three give the same bits", async () => {
+  const results: Record<string, number[]>[] = [];
+  for (const threads of [1, 2, 3]) {
+    const backend = await wasm({ threads });
+    setDefaultBackend(backend);
+    const result: Record<string, number[]> = {};
+    for (const dtype of REALS) {
+      const a = made(FAMILIES["random"]!(300, 300), dtype);
+      const parts: Record<string, Tensor> = {
+        cholesky: cholesky(made(POSITIVE["random"]!(300), dtype)),
+        solve: solve(a, made(FAMILIES["random"]!(300, 5), dtype)),
+        ...qr(a),
+      };
+      for (const [name, x] of Object.entries(parts)) result[`${name} ${dtype}`] = Array.from(await x.data());
+    }
+    results.push(result);
+    await backend.dispose();
+  }
+  expect(results[1]).toEqual(results[0]);
+  expect(results[2]).toEqual(results[0]);
+});

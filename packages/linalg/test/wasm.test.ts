@@ -1,4 +1,0 @@
-import { wasm } from "@lowrank/backend-wasm";
-import { linalgSuite } from "./suite/suite.js";
-
-linalgSuite("wasm", async () => wasm({ threads: 1 }));
