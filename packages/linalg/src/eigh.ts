@@ -1,4 +1,4 @@
-import { apply, applyMulti, type Aval, defineOp, type OpDef, type Tensor } from "@lowrank/tensor";
+import { apply, applyMulti, type Aval, type DType, defineOp, type OpDef, type Tensor } from "@lowrank/tensor";
 import { type SymmetricArg, type SymmetricOptions, symmetricPart } from "./cholesky.js";
 import { diagonalMatrix, scaleColumns } from "./diagonal.js";
 import { type Batch, batchOf, expectFinite, expectSymmetric } from "./each-matrix.js";
@@ -9,11 +9,18 @@ import { inverseGaps } from "./spectral-gaps.js";
 
 export interface EighArg extends SymmetricArg {
   /**
-   * What the eigenvalues must be: "positive": the smallest above n eps max|w|; "nonnegative": not below -20 n eps max|w|;
-   * null: anything.
+   * What the eigenvalues must be, see `leastEigenvalue`: "positive", the smallest is above the limit; "nonnegative", it is not
+   * below; null, anything.
    */
   readonly domain: "positive" | "nonnegative" | null;
 }
+
+/**
+ * The limit of the smallest eigenvalue relative to the largest magnitude. Eigenvalues are known to 10 eps of the latter, so
+ * that a positive one must be above that; below 0 it may be by as much, or by n eps, which is what rounding makes of a Gram matrix.
+ */
+export const leastEigenvalue = (domain: "positive" | "nonnegative", n: number, dtype: DType): number =>
+  domain === "positive" ? 10 * epsOf(dtype) : -Math.max(10, n) * epsOf(dtype);
 
 function inferValues({ dims, dtype }: Aval): Aval {
   return { dtype, dims: dims.slice(0, -1) };
@@ -68,9 +75,9 @@ function eigensOf(batch: Batch, { where, assumeSymmetric, domain }: EighArg): Ei
     if (eigen.remainder > 0) throw noConvergence(where, batch.lead, b, eigen.rounds, eigen.remainder);
     if (domain && n > 0) {
       const [low, high] = [eigen.values[0]!, eigen.values[n - 1]!];
-      const unit = n * epsOf(batch.dtype) * Math.max(Math.abs(low), Math.abs(high));
-      const inside = domain === "positive" ? low > unit : low >= -20 * unit;
-      if (!inside) throw notInDomain(where, batch.lead, b, domain, 0, low);
+      const limit = leastEigenvalue(domain, n, batch.dtype) * Math.max(Math.abs(low), Math.abs(high));
+      if (domain === "positive" ? !(low > limit) : !(low >= limit))
+        throw notInDomain(where, batch.lead, b, domain, 0, low);
     }
     return eigen;
   });

@@ -50,7 +50,7 @@ function spectralFunction(f: SpectralFunction, a: Tensor, options: SymmetricOpti
 
 /**
  * The square root of symmetric positive semidefinite matrices [.., n, n]: the symmetric positive semidefinite y with y y = a.
- * Eigenvalues that rounding made negative, down to -20 n eps max w, count as 0. The gradient is exact for equal
+ * Eigenvalues that rounding made negative, down to -max(10, n) eps max w, count as 0. The gradient is exact for equal
  * eigenvalues; where two are 0 it is infinite and 0 is given.
  *
  * Source: Higham 2008, Functions of Matrices, chapter 6 and theorem 3.11.
@@ -82,7 +82,7 @@ export function sqrtm(a: Tensor, options: SymmetricOptions = {}): Tensor {
  *
  * Source: Higham 2008, Functions of Matrices, theorem 3.11.
  *
- * @throws ShapeError, DTypeError; when computed NumericalError: an eigenvalue up to n eps max w, not symmetric, NaN,
+ * @throws ShapeError, DTypeError; when computed NumericalError: an eigenvalue up to 10 eps max w, not symmetric, NaN,
  * infinity
  * @category Matrix functions
  */

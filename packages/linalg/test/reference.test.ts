@@ -1,4 +1,10 @@
 import { reference } from "@lowrank/tensor/reference";
+import { largeSuite } from "./suite/large.js";
 import { linalgSuite } from "./suite/suite.js";
 
-linalgSuite("reference", async () => reference());
+const makeBackend = async () => reference();
+linalgSuite("reference", makeBackend);
+largeSuite(makeBackend, [
+  [24, 24],
+  [40, 16],
+]);

@@ -1,7 +1,17 @@
-import type { Backend } from "@lowrank/tensor";
+import { type Backend, broadcastTo, eye, fromHost, type Tensor } from "@lowrank/tensor";
 import { runOn } from "@lowrank/tensor/testing";
 import { describe, expect, test } from "vitest";
-import { cholesky, eigh, eigvalsh, qr, singularValues, svd, triangularSolve } from "../../src/index.js";
+import {
+  cholesky,
+  eigh,
+  eigvalsh,
+  lu,
+  qr,
+  qrPivoted,
+  singularValues,
+  svd,
+  triangularSolve,
+} from "../../src/index.js";
 import { FAMILIES, type Matrix, matrix, POSITIVE, product, SYMMETRIC, transposed } from "./families.js";
 import {
   EPS,
@@ -191,6 +201,63 @@ export function factorisationSuite(makeBackend: () => Promise<Backend>): void {
         }
       }),
     );
+
+    test("views are read as what they are, and no input is written to", async () => {
+      const backend = await makeBackend();
+      for (const dtype of REALS) {
+        const whole = stored(FAMILIES["random"]!(12, 10), dtype);
+        const views: readonly ((a: Tensor) => Tensor)[] = [
+          (a) => a.T,
+          (a) =>
+            a.slice([
+              [1, 7],
+              [9, 3, -1],
+            ]),
+          (a) =>
+            a.slice([
+              [0, null, 2],
+              [2, 8],
+            ]),
+          (a) =>
+            broadcastTo(
+              a.slice([
+                [0, 4],
+                [0, 4],
+              ]),
+              [2, 4, 4],
+            ),
+          (a) => a.reshape([2, 6, 10]).permute([0, 2, 1]),
+        ];
+        for (const [i, view] of views.entries()) {
+          const results = (a: Tensor) => {
+            const even = a.T.matmul(a);
+            const positive = even.add(eye(even.shape[even.ndim - 1]!, undefined, { dtype }));
+            return [
+              ...Object.values(qr(a)),
+              ...Object.values(qrPivoted(a)).slice(0, 2),
+              ...Object.values(svd(a)),
+              ...Object.values(lu(a)).slice(0, 2),
+              ...Object.values(eigh(even)),
+              cholesky(positive),
+              triangularSolve(positive, a.T),
+            ];
+          };
+          const source = toTensor(whole, dtype);
+          const direct = await runOn(backend, () => [...results(view(source)), source.add(0)]);
+          const [plain] = await runOn(backend, () => [view(source).add(0)]);
+          const copied = fromHost(dtype, plain!.dims, plain!.data as Float64Array);
+          const again = await runOn(backend, () => results(copied));
+          // Products of views may be summed in another order.
+          for (const [k, { data }] of again.entries())
+            for (const [at, want] of Array.from(data).entries())
+              expect(Math.abs(direct[k]!.data[at]! - want), `view ${i}, result ${k}`).toBeLessThan(
+                1e4 * EPS[dtype],
+              );
+          expect(Array.from(direct[direct.length - 1]!.data)).toEqual(Array.from(whole.data));
+          expect(Array.from(await source.data())).toEqual(Array.from(whole.data));
+        }
+      }
+    });
 
     test("matrices of any size neither overflow nor vanish", async () => {
       const backend = await makeBackend();

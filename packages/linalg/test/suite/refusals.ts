@@ -180,6 +180,31 @@ export function refusalSuite(makeBackend: () => Promise<Backend>): void {
       expect(L[3]).toBeCloseTo(Math.sqrt(1.5 - 1 / 1.5), 12);
     });
 
+    test("after a refusal the same plan computes what can be computed", async () => {
+      const backend = await makeBackend();
+      const good = [
+        [2, 1],
+        [1, 2],
+      ];
+      for (const f of [(a: Tensor) => cholesky(a), (a: Tensor) => eigh(a).values, (a: Tensor) => svd(a).s]) {
+        const run = (rows: number[][]) => f(tensor(rows, f64));
+        const want = await run(good).data();
+        for (const bad of [
+          [
+            [Number.NaN, 1],
+            [1, 2],
+          ],
+          [
+            [1, Infinity],
+            [Infinity, 1],
+          ],
+        ]) {
+          expect((await fault(backend, () => run(bad))).reason).toBe("notFinite");
+          expect(await run(good).data()).toEqual(want);
+        }
+      }
+    });
+
     test("a zero on the diagonal of a triangle is named", async () => {
       const backend = await makeBackend();
       const error = await fault(backend, () =>
