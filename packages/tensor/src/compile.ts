@@ -1,7 +1,15 @@
 import type { Backend, Executable } from "./device.js";
 import { defaultBackend } from "./default-backend.js";
 import { ConfigError } from "./errors.js";
-import { allocateRoots, bindLeaf, evaluate, materialize, runBound, storeRoot } from "./evaluate.js";
+import {
+  allocateRoots,
+  bindLeaf,
+  evaluate,
+  materialize,
+  mayRefuse,
+  runBound,
+  storeRoot,
+} from "./evaluate.js";
 import { Node } from "./node.js";
 import { dataOp, scalarOp } from "./ops/create.js";
 import { Assignment, type Cell, type CellRef, cellBuffer } from "./cell.js";
@@ -23,6 +31,8 @@ interface Trace {
   output: Tree;
   wanted: Node[];
   cells: Parameter[];
+  /** New values of `cells` that are roots behind `wanted`, where they are not written in place. */
+  apart: Node[];
 }
 
 /**
@@ -128,11 +138,14 @@ async function record<A extends readonly Tree[]>(
     if (leaf instanceof Assignment) cells.push({ node: leaf.value.node, parameter: leaf.target });
     else if (!wanted.includes(leaf.node)) wanted.push(leaf.node);
   });
-  const graph = traceGraph(wanted, cells, true);
+  const apart = mayRefuse(traceGraph(wanted, cells, true)) ? cells.map(({ node }) => node) : [];
+  const trace = () =>
+    apart.length > 0 ? traceGraph([...wanted, ...apart], [], true) : traceGraph(wanted, cells, true);
+  const graph = trace();
   const fresh: Cell[] = [];
   for (const node of graph.leaves) if (!node.storage) fresh.push((node.arg as CellRef).cell);
   await materialize(backend, fresh);
-  const plan = planFor(backend, traceGraph(wanted, cells, true));
+  const plan = planFor(backend, trace());
   const argOf = (node: Node) => placeholders.findIndex((p) => p.node === node);
   return {
     backend,
@@ -143,6 +156,7 @@ async function record<A extends readonly Tree[]>(
     output,
     wanted,
     cells: cells.map((c) => c.parameter),
+    apart,
   };
 }
 
@@ -153,7 +167,7 @@ function collect(tree: Tree, visit: (leaf: Tensor | Assignment) => void): void {
 }
 
 async function replay(trace: Trace, tensors: readonly Tensor[]): Promise<Tree> {
-  const { backend, plan, graph, wanted } = trace;
+  const { backend, plan, graph, wanted, apart } = trace;
   const leaves = graph.leaves.map((node, i) => {
     const arg = trace.leafArgs[i]!;
     if (arg >= 0) return bindLeaf(backend, tensors[arg]!.node);
@@ -163,7 +177,7 @@ async function replay(trace: Trace, tensors: readonly Tensor[]): Promise<Tree> {
     const arg = trace.scalarArgs[i]!;
     return (arg >= 0 ? tensors[arg]!.node.arg : node.arg) as number;
   });
-  const buffers = allocateRoots(backend, wanted);
+  const buffers = allocateRoots(backend, [...wanted, ...apart]);
   try {
     await runBound(plan, graph.roots, leaves, scalars, buffers);
   } catch (error) {
@@ -176,7 +190,10 @@ async function replay(trace: Trace, tensors: readonly Tensor[]): Promise<Tree> {
     fresh.storage = await storeRoot(backend, fresh, buffers[i]!);
     results.set(node, new Tensor(fresh));
   }
-  for (const parameter of trace.cells) parameter.commit();
+  for (const [i, parameter] of trace.cells.entries()) {
+    if (apart.length > 0) parameter.take(backend, buffers[wanted.length + i]!);
+    parameter.commit();
+  }
   return fill(trace.output, results);
 }
 

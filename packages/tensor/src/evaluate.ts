@@ -87,14 +87,23 @@ export async function evaluateOn(backend: Backend, roots: readonly Root[]): Prom
   await runPlan(backend, graph, wanted, cells);
 }
 
+/**
+ * Whether an op may end a run because of the numbers it meets. Then parameters are not written in place: they take the
+ * memory of their new values once all has gone well.
+ */
+export const mayRefuse = ({ nodes }: Graph): boolean => nodes.some(({ op }) => op.kernels !== undefined);
+
 async function runPlan(
   backend: Backend,
-  graph: TracedGraph,
+  traced: TracedGraph,
   wanted: readonly Node[],
   cells: readonly { node: Node; parameter: Parameter }[],
 ): Promise<void> {
+  const apart = mayRefuse(traced) ? cells : [];
+  const results = [...wanted, ...apart.map(({ node }) => node)];
+  const graph = apart.length > 0 ? traceGraph(results, []) : traced;
   const plan = planFor(backend, graph);
-  const buffers = allocateRoots(backend, wanted);
+  const buffers = allocateRoots(backend, results);
   try {
     await execute(backend, plan, graph, buffers);
   } catch (error) {
@@ -106,6 +115,7 @@ async function runPlan(
     node.storage = await storeRoot(backend, node, buffers[i]!);
     node.cut();
   }
+  for (const [i, { parameter }] of apart.entries()) parameter.take(backend, buffers[wanted.length + i]!);
   for (const { parameter } of cells) parameter.commit();
   backend.hostWork?.("keep results", ran);
   await breathe(wanted);

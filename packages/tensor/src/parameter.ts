@@ -1,10 +1,12 @@
 import { Assignment, type Cell, type CellRef, cellOp } from "./cell.js";
+import type { Backend, DeviceBuffer } from "./device.js";
 import { type HostArray, isFloat } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { evaluate } from "./evaluate.js";
 import { Node } from "./node.js";
 import { cast } from "./ops/elementwise.js";
 import { sameDims, showDims } from "./shape.js";
+import { Storage } from "./storage.js";
 import { Tensor } from "./tensor.js";
 
 export interface ParameterOptions {
@@ -53,6 +55,14 @@ export class Parameter extends Tensor {
     this.cell.initial = value.dtype === this.dtype ? value : cast(value, this.dtype);
     this.cell.version++;
     this.current = leafOf(this.cell, this);
+  }
+
+  /** @internal holds its value in another buffer from now on */
+  take(backend: Backend, buffer: DeviceBuffer): void {
+    this.cell.storage?.dispose();
+    this.cell.storage = new Storage(this.dtype, this.size, null);
+    this.cell.storage.own(backend, buffer);
+    this.cell.initial = null;
   }
 
   /** @internal called when an evaluation has written a new version */
