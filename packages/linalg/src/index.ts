@@ -3,6 +3,20 @@ export { det, logdet, type Slogdet, slogdet } from "./determinant.js";
 export { type Eigh, eigh, eigvalsh } from "./eigh.js";
 export { NumericalError, type NumericalErrorParts, type NumericalReason } from "./errors.js";
 export { expm, type ExpmOptions } from "./expm.js";
+export { CanonicalPolyadic, cpAls, type CpAlsOptions } from "./formats/cp-als.js";
+export { type KroneckerShape, KroneckerSum, kronSvd } from "./formats/kron-svd.js";
+export { TensorTrain, tensorTrain, type TrainRanks, type TrainTolerance } from "./formats/tensor-train.js";
+export {
+  hooi,
+  type HooiOptions,
+  hosvd,
+  stHosvd,
+  Tucker,
+  type TuckerRanks,
+  type TuckerTolerance,
+} from "./formats/tucker.js";
+export { Tucker2, tucker2 } from "./formats/tucker2.js";
+export { fold, khatriRao, modeProduct, unfold } from "./formats/unfold.js";
 export { kron, kronApply } from "./kron.js";
 export { type LeastSquares, lstsq, pinv, type RankOptions } from "./least-squares.js";
 export { bestRank, singularValueThreshold } from "./low-rank/best-rank.js";

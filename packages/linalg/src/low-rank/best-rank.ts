@@ -1,8 +1,8 @@
 import { abs, eq, expandDims, gt, lt, maximum, relu, type Tensor, tensor, where } from "@lowrank/tensor";
 import { asMatrix, columnsOf, expectNumber, rowsOf } from "../matrix.js";
 import { safeInverse, scaleOf } from "../spectral-gaps.js";
+import { expectRank } from "./expect.js";
 import { spectralFunction } from "./spectral-function.js";
-import { expectRank } from "./truncation.js";
 
 /**
  * The nearest matrix of rank r to a [.., m, n] in every unitarily invariant norm, U_r diag(s_r) V_rᵀ: the projection onto

@@ -5,8 +5,8 @@ import { asSquare, epsOf, leadOf, rowsOf } from "../matrix.js";
 import { qrFrom } from "../qr.js";
 import { svdFrom } from "../svd.js";
 import { applyTriangularSolve } from "../triangular-solve.js";
-import { expectCount, expectKey } from "./range-finder.js";
-import { expectRank, leading } from "./truncation.js";
+import { expectCount, expectKey, expectRank } from "./expect.js";
+import { leading } from "./truncation.js";
 
 export interface NystromOptions {
   /** From 1 to n. */

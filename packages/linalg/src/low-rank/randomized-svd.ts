@@ -2,16 +2,10 @@ import { concat, hypot, type Key, slice, type Tensor, zerosLike } from "@lowrank
 import { asMatrix, columnsOf, rowsOf } from "../matrix.js";
 import { qrFrom } from "../qr.js";
 import { type Svd, svdFrom } from "../svd.js";
-import {
-  expectCount,
-  expectKey,
-  gaussian,
-  probeBound,
-  type RangeFinderOptions,
-  rangeFrom,
-} from "./range-finder.js";
+import { expectCount, expectKey, expectRank } from "./expect.js";
+import { gaussian, probeBound, type RangeFinderOptions, rangeFrom } from "./range-finder.js";
 import { withSigns } from "./signs.js";
-import { expectRank, leading } from "./truncation.js";
+import { leading } from "./truncation.js";
 
 export interface RandomizedSvd extends Svd {
   /** Above ‖a - u diag(s) vt‖₂ but for a chance of 10^-probes, [..]; computed only if it is asked for. */

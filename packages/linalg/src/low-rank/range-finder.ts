@@ -1,7 +1,7 @@
-import { ConfigError, type Key, max, normal, sum, type Tensor } from "@lowrank/tensor";
+import { type Key, max, normal, sum, type Tensor } from "@lowrank/tensor";
 import { asMatrix, columnsOf, leadOf, rowsOf } from "../matrix.js";
 import { qrFrom } from "../qr.js";
-import { expectRank } from "./truncation.js";
+import { expectCount, expectKey, expectRank } from "./expect.js";
 
 export interface SketchOptions {
   /** From 1 to min(m, n). */
@@ -27,23 +27,6 @@ export interface Range {
    * 10^-probes. It is computed only if it is asked for.
    */
   errorBound: Tensor;
-}
-
-export function expectCount(where: string, name: string, value: number, least: number): void {
-  if (!(Number.isInteger(value) && value >= least)) {
-    throw new ConfigError({ where, expected: `${name} to be an integer ≥ ${least}`, got: String(value) });
-  }
-}
-
-export function expectKey(where: string, key: Key): void {
-  if (typeof key?.split !== "function") {
-    throw new ConfigError({
-      where,
-      expected: "a key of random numbers",
-      got: String(key),
-      hint: "for instance key(0) of @lowrank/tensor",
-    });
-  }
 }
 
 /** Gaussian columns [.., n, k] for each matrix of a [.., m, n]. */

@@ -11,7 +11,7 @@ import {
 import { scaleRows } from "../diagonal.js";
 import { asMatrix, columnsOf, showDims } from "../matrix.js";
 import { svdFrom } from "../svd.js";
-import { expectCount } from "./range-finder.js";
+import { expectCount } from "./expect.js";
 import { leading } from "./truncation.js";
 
 export interface StreamingSvdOptions {

@@ -2,6 +2,7 @@ import { ConfigError, evaluate, slice, type Tensor } from "@lowrank/tensor";
 import { scaleColumns } from "../diagonal.js";
 import { expectNumber } from "../matrix.js";
 import { type Svd, svdFrom } from "../svd.js";
+import { expectRank } from "./expect.js";
 
 /** Keep this many singular values. */
 export interface ByRank {
@@ -38,16 +39,6 @@ export function expectTruncation(where: string, given: Truncation, most: number)
   if (tolerance !== undefined) expectNumber(where, "tolerance", tolerance, 0);
   if (energy !== undefined && !(energy > 0 && energy <= 1)) {
     throw new ConfigError({ where, expected: "energy above 0, up to 1", got: String(energy) });
-  }
-}
-
-export function expectRank(where: string, rank: number, most: number, name = "rank"): void {
-  if (!(Number.isInteger(rank) && rank >= 1 && rank <= most)) {
-    throw new ConfigError({
-      where,
-      expected: `${name} to be an integer from 1 to ${most}`,
-      got: String(rank),
-    });
   }
 }
 

@@ -1,14 +1,15 @@
 import type { Backend } from "@lowrank/tensor";
 import { describe } from "vitest";
+import { activationSuite } from "./activations.js";
 import { derivedGradientSuite } from "./derived-gradients.js";
 import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
-import { measureSuite } from "./measures.js";
 import { goldenSuite } from "./goldens.js";
-import { refusalSuite } from "./refusals.js";
+import { formatSuite } from "./formats.js";
+import { measureSuite } from "./measures.js";
 import { randomizedSuite } from "./randomized.js";
-import { activationSuite } from "./activations.js";
+import { refusalSuite } from "./refusals.js";
 import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
@@ -23,6 +24,7 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     measureSuite(makeBackend);
     truncationSuite(makeBackend);
     randomizedSuite(makeBackend);
+    formatSuite(makeBackend);
     activationSuite(makeBackend);
   });
 }
