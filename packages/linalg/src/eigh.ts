@@ -9,15 +9,15 @@ import { inverseGaps } from "./spectral-gaps.js";
 
 export interface EighArg extends SymmetricArg {
   /**
-   * What the eigenvalues must be, see `leastEigenvalue`: "positive", the smallest is above the limit; "nonnegative", it is not
-   * below; null, anything.
+   * What the smallest eigenvalue must be: "positive", above the limit of `leastEigenvalue`; "nonnegative", not below it;
+   * null, anything.
    */
   readonly domain: "positive" | "nonnegative" | null;
 }
 
 /**
- * The limit of the smallest eigenvalue relative to the largest magnitude. Eigenvalues are known to 10 eps of the latter, so
- * that a positive one must be above that; below 0 it may be by as much, or by n eps, which is what rounding makes of a Gram matrix.
+ * The limit of the smallest eigenvalue relative to the largest magnitude. Eigenvalues are known to 10 eps of the latter: a
+ * positive one must be above that. Below 0 it may be as much, or n eps, which is what rounding makes of a Gram matrix.
  */
 export const leastEigenvalue = (domain: "positive" | "nonnegative", n: number, dtype: DType): number =>
   domain === "positive" ? 10 * epsOf(dtype) : -Math.max(10, n) * epsOf(dtype);
@@ -85,7 +85,7 @@ function eigensOf(batch: Batch, { where, assumeSymmetric, domain }: EighArg): Ei
 
 /**
  * Abar = sym(V (diag(wbar) + F ∘ (Vᵀ Vbar)) Vᵀ), F[i, j] = 1 / (w[j] - w[i]) (broadened, see `inverseGaps`).
- * Source: Giles 2008, section 3.1.
+ * Source: Giles 2008.
  */
 function eighGradient(w: Tensor, V: Tensor, dw: Tensor | null, dV: Tensor | null): Tensor {
   if (!dV) return scaleColumns(V, dw!).matmul(V.T);
@@ -110,9 +110,10 @@ export interface Eigh {
  *
  * Gradients of V divide by the distances of eigenvalues; they are right for functions that do not depend on signs or on
  * the basis inside a cluster of equal values. Distances below 1e-12 (f64) or 1e-6 (f32) of the largest value are
- * broadened. Gradients of w alone are safe everywhere, and so are those of `sqrtm`, `logm` and the like.
+ * broadened; second derivatives divide by the squares of distances. Gradients of w alone are safe everywhere, and so are
+ * those of `sqrtm`, `logm` and the like.
  *
- * Source: Golub and Van Loan, Matrix Computations, chapter 8; gradient: Giles 2008, section 3.1, with the broadening of
+ * Source: Golub and Van Loan, Matrix Computations, chapter 8; gradient: Giles 2008, with the broadening of
  * Liao et al. 2019, arXiv:1903.09650.
  *
  * @throws ShapeError, DTypeError; when computed NumericalError for a matrix that is not symmetric, NaN or infinity

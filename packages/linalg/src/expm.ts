@@ -14,7 +14,7 @@ import { asSquare, leadOf, rowsOf } from "./matrix.js";
 import { solveFrom } from "./solve.js";
 
 // Coefficients of the numerator of the diagonal Padé approximant of degree 13; the denominator is p(-x). Higham 2005,
-// The scaling and squaring method for the matrix exponential revisited, equation (2.3).
+// The scaling and squaring method for the matrix exponential revisited, section 2.
 const PADE = [
   64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000, 10559470521600,
   670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,

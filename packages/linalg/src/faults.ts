@@ -132,7 +132,7 @@ export function noConvergence(
   return new NumericalError({
     where,
     expected: `convergence in ${rounds} rounds`,
-    got: `a remainder of ${show(value)} relative to the matrix${ofMatrix(place)}`,
+    got: `a relative remainder of ${show(value)}${ofMatrix(place)}`,
     hint: "this should not happen with finite numbers: please report the matrix",
     reason: "noConvergence",
     batch: place,

@@ -26,7 +26,7 @@ export interface NewtonSchulzOptions {
  * The limit is the factor u of `polar`. The bound is the smaller of ‖a‖_F and √(‖a‖₁ ‖a‖_∞). Singular values that are 0 stay
  * 0, and a zero matrix stays zero.
  *
- * Source: Higham 2008, Functions of Matrices, equation (8.20); Bernstein and Newhouse 2024, arXiv:2409.20325, appendix A.
+ * Source: Higham 2008, Functions of Matrices, chapter 8; Bernstein and Newhouse 2024, arXiv:2409.20325.
  *
  * @throws ShapeError, DTypeError, ConfigError
  * @category Matrix functions

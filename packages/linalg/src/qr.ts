@@ -79,7 +79,7 @@ function thinGradient(q: Tensor, thin: Tensor, dq: Tensor | null, k: number): Te
 /**
  * Abar of a = q r, thin. Tall: (Qbar + Q copyltu(M)) R⁻ᵀ with M = R Rbarᵀ - Qbarᵀ Q and copyltu(M) the symmetric matrix of
  * M's lower triangle. Wide, a = [a₁ a₂] = q [r₁ r₂]: q and r₁ are those of a₁, and r₂ = qᵀ a₂.
- * Source: Walter and Lehmann 2013, and Seeger et al. 2017, arXiv:1710.08717, appendix; Roberts and Roberts 2020,
+ * Source: Walter and Lehmann 2013, and Seeger et al. 2017, arXiv:1710.08717; Roberts and Roberts 2020,
  * arXiv:2009.10071, for wide matrices.
  */
 export function qrGradient(a: Tensor, q: Tensor, r: Tensor, dq: Tensor | null, dr: Tensor | null): Tensor {

@@ -15,7 +15,7 @@ import { applyTriangularSolve } from "./triangular-solve.js";
 /**
  * Solves a x = b by LU factorisation with partial pivoting. a is [.., n, n], b [.., n, k], or [n]; leading axes broadcast.
  *
- * Gradients: bbar = a⁻ᵀ xbar, Abar = -bbar xᵀ (Giles 2008, section 2.3.1), with the same factors.
+ * Gradients: bbar = a⁻ᵀ xbar, Abar = -bbar xᵀ (Giles 2008), with the same factors.
  *
  * Source: Golub and Van Loan, Matrix Computations, 3.4.
  *

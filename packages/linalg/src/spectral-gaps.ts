@@ -9,7 +9,7 @@ import { columnsOf } from "./matrix.js";
  *     d / (d² + δ²),   d relative to the largest value, δ = 1e-12 in f64 and 1e-6 in f32,
  *
  * which is 1/d to all digits where d ≫ δ, and 0 for equal values (Lorentzian broadening: Liao et al. 2019,
- * arXiv:1903.09650, section III A 2).
+ * arXiv:1903.09650).
  */
 const broadening = (dtype: string): number => (dtype === "f64" ? 1e-12 : 1e-6);
 

@@ -102,7 +102,7 @@ function thinGradient(x: Tensor, dx: Tensor, q: number): Tensor {
 /**
  * Abar = U [(J + Jᵀ) S + S (K + Kᵀ) + diag(sbar)] Vᵀ + (I - U Uᵀ) Ubar S⁻¹ Vᵀ + U S⁻¹ Vbarᵀ (I - V Vᵀ),
  * J = F ∘ (Uᵀ Ubar), K = F ∘ (Vᵀ Vbar), F[i, j] = 1 / (s[j]² - s[i]²).
- * Source: Townsend 2016, Differentiating the singular value decomposition, section 3.
+ * Source: Townsend 2016, Differentiating the singular value decomposition.
  */
 function svdGradient(
   U: Tensor,
@@ -164,8 +164,8 @@ export interface Svd {
  *
  * Gradients of u and vt divide by the distances of squared singular values; they are right for functions that do not
  * depend on signs, on the basis inside a cluster of equal values, or with `full` on the basis of the complement.
- * Distances below 1e-12 (f64) or 1e-6 (f32) of the largest are broadened. Gradients of s alone are safe everywhere, and
- * so are those of `polar` and `pinv`.
+ * Distances below 1e-12 (f64) or 1e-6 (f32) of the largest are broadened; second derivatives divide by the squares of
+ * distances. Gradients of s alone are safe everywhere, and so are those of `polar` and `pinv`.
  *
  * Source: Golub and Van Loan, Matrix Computations, 8.6; gradient: Townsend 2016, Differentiating the singular value
  * decomposition, with the broadening of Liao et al. 2019, arXiv:1903.09650.

@@ -61,7 +61,7 @@ export const triangularSolveOp: OpDef<TriangularSolveArg> = /* @__PURE__ */ defi
       }
       return b!;
     },
-    // Bbar = op(A)⁻ᵀ Xbar; Abar = -(Bbar Xᵀ) on the triangle, transposed if op is: Giles 2008, section 2.3.1.
+    // Bbar = op(A)⁻ᵀ Xbar; Abar = -(Bbar Xᵀ) on the triangle, transposed if op is: Giles 2008.
     vjp: (dx, { inputs: [a], outputs: [x], arg, needs }) => {
       const db = apply(triangularSolveOp, [a!, dx], { ...arg, transpose: !arg.transpose });
       if (!needs[0]) return [null, db];
@@ -152,7 +152,7 @@ export const applyTriangularSolve = (
  * broadcast.
  *
  * Source: Golub and Van Loan, Matrix Computations, 3.1; its gradient: Giles 2008, An extended collection of matrix
- * derivative results, 2.3.1.
+ * derivative results for forward and reverse mode algorithmic differentiation.
  *
  * @throws ShapeError, DTypeError; when computed NumericalError for a zero on the diagonal (which), NaN or infinity
  * @category Solving

@@ -13,7 +13,7 @@ export interface Eigen {
 
 /**
  * Cyclic Jacobi on a symmetric matrix in float64 of which the lower triangle is read: plane rotations make one pair of
- * elements 0 after another until all are negligible (Golub and Van Loan, Matrix Computations, 8.5.3).
+ * elements 0 after another until all are negligible (Golub and Van Loan, Matrix Computations, 8.5).
  */
 export function jacobiEigen(input: Float64Array, n: number): Eigen {
   let largest = 0;

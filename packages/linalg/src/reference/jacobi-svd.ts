@@ -18,7 +18,7 @@ export interface Svd {
 
 /**
  * One-sided Jacobi in float64: plane rotations from the right make the columns of a orthogonal; their lengths are the
- * singular values (Golub and Van Loan, Matrix Computations, 8.6.3). With `full`, u is [m, m] and vt [n, n]: the columns
+ * singular values (Golub and Van Loan, Matrix Computations, 8.6). With `full`, u is [m, m] and vt [n, n]: the columns
  * beyond the singular values are completed by Householder's reflections.
  */
 export function jacobiSvd(input: Float64Array, m: number, n: number, full: boolean): Svd {
