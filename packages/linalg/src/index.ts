@@ -21,6 +21,7 @@ export { kron, kronApply } from "./kron.js";
 export { type LeastSquares, lstsq, pinv, type RankOptions } from "./least-squares.js";
 export { bestRank, singularValueThreshold } from "./low-rank/best-rank.js";
 export { type Factors, lowRankAdd, recompress } from "./low-rank/factored.js";
+export { klsStep, type KlsOptions, type MatrixField } from "./low-rank/kls-step.js";
 export { nystrom, type NystromOptions } from "./low-rank/nystrom.js";
 export {
   type BlockKrylovOptions,
@@ -44,6 +45,9 @@ export {
 } from "./low-rank/truncation.js";
 export { type InputStatistics, type WhitenedSvd, whitenedSvd } from "./low-rank/whitened-svd.js";
 export { type Lu, lu } from "./lu.js";
+export { fixedRank, type FixedRankTangent } from "./manifolds/fixed-rank.js";
+export { grassmann } from "./manifolds/grassmann.js";
+export { stiefel, type StiefelMetric } from "./manifolds/stiefel.js";
 export { conditionNumber, nuclearNorm, schattenNorm, spectralNorm } from "./measures/norms.js";
 export {
   effectiveRank,

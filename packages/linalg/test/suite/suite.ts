@@ -5,8 +5,10 @@ import { derivedGradientSuite } from "./derived-gradients.js";
 import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
-import { goldenSuite } from "./goldens.js";
 import { formatSuite } from "./formats.js";
+import { goldenSuite } from "./goldens.js";
+import { klsSuite } from "./kls.js";
+import { manifoldSuite } from "./manifolds.js";
 import { measureSuite } from "./measures.js";
 import { randomizedSuite } from "./randomized.js";
 import { refusalSuite } from "./refusals.js";
@@ -25,6 +27,8 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     truncationSuite(makeBackend);
     randomizedSuite(makeBackend);
     formatSuite(makeBackend);
+    manifoldSuite(makeBackend);
+    klsSuite(makeBackend);
     activationSuite(makeBackend);
   });
 }
