@@ -2,6 +2,7 @@
 import { loadF16x4 } from "./half";
 import { cut, locateBatch, offsetA, offsetB, offsetC, word } from "./matmul";
 import { load1, load4, packedSize } from "./matmul-pack";
+import { partAt } from "./quantized-codes";
 import { madd, sumLanes } from "./simd";
 
 const BF16 = 5;
@@ -55,9 +56,7 @@ function secondRow(scratch: usize, K: i32): usize {
 }
 
 function copyVector(dtype: i32, src: usize, step: i32, size: i32, dst: usize): void {
-  if (dtype == F16) for (let i = 0; i < size; i++) store<f32>(dst + (<usize>i << 2), load1<u16>(src + (<usize>(i * step) << 1)));
-  else if (dtype == BF16) for (let i = 0; i < size; i++) store<f32>(dst + (<usize>i << 2), load1<i16>(src + (<usize>(i * step) << 1)));
-  else for (let i = 0; i < size; i++) store<f32>(dst + (<usize>i << 2), load<f32>(src + (<usize>(i * step) << 2)));
+  for (let i = 0; i < size; i++) store<f32>(dst + (<usize>i << 2), partAt(dtype, src, i * step));
 }
 
 function vectorTimes<T>(x: usize, split: usize, fast: bool, b: usize, c: usize, columns: i32, K: i32, stepB: i32, columnB: i32, stepC: usize): void {
@@ -161,86 +160,72 @@ function quad<T>(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32):
 }
 
 /**
- * The same for f16, whose bits are taken for numbers 2^112 times too small. Infinities and NaN come out wrong.
+ * The same for f16, whose bits are taken for numbers 2^112 times too small, and for eight columns. Infinities and NaN come out
+ * wrong.
  *
  * @returns whether there may be some: an f16 is 2 or more
  */
-function quadF16(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): bool {
-  const zero = i32x4.splat(0);
-  let s0 = zero;
-  let s1 = zero;
-  let s2 = zero;
-  let s3 = zero;
-  let t0 = zero;
-  let t1 = zero;
-  let t2 = zero;
-  let t3 = zero;
-  let seen0 = zero;
-  let seen1 = zero;
-  let seen2 = zero;
-  let seen3 = zero;
+function eightF16(x: usize, b: usize, far: usize, c: usize, farC: usize, K: i32): bool {
+  let s0 = i32x4.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  let s4 = s0;
+  let s5 = s0;
+  let s6 = s0;
+  let s7 = s0;
+  let seen = s0;
   const mask = v128.load32_splat(HALF);
   const up = v128.load32_splat(HALF, 4);
-  for (let k = K >> 4; k > 0; k--, b += 32, x += 64) {
-    const b1 = b + far;
-    const b2 = b1 + far;
-    const b3 = b2 + far;
-    let x0 = v128.load(x);
-    let x1 = v128.load(x, 16);
-    let u = v128.load(b);
-    seen0 = v128.or(seen0, u);
-    s0 = madd(x0, lowerHalf(u, mask, up), s0);
-    t0 = madd(x1, upperHalf(u, mask), t0);
-    u = v128.load(b1);
-    seen1 = v128.or(seen1, u);
-    s1 = madd(x0, lowerHalf(u, mask, up), s1);
-    t1 = madd(x1, upperHalf(u, mask), t1);
-    u = v128.load(b2);
-    seen2 = v128.or(seen2, u);
-    s2 = madd(x0, lowerHalf(u, mask, up), s2);
-    t2 = madd(x1, upperHalf(u, mask), t2);
-    u = v128.load(b3);
-    seen3 = v128.or(seen3, u);
-    s3 = madd(x0, lowerHalf(u, mask, up), s3);
-    t3 = madd(x1, upperHalf(u, mask), t3);
-    x0 = v128.load(x, 32);
-    x1 = v128.load(x, 48);
-    u = v128.load(b, 16);
-    seen0 = v128.or(seen0, u);
-    s0 = madd(x0, lowerHalf(u, mask, up), s0);
-    t0 = madd(x1, upperHalf(u, mask), t0);
-    u = v128.load(b1, 16);
-    seen1 = v128.or(seen1, u);
-    s1 = madd(x0, lowerHalf(u, mask, up), s1);
-    t1 = madd(x1, upperHalf(u, mask), t1);
-    u = v128.load(b2, 16);
-    seen2 = v128.or(seen2, u);
-    s2 = madd(x0, lowerHalf(u, mask, up), s2);
-    t2 = madd(x1, upperHalf(u, mask), t2);
-    u = v128.load(b3, 16);
-    seen3 = v128.or(seen3, u);
-    s3 = madd(x0, lowerHalf(u, mask, up), s3);
-    t3 = madd(x1, upperHalf(u, mask), t3);
+  for (let k = K & ~15; k > 0; k -= 8, b += 16, x += 32) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    let at = b;
+    let u = v128.load(at);
+    seen = v128.or(seen, u);
+    s0 = addHalves(u, x0, x1, s0, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s1 = addHalves(u, x0, x1, s1, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s2 = addHalves(u, x0, x1, s2, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s3 = addHalves(u, x0, x1, s3, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s4 = addHalves(u, x0, x1, s4, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s5 = addHalves(u, x0, x1, s5, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s6 = addHalves(u, x0, x1, s6, mask, up);
+    u = v128.load((at += far));
+    seen = v128.or(seen, u);
+    s7 = addHalves(u, x0, x1, s7, mask, up);
   }
-  store<f32>(c, sumLanes(f32x4.add(s0, t0)));
-  store<f32>(c + farC, sumLanes(f32x4.add(s1, t1)));
-  store<f32>(c + 2 * farC, sumLanes(f32x4.add(s2, t2)));
-  store<f32>(c + 3 * farC, sumLanes(f32x4.add(s3, t3)));
-  const seen = v128.or(v128.or(seen0, seen1), v128.or(seen2, seen3));
+  store<f32>(c, sumLanes(s0));
+  store<f32>((c += farC), sumLanes(s1));
+  store<f32>((c += farC), sumLanes(s2));
+  store<f32>((c += farC), sumLanes(s3));
+  store<f32>((c += farC), sumLanes(s4));
+  store<f32>((c += farC), sumLanes(s5));
+  store<f32>((c += farC), sumLanes(s6));
+  store<f32>((c += farC), sumLanes(s7));
   return v128.any_true(v128.and(seen, v128.load32_splat(HALF, 8)));
 }
 
-/** The lower f16 of each lane, as f32 that is 2^112 times too small: products with 2^13 and 0 move and extend it. */
+/**
+ * s + the products of the lower f16 of each lane with x0 and of the upper one with x1. Products with 2^13 and 0 bring the lower
+ * one to its place in a lane and extend it, a shift the upper one.
+ */
 // @ts-ignore: decorator
 @inline
-function lowerHalf(lanes: v128, mask: v128, up: v128): v128 {
-  return v128.and(i32x4.dot_i16x8_s(lanes, up), mask);
-}
-
-// @ts-ignore: decorator
-@inline
-function upperHalf(lanes: v128, mask: v128): v128 {
-  return v128.and(i32x4.shr_s(lanes, 3), mask);
+function addHalves(lanes: v128, x0: v128, x1: v128, s: v128, mask: v128, up: v128): v128 {
+  s = madd(x0, v128.and(i32x4.dot_i16x8_s(lanes, up), mask), s);
+  return madd(x1, v128.and(i32x4.shr_s(lanes, 3), mask), s);
 }
 
 /** Whether some f16 of the whole sixteens is infinite or NaN. */
@@ -251,8 +236,6 @@ function isSpecial(b: usize, K: i32): bool {
 }
 
 /** Σ x[k] b[k] over the whole sixteens of K. */
-// @ts-ignore: decorator
-@inline
 function dotSixteens<T>(x: usize, b: usize, K: i32): f32 {
   let s = i32x4.splat(0);
   let t = s;
@@ -263,24 +246,26 @@ function dotSixteens<T>(x: usize, b: usize, K: i32): f32 {
   return sumLanes(f32x4.add(s, t));
 }
 
-/** Dot products with contiguous columns: four walks through memory, then the columns that are left. */
+/** Dot products with contiguous columns: several walks through memory, then the columns that are left. */
 // @ts-ignore: decorator
 @inline
 function dots<T>(x: usize, split: usize, fast: bool, b: usize, column: usize, c: usize, stepC: usize, columns: i32, K: i32): void {
-  const part = fast ? columns >> 2 : 0;
+  const isF16 = !isFloat<T>() && !isSigned<T>();
+  const part = fast ? columns >> (isF16 ? 3 : 2) : 0;
   const far = <usize>part * column;
   const farC = <usize>part * stepC;
-  for (let j = 0; j < columns; j++) {
+  for (let j = 0; j < part; j++) {
     const from = b + <usize>j * column;
     const to = c + <usize>j * stepC;
-    if (j < part) {
-      if (isFloat<T>() || isSigned<T>()) quad<T>(split, from, far, to, farC, K);
-      else if (quadF16(split, from, far, to, farC, K)) {
-        for (let i: usize = 0; i < 4; i++) {
-          if (isSpecial(from + i * far, K)) store<f32>(to + i * farC, dotSixteens<T>(x, from + i * far, K));
-        }
+    if (!isF16) quad<T>(split, from, far, to, farC, K);
+    else if (eightF16(split, from, far, to, farC, K)) {
+      for (let i: usize = 0; i < 8; i++) {
+        if (isSpecial(from + i * far, K)) store<f32>(to + i * farC, dotSixteens<T>(x, from + i * far, K));
       }
-    } else if (j >= part << 2) store<f32>(to, dotSixteens<T>(x, from, K));
+    }
+  }
+  for (let j = part << (isF16 ? 3 : 2); j < columns; j++) {
+    store<f32>(c + <usize>j * stepC, dotSixteens<T>(x, b + <usize>j * column, K));
   }
   if ((K & 15) == 0) return;
   for (let j = 0; j < columns; j++, b += column, c += stepC) {

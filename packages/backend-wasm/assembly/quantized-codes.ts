@@ -4,7 +4,7 @@ import { bf16ToF32, f16ToF32 } from "./half";
 const BF16 = 5;
 const F16 = 6;
 
-/** One scale or min of a row, as f32. */
+/** One number of a row, as of scales or mins, as f32. */
 export function partAt(dtype: i32, row: usize, index: i32): f32 {
   if (dtype == F16) return f16ToF32(<u32>load<u16>(row + (<usize>index << 1)));
   if (dtype == BF16) return bf16ToF32(<u32>load<u16>(row + (<usize>index << 1)));

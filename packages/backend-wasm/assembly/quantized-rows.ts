@@ -10,7 +10,8 @@
 // Numbers stand in the order in which codes come out (`placeOf`). The codes that meet floats come out 2^24 or 2^28 times too
 // large, and these floats are made so much smaller.
 import { cut, word } from "./matmul";
-import { load1, load4 } from "./matmul-pack";
+import { load4 } from "./matmul-pack";
+import { partAt } from "./quantized-codes";
 
 const BF16 = 5;
 const F16 = 6;
@@ -76,14 +77,6 @@ export function quantizedPrepare(args: usize, chunk: i32, chunks: i32, scratch: 
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function numberAt(dtype: i32, src: usize, k: i32): f32 {
-  if (dtype == F16) return load1<u16>(src + (<usize>k << 1));
-  if (dtype == BF16) return load1<i16>(src + (<usize>k << 1));
-  return load<f32>(src + (<usize>k << 2));
-}
-
 function prepareRow(src: usize, dst: usize, K: i32, group: i32, bits: i32, dtype: i32, largest: i32): void {
   const how = howOf(bits, group, largest);
   const sums = dst + up16(K * sizeOfX(bits, largest));
@@ -99,7 +92,7 @@ function prepareFloats(how: i32, factor: f32, src: usize, dst: usize, K: i32, gr
   for (let g = 0; g * group < K; g++) {
     let sum: f32 = 0;
     for (let k = g * group; k < (g + 1) * group; k++) {
-      const x = numberAt(dtype, src, k);
+      const x = partAt(dtype, src, k);
       sum += x;
       store<f32>(dst + (<usize>placeOf(how, k) << 2), x * factor);
     }

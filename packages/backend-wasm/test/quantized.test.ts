@@ -53,6 +53,7 @@ test.each([
   { bits: 4, rows: 3, activations: "f32" },
   { bits: 8, rows: 2, activations: "int16" },
   { bits: 4, rows: 1, activations: "int16" },
+  { bits: 8, rows: 1, activations: "int8" },
   { bits: 4, rows: 4, activations: "int8" },
   { bits: 4, rows: 40, activations: "int8" },
   { bits: 4, rows: 40, activations: "f32" },
@@ -124,6 +125,44 @@ test("many rows in integers are each what they are alone", async () => {
     }).data();
     const most = (0.5 / (activations === "int8" ? 127 : 32767)) * columns * 5.5;
     exact.forEach((v, i) => expect(Math.abs(v - all[i]!)).toBeLessThan(most + 1e-3));
+  }
+  backend.dispose();
+});
+
+test.each(["relaxed", "plain"])("the largest integers add up without an error, %s kernels", async (kind) => {
+  if (kind === "plain") vi.spyOn(WebAssembly, "validate").mockReturnValue(false);
+  const backend = await wasm({ threads: 1 });
+  setDefaultBackend(backend);
+  const columns = 160;
+  const signs = Array.from({ length: columns }, (_, k) => (k % 3 ? 1 : -1));
+  for (let out = 1; out <= 9; out++) {
+    // Every number of x is the largest of its block, so it is taken as it is.
+    const x = tensor(
+      signs.map((sign) => 127 * sign),
+      { shape: [1, columns] },
+    );
+    const scales = tensor(new Float32Array((out * columns) / 32).fill(1), { shape: [out, columns / 32] });
+    for (const bits of [8, 4] as const) {
+      const most = 2 ** (bits - 1);
+      const code = (n: number, k: number) =>
+        [-most, most - 1, signs[k]! < 0 ? -most : most - 1, signs[k]! < 0 ? most - 1 : -most][n % 4]!;
+      const all = Array.from({ length: out * columns }, (_, i) => code(Math.floor(i / columns), i % columns));
+      const codes =
+        bits === 8
+          ? Int8Array.from(all)
+          : Uint8Array.from(
+              { length: all.length / 2 },
+              (_, i) => all[2 * i]! + 8 + 16 * (all[2 * i + 1]! + 8),
+            );
+      const weight = tensor(codes, { shape: [out, (columns * bits) / 8] });
+      const want = Array.from({ length: out }, (_, n) =>
+        signs.reduce((sum, sign, k) => sum + 127 * sign * code(n, k), 0),
+      );
+      for (const activations of ["int8", "int16"] as const) {
+        const y = await quantizedMatmul(x, weight, scales, { bits, activations }).data();
+        want.forEach((v, n) => expect(Math.abs(y[n]! - v)).toBeLessThan(1e-5 * Math.abs(v) + 1e-3));
+      }
+    }
   }
   backend.dispose();
 });

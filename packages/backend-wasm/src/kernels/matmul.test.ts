@@ -189,7 +189,7 @@ describe("matmul on wasm agrees with plain loops", () => {
   });
 });
 
-test("one row by columns of f16 with infinities, NaN and numbers from 2 on, in walks of four and beside them", () => {
+test("one row by columns of f16 with infinities, NaN, subnormals and numbers from 2 on, in walks of eight and beside them", () => {
   for (const [N, K] of [
     [1, 24],
     [7, 40],
@@ -199,7 +199,9 @@ test("one row by columns of f16 with infinities, NaN and numbers from 2 on, in w
     const specials = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
     specials.forEach((v, i) => {
       if (i + 2 < N) b[(i + 2) * K + 3 * i] = v;
+      if (N > 9) b[(N - 1 - i) * K + 3 * i] = v;
     });
+    for (let k = 0; k < K; k++) b[k] = (k % 7 === 0 ? -1 : 1) * (k + 1) * 2 ** -24;
     for (const scale of [1, 1e6]) {
       const a = numbers(K, "f32").map((v) => Math.fround(v * scale));
       const run = runKernel(
@@ -215,9 +217,14 @@ test("one row by columns of f16 with infinities, NaN and numbers from 2 on, in w
       );
       for (let n = 0; n < N; n++) {
         let want = 0;
-        for (let k = 0; k < K; k++) want += a[k]! * roundTo("f16", b[n * K + k]!);
+        let size = 0;
+        for (let k = 0; k < K; k++) {
+          const product = a[k]! * roundTo("f16", b[n * K + k]!);
+          want += product;
+          size += Math.abs(product);
+        }
         const got = run.results[0]![n]!;
-        if (Number.isFinite(want)) expect(Math.abs(got - want)).toBeLessThan(1e-5 * scale * K);
+        if (Number.isFinite(want)) expect(Math.abs(got - want)).toBeLessThan(1e-6 * size);
         else expect(got).toBe(want);
       }
       run.dispose();

@@ -67,7 +67,7 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
   const bytes = K * 4 + (K / Math.min(groupSize, 32)) * 4 + K / 8 + 64;
   const stride = Math.ceil(bytes / 64) * 64;
   const prepared = ctx.workspace(Math.min(rows, ROWS_AT_ONCE) * stride);
-  ctx.scratch(K / 4 + 160); // last blocks, scales and mins of a row
+  ctx.scratch(K + 704); // sums, last blocks, scales and mins of four rows
   for (let row = 0; row < rows; row += ROWS_AT_ONCE) {
     const count = Math.min(ROWS_AT_ONCE, rows - row);
     const from = ctx.pointer(x, row * K * dtypeBytes(x.dtype));
