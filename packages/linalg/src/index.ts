@@ -47,7 +47,7 @@ export { type InputStatistics, type WhitenedSvd, whitenedSvd } from "./low-rank/
 export { type Lu, lu } from "./lu.js";
 export { fixedRank, type FixedRankTangent } from "./manifolds/fixed-rank.js";
 export { grassmann } from "./manifolds/grassmann.js";
-export { stiefel, type StiefelMetric } from "./manifolds/stiefel.js";
+export { type CayleyOptions, stiefel, type StiefelMetric } from "./manifolds/stiefel.js";
 export { conditionNumber, nuclearNorm, schattenNorm, spectralNorm } from "./measures/norms.js";
 export {
   effectiveRank,

@@ -76,7 +76,7 @@ export interface CpAlsOptions {
  * Source: Kolda and Bader 2009, Tensor decompositions and applications, section 3.4 and figure 3.3.
  *
  * @throws ConfigError for options out of range or without a key; ShapeError, DTypeError; when computed NumericalError for
- * NaN or infinity
+ * NaN or infinity, and with ridge 0 where terms fall together
  * @category Formats
  */
 export async function cpAls(

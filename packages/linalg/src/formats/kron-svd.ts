@@ -67,6 +67,10 @@ export function kronSvd(a: Tensor, options: KroneckerShape & ByRank): KroneckerS
 export function kronSvd(a: Tensor, options: KroneckerShape & BySpectrum): Promise<KroneckerSum>;
 export function kronSvd(
   a: Tensor,
+  options: KroneckerShape & Truncation,
+): KroneckerSum | Promise<KroneckerSum>;
+export function kronSvd(
+  a: Tensor,
   { shape, ...rule }: KroneckerShape & Truncation,
 ): KroneckerSum | Promise<KroneckerSum> {
   const where = "kronSvd";

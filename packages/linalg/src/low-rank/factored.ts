@@ -45,6 +45,7 @@ export function svdOfProduct(where: string, { left, right }: Factors): Svd {
  */
 export function recompress(factors: Factors, rule?: ByRank): Svd;
 export function recompress(factors: Factors, rule: BySpectrum): Promise<Svd>;
+export function recompress(factors: Factors, rule?: Truncation): Svd | Promise<Svd>;
 export function recompress(factors: Factors, rule?: Truncation): Svd | Promise<Svd> {
   const where = "recompress";
   const parts = svdOfProduct(where, asFactors(where, factors));
@@ -67,6 +68,7 @@ function cut(where: string, parts: Svd, rule: Truncation | undefined): Svd | Pro
  */
 export function lowRankAdd(x: Svd, y: Svd, rule?: ByRank): Svd;
 export function lowRankAdd(x: Svd, y: Svd, rule: BySpectrum): Promise<Svd>;
+export function lowRankAdd(x: Svd, y: Svd, rule?: Truncation): Svd | Promise<Svd>;
 export function lowRankAdd(x: Svd, y: Svd, rule?: Truncation): Svd | Promise<Svd> {
   const where = "lowRankAdd";
   const [m, n] = [rowsOf(x.u), columnsOf(x.vt)];

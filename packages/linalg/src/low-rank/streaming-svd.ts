@@ -109,10 +109,8 @@ export class StreamingSvd {
     const { s, vt } = leading(parts, kept);
     const shrunk = values.slice(0, kept).map((x) => Math.sqrt(Math.max(0, (x - cut) * (x + cut))));
     const next = this.shrink ? tensor(Float64Array.from(shrunk), { dtype: s.dtype, shape: [kept] }) : s;
-    // Parts of their own, so that what was cut can be given back.
-    const own = vt.mul(1);
-    await evaluate(next, own);
-    [this.s, this.vt] = [next, own];
+    await evaluate(next, vt);
+    [this.s, this.vt] = [next, vt];
     this.rows += block.shape[0]!;
     this.errorBound += cut * cut;
   }

@@ -100,6 +100,7 @@ export function truncate(parts: Svd, rule: Truncation): Svd | Promise<Svd> {
  */
 export function truncatedSvd(a: Tensor, rule: ByRank): Svd;
 export function truncatedSvd(a: Tensor, rule: BySpectrum): Promise<Svd>;
+export function truncatedSvd(a: Tensor, rule: Truncation): Svd | Promise<Svd>;
 export function truncatedSvd(a: Tensor, rule: Truncation): Svd | Promise<Svd> {
   const where = "truncatedSvd";
   const parts = svdFrom(where, a);

@@ -60,6 +60,10 @@ export function whitenedSvd(w: Tensor, options: InputStatistics & ByRank): White
 export function whitenedSvd(w: Tensor, options: InputStatistics & BySpectrum): Promise<WhitenedSvd>;
 export function whitenedSvd(
   w: Tensor,
+  options: InputStatistics & Truncation,
+): WhitenedSvd | Promise<WhitenedSvd>;
+export function whitenedSvd(
+  w: Tensor,
   { gram, activations, ...rule }: InputStatistics & Truncation,
 ): WhitenedSvd | Promise<WhitenedSvd> {
   const where = "whitenedSvd";

@@ -1,6 +1,7 @@
 import { concat, ConfigError, type Tensor } from "@lowrank/tensor";
 import { symmetricPart } from "../cholesky.js";
 import { expm } from "../expm.js";
+import { expectCount } from "../low-rank/expect.js";
 import { columnsOf, rowsOf } from "../matrix.js";
 import { polar } from "../polar.js";
 import { qrFrom } from "../qr.js";
@@ -42,16 +43,31 @@ function retractPolar(x: Tensor, xi: Tensor): Tensor {
   return polar(X.add(d)).u;
 }
 
+export interface CayleyOptions {
+  /**
+   * Solve by so many rounds of y ← x + W (x + y) / 2 from y = x + xi instead of exactly. They converge for ‖W‖₂ < 2, by
+   * ‖W‖₂ / 2 a round; the result is then orthonormal as far as they have. Default: exactly.
+   */
+  iterations?: number;
+}
+
 /**
  * Cayley's transform (I - W/2)⁻¹ (I + W/2) x of the skew W = a xᵀ - x aᵀ, a = (I - x xᵀ / 2) xi, which has W x = xi. Agrees with
  * the canonical `exp` to second order. For 2p < n it is, with u = [a, x] and v = [x, -a], x + u (I - vᵀu / 2)⁻¹ vᵀx: a solution of
  * 2p equations.
  */
-function retractCayley(x: Tensor, xi: Tensor): Tensor {
+function retractCayley(x: Tensor, xi: Tensor, { iterations }: CayleyOptions = {}): Tensor {
   const where = "stiefel.retractCayley";
+  if (iterations !== undefined) expectCount(where, "iterations", iterations, 0);
   const [X, d] = pair(where, x, "xi", xi);
   const [n, p] = [rowsOf(X), columnsOf(X)];
   const a = d.sub(X.matmul(X.T.matmul(d)).mul(0.5));
+  if (iterations !== undefined) {
+    const turn = (y: Tensor) => a.matmul(X.T.matmul(y)).sub(X.matmul(a.T.matmul(y)));
+    let y = X.add(d);
+    for (let round = 0; round < iterations; round++) y = X.add(turn(X.add(y)).mul(0.5));
+    return y;
+  }
   if (2 * p < n) {
     const [u, v] = [concat([a, X], -1), concat([X, a.neg()], -1)];
     const small = identityLike(X, 2 * p).sub(v.T.matmul(u).mul(0.5));
@@ -91,7 +107,8 @@ function transport(y: Tensor, eta: Tensor): Tensor {
  *
  * Source: Edelman, Arias and Smith 1998, arXiv:physics/9806030, sections 2.2 to 2.4; Absil, Mahony and Sepulchre 2008,
  * Optimization Algorithms on Matrix Manifolds, 4.1.1 and 8.1.3; Wen and Yin 2013, A feasible method for optimization with
- * orthogonality constraints, lemma 4, for Cayley's transform.
+ * orthogonality constraints, lemma 4, for Cayley's transform; Li, Li and Todorovic 2020, arXiv:2002.01113, algorithm 1, for its
+ * iteration.
  *
  * @example
  * ```ts

@@ -194,6 +194,32 @@ export function manifoldSuite(makeBackend: () => Promise<Backend>): void {
       });
     });
 
+    test("Cayley's iteration converges by ‖W‖ / 2 a round", async () => {
+      const backend = await ready();
+      for (const dims of [
+        [6, 2],
+        [4, 4],
+        [2, 7, 3],
+      ]) {
+        const errors = await numbers(backend, () => {
+          const x = point(dims);
+          const flat = stiefel.project(x, weights(dims, 3));
+          const xi = flat.div(norm(flat).mul(2));
+          const exact = stiefel.retractCayley(x, xi);
+          return [0, 1, 2, 3, 30].map((iterations) =>
+            norm(stiefel.retractCayley(x, xi, { iterations }).sub(exact)),
+          );
+        });
+        // ‖W‖₂ ≤ √2 ‖xi‖_F = 1 / √2
+        for (let i = 1; i < 4; i++)
+          expect(errors[i]![0]).toBeLessThanOrEqual((errors[i - 1]![0]! * Math.SQRT1_2) / 2);
+        expect(errors[4]![0]).toBeLessThan(1e-13);
+      }
+      expect(() => stiefel.retractCayley(point([3, 1]), point([3, 1]), { iterations: -1 })).toThrow(
+        "stiefel.retractCayley: expected iterations to be an integer ≥ 0, got -1",
+      );
+    });
+
     test("grassmann: exp is cos and sin of the principal angles, log undoes it, transport keeps lengths and the velocity", async () => {
       const backend = await ready();
       for (const dims of [

@@ -253,6 +253,21 @@ export function truncationSuite(makeBackend: () => Promise<Backend>): void {
       expect((await lowRankAdd(x, x, { energy: 1 - 1e-12 })).s.shape).toEqual([2]);
     });
 
+    test("matrices without rows or columns are cut and added too", async () => {
+      const backend = await ready();
+      const sizes = await numbers(backend, () => {
+        const empty = zeros([2, 0, 3], f64);
+        const sum = lowRankAdd(svd(zeros([0, 3], f64)), svd(zeros([0, 3], f64)));
+        return [
+          singularValueThreshold(empty, 1),
+          sum.s,
+          reconstruct(sum),
+          reconstruct(recompress({ left: zeros([3, 0], f64), right: zeros([0, 2], f64) })),
+        ];
+      });
+      expect(sizes).toEqual([[], [], [], [0, 0, 0, 0, 0, 0]]);
+    });
+
     test("bad rules and shapes are refused before any work", () => {
       const a = eye(3, 4, f64);
       const rule = (given: object) => () => truncatedSvd(a, given as { rank: number });
