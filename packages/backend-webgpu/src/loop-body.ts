@@ -3,6 +3,7 @@ import type { Shader } from "./shader.js";
 import { instructionText } from "./wgsl/instruction.js";
 import { classOf } from "./wgsl/registers.js";
 import { loadFour, loadOne, storeFour, storeOne } from "./wgsl/storage.js";
+import { seq } from "./wgsl/text.js";
 
 /** How the index of a load follows from that of the space. */
 type Path =
@@ -63,7 +64,6 @@ export class LoopBody {
     });
     group.code.forEach((instr, i) => {
       const text = instructionText(
-        this.shader.functions,
         instr,
         instr.sources.map((s) => this.registers[s]!),
       );
@@ -82,7 +82,7 @@ export class LoopBody {
         const name = shader.bind(value, true);
         const text = this.registers[register]!;
         return shader.width === 4
-          ? storeFour(shader.functions, value.dtype, name, "e", text)
+          ? storeFour(value.dtype, name, "e", text)
           : storeOne(value.dtype, name, "e", text);
       })
       .join("\n");
@@ -135,19 +135,18 @@ export class LoopBody {
       return one(path === "flat" ? `e + ${offset}` : at(""));
     }
     const lanes = (index: (lane: number) => string): string =>
-      `${kind}(${[0, 1, 2, 3].map((l) => one(index(l))).join(", ")})`;
+      `${kind}(${seq(4, (l) => one(index(l)), ", ")})`;
     const last = load.strides[load.strides.length - 1]!;
     switch (path) {
       case "fixed":
         return `${kind}(${one(offset)})`;
       case "flat":
-        if (load.offset % 4 === 0) return loadFour(shader.functions, dtype, name, `e + ${offset}`);
+        if (load.offset % 4 === 0) return loadFour(dtype, name, `e + ${offset}`);
         return lanes((l) => `min(e + ${l}u, ${this.size} - 1u) + ${offset}`);
       case "row": {
         if (last === 0) return `${kind}(${one(at(""))})`;
         const aligned = [load.offset, ...load.strides.slice(0, -1)].every((s) => s % 4 === 0);
-        if (last === 1 && aligned && load.strides.length > 1)
-          return loadFour(shader.functions, dtype, name, at(""));
+        if (last === 1 && aligned && load.strides.length > 1) return loadFour(dtype, name, at(""));
         // The last vector of a space of one axis may hang over.
         if (load.strides.length === 1)
           return lanes((l) => `${offset} + min(e + ${l}u, ${this.size} - 1u) * ${steps[0]}`);
@@ -180,7 +179,7 @@ export class LoopBody {
       case "row":
         return cast(`vec4<u32>(${at("")}) + vec4<u32>(0u, 1u, 2u, 3u) * ${this.shader.param(last)}`);
       case "each":
-        return cast(`vec4<u32>(${[0, 1, 2, 3].map((l) => at(`_${l}`)).join(", ")})`);
+        return cast(`vec4<u32>(${seq(4, (l) => at(`_${l}`), ", ")})`);
     }
   }
 }

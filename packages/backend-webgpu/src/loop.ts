@@ -2,8 +2,9 @@ import { type LoopGroup, type Reduction, sizeOf } from "@lowrank/tensor/backend"
 import type { EmitContext } from "./emit.js";
 import { LoopBody } from "./loop-body.js";
 import { type Scratch, Shader } from "./shader.js";
-import { castText, classOf, type RegisterClass, type Width } from "./wgsl/registers.js";
-import { isWide, storeFour, storeOne } from "./wgsl/storage.js";
+import { castText, classOf, type RegisterClass, type Width, wordType } from "./wgsl/registers.js";
+import { seq } from "./wgsl/text.js";
+import { isWide, loadOne, storeFour, storeOne } from "./wgsl/storage.js";
 
 const THREADS = 64;
 
@@ -26,15 +27,12 @@ export function emitLoop(group: LoopGroup, ctx: EmitContext): void {
 }
 
 function emitMap(group: LoopGroup, ctx: EmitContext): void {
-  const size = sizeOf(group.space);
   const shader = new Shader(group.name, 4);
-  const n = shader.param(size);
-  const body = new LoopBody(shader, group, n);
-  const text = `  let e = (group * ${THREADS}u + lid) * 4u;
-  if (e >= ${n}) { return; }
-${body.lines()}
-${body.stores()}`;
-  ctx.dispatch(shader.build(Math.ceil(size / (4 * THREADS)), THREADS, text));
+  const text = (n: string): string => {
+    const body = new LoopBody(shader, group, n);
+    return `${body.lines()}\n${body.stores()}`;
+  };
+  ctx.dispatch(shader.each(sizeOf(group.space), 4, text));
 }
 
 /** A space as [outer][reduced][inner]: the reduced axes form one run. */
@@ -95,10 +93,10 @@ function emitReduction(group: LoopGroup, walk: Walk, ctx: EmitContext): void {
       .map((r, i) => {
         const scratch = partial[i];
         const name = shader.bind(scratch ?? r.value, true);
-        const dtype = scratch ? wideOf(r) : r.value.dtype;
+        const dtype = scratch ? wordType(r.dtype) : r.value.dtype;
         const index = scratch && strips > 1 ? `(strip * ${K} + ${at})` : at;
         const text = scratch ? widened(r, value(i), count) : value(i);
-        if (count === 4 && kept % 4 === 0) return storeFour(shader.functions, dtype, name, index, text);
+        if (count === 4 && kept % 4 === 0) return storeFour(dtype, name, index, text);
         return storeOne(dtype, name, index, text);
       })
       .join("\n");
@@ -152,12 +150,6 @@ ${write("o", (r) => totals.scalar(r), 1)}
   });
 }
 
-/** The dtype of partial results. */
-function wideOf(r: Reduction): "f32" | "i32" | "u32" {
-  const kind = classOf(r.dtype);
-  return kind === "F" ? "f32" : kind === "I" ? "i32" : "u32";
-}
-
 const widened = (r: Reduction, text: string, count: Width): string => {
   if (classOf(r.dtype) !== "B") return text;
   return count === 4 ? `select(vec4<u32>(0u), vec4<u32>(1u), ${text})` : `select(0u, 1u, ${text})`;
@@ -167,24 +159,20 @@ const widened = (r: Reduction, text: string, count: Width): string => {
 function emitJoin(r: Reduction, partial: Scratch, kept: number, strips: number, ctx: EmitContext): void {
   const shader = new Shader(`${r.op} of parts`, 4);
   const totals = new Totals(shader, [r]);
-  const [K, T] = [shader.param(kept), shader.param(strips)];
+  const T = shader.param(strips);
   const from = shader.bind(partial);
   const kind = classOf(r.dtype);
-  const lane = (l: number): string => {
-    const word = `(k * ${K} + min(o + ${l}u, ${K} - 1u))`;
-    const bits = `${from}[${word} >> 2u][${word} & 3u]`;
-    if (kind === "B") return `${bits} != 0u`;
-    return kind === "U" ? bits : `bitcast<${kind === "F" ? "f32" : "i32"}>(${bits})`;
+  const lane = (K: string, l: number): string => {
+    const word = loadOne(wordType(r.dtype), from, `k * ${K} + min(e + ${l}u, ${K} - 1u)`);
+    return kind === "B" ? `${word} != 0u` : word;
   };
-  const text = `  let o = (group * ${THREADS}u + lid) * 4u;
-  if (o >= ${K}) { return; }
-${totals.declare()}
+  const text = (K: string): string => `${totals.declare()}
   for (var k = 0u; k < ${T}; k++) {
-    let r0 = ${kind}(${[0, 1, 2, 3].map(lane).join(", ")});
+    let r0 = ${kind}(${seq(4, (l) => lane(K, l), ", ")});
 ${totals.add(() => "r0")}
   }
-${storeFour(shader.functions, r.value.dtype, shader.bind(r.value, true), "o", castText(shader.functions, totals.name(0), r.dtype, r.value.dtype))}`;
-  ctx.dispatch(shader.build(Math.ceil(kept / (4 * THREADS)), THREADS, text));
+${storeFour(r.value.dtype, shader.bind(r.value, true), "e", castText(totals.name(0), r.dtype, r.value.dtype))}`;
+  ctx.dispatch(shader.each(kept, 4, text));
 }
 
 /** A reduction over nothing. */
@@ -192,12 +180,8 @@ function emitEmpty(r: Reduction, ctx: EmitContext): void {
   if (r.value.size === 0) return;
   const shader = new Shader(`${r.op} of nothing`, 4);
   const totals = new Totals(shader, [r]);
-  const n = shader.param(r.value.size);
-  const text = `  let o = (group * ${THREADS}u + lid) * 4u;
-  if (o >= ${n}) { return; }
-${totals.declare()}
-${storeFour(shader.functions, r.value.dtype, shader.bind(r.value, true), "o", totals.name(0))}`;
-  ctx.dispatch(shader.build(Math.ceil(r.value.size / (4 * THREADS)), THREADS, text));
+  const store = storeFour(r.value.dtype, shader.bind(r.value, true), "e", totals.name(0));
+  ctx.dispatch(shader.each(r.value.size, 4, () => `${totals.declare()}\n${store}`));
 }
 
 const START: Record<RegisterClass, Record<Reduction["op"], string>> = {
@@ -227,7 +211,6 @@ class Totals {
     return this.reductions
       .map((r, i) => {
         const start = START[classOf(r.dtype)][r.op];
-        if (start.includes("inf()")) this.shader.functions.math.add("inf");
         return `  var t${i} = ${start};`;
       })
       .join("\n");
@@ -251,9 +234,8 @@ class Totals {
   }
 
   shared(threads: number): string {
-    const kinds = { F: "f32", I: "i32", U: "u32", B: "u32" };
     const arrays = this.reductions.map(
-      (r, i) => `var<workgroup> shared${i}: array<${kinds[classOf(r.dtype)]}, ${threads}>;`,
+      (r, i) => `var<workgroup> shared${i}: array<${wordType(r.dtype)}, ${threads}>;`,
     );
     return arrays.join("\n");
   }
@@ -297,10 +279,7 @@ class Totals {
     if (r.op === "sum") return `(${a} + ${b})`;
     if (r.op === "prod") return `(${a} * ${b})`;
     if (kind !== "F") return `${r.op}(${a}, ${b})`;
-    if (single && this.shader.width === 4) {
-      this.shader.functions.math.add(`${r.op}_one`);
-      return `${r.op}_one(${a}, ${b})`;
-    }
-    return this.shader.functions.call(`${r.op}_`, a, b);
+    const whole = r.op === "max" ? "maximum_" : "minimum_";
+    return single && this.shader.width === 4 ? `${whole}(F(${a}), F(${b})).x` : `${whole}(${a}, ${b})`;
   }
 }

@@ -1,6 +1,6 @@
 import { bug, type DType, dtypeBytes, type Operand, type Value } from "@lowrank/tensor/backend";
-import { mathText } from "./wgsl/math.js";
-import { aliases, classOf, Functions, type Width } from "./wgsl/registers.js";
+import { functionsOf } from "./wgsl/math.js";
+import { aliases, classOf, type Width } from "./wgsl/registers.js";
 
 /** Memory that the dispatches of one group share; the next group overwrites it. */
 export interface Scratch {
@@ -27,6 +27,8 @@ export interface Dispatch {
 
 /** Words of a uniform block: one slot of the smallest alignment that every device has. */
 export const PARAM_WORDS = 64;
+/** Threads of a workgroup where each has its own elements. */
+const THREADS = 64;
 /** Scalars of a plan. */
 export const MAX_SCALARS = 4096;
 
@@ -63,7 +65,8 @@ export function placeName(of: Value | Scratch): string {
  * uniform block, so that one pipeline serves both.
  */
 export class Shader {
-  readonly functions = new Functions();
+  /** Functions of this shader alone, by name. */
+  readonly own = new Map<string, string>();
   private readonly bindings: Binding[] = [];
   private readonly names = new Map<string, number>();
   private readonly params: number[] = [];
@@ -129,13 +132,7 @@ export class Shader {
           `@group(0) @binding(${i}) var<storage, ${access(of, write)}> b${i}: array<vec4<u32>>;`,
       )
       .join("\n");
-    const code = `${storage}
-@group(1) @binding(0) var<uniform> P: array<vec4<u32>, ${PARAM_WORDS / 4}>;
-@group(1) @binding(1) var<uniform> S: array<vec4<u32>, ${MAX_SCALARS / 4}>;
-${aliases(this.width)}
-${mathText(this.functions.math)}
-${[...this.functions.own.values()].join("\n")}
-${declarations}
+    const text = `${[...this.own.values(), declarations].join("\n")}
 @compute @workgroup_size(${workgroupSize})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let group = P[0].y + wid.x + wid.y * nwg.x;
@@ -143,6 +140,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 ${body}
 }
 `;
+    const code = `${storage}
+@group(1) @binding(0) var<uniform> P: array<vec4<u32>, ${PARAM_WORDS / 4}>;
+@group(1) @binding(1) var<uniform> S: array<vec4<u32>, ${MAX_SCALARS / 4}>;
+${aliases(this.width)}
+${functionsOf(text)}
+${text}`;
     return {
       name: this.name,
       code,
@@ -150,6 +153,15 @@ ${body}
       params: [workgroups, 0, ...this.params],
       workgroups,
     };
+  }
+
+  /** A thread for every `step` of `size` elements; `body` is given their count, and has the first of a thread's in `e`. */
+  each(size: number, step: Width, body: (n: string) => string, declarations = ""): Dispatch {
+    const n = this.param(size);
+    const text = `  let e = (group * ${THREADS}u + lid) * ${step}u;
+  if (e >= ${n}) { return; }
+${body(n)}`;
+    return this.build(Math.ceil(size / (step * THREADS)), THREADS, text, declarations);
   }
 
   private word(at: number): string {

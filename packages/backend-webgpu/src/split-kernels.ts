@@ -7,10 +7,10 @@ import {
   type Value,
 } from "@lowrank/tensor/backend";
 import { operandAt } from "./emit.js";
-import { bytesOf, joinOf, narrow, partOf, reach, rowStep, type SplitContext, STEP } from "./split.js";
+import { bytesOf, joinOf, narrow, partOf, ranges, reach, rowStep, type SplitContext, STEP } from "./split.js";
 
-/** A kernel as pieces that see less of their largest tensor; null where there is no way. */
-export function splitKernel(group: KernelGroup, ctx: SplitContext): Group[] | null {
+/** A kernel as pieces that see less of their largest tensor; undefined where there is no way. */
+export function splitKernel(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   if (group.epilogue) return partFromEpilogue(group, ctx);
   if (group.name === "matmul") return splitMatmul(group, ctx);
   if (group.name === "take") return splitTake(group, ctx);
@@ -31,22 +31,15 @@ function partFromEpilogue({ epilogue, ...group }: KernelGroup, ctx: SplitContext
   ];
 }
 
-/** Ranges of `count` from 0 to `total`. */
-function* ranges(total: number, count: number): Generator<[first: number, n: number]> {
-  for (let first = 0; first < total; first += count) yield [first, Math.min(count, total - first)];
-}
-
 /** The most of `total` that brings `bytes`, which grow with it, within the limit, as a multiple of `step`; 0 if none does. */
 const within = (total: number, bytes: number, step: number, limit: number): number =>
   Math.floor(Math.floor((total * limit) / bytes) / step) * step;
-
-const replace = <T>(list: readonly T[], index: number, value: T): T[] => list.with(index, value);
 
 /**
  * C = A B by matrices of a batch; by rows where C or a row-major A is too large; by columns of C where B has its columns
  * apart; else along k, with products that are added up.
  */
-function splitMatmul(group: KernelGroup, ctx: SplitContext): Group[] | null {
+function splitMatmul(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   const { limit } = ctx;
   const [a, b] = [0, 1].map((i) => narrow(operandAt(group, i), operandAt(group, i).dims, 0)) as [
     Operand,
@@ -63,7 +56,7 @@ function splitMatmul(group: KernelGroup, ctx: SplitContext): Group[] | null {
     const inner = sizeOf(y.dims.slice(axis + 1));
     const bytes = Math.max(...[a, b].map(viewBytes), bytesOf(y));
     const count = Math.max(1, within(y.dims[axis]!, bytes, rowStep(inner, y.dtype), limit - 2048));
-    return count < y.dims[axis]! ? alongRows(group, [a, b], axis, count, inner) : null;
+    return alongRows(group, [a, b], axis, count, inner);
   }
 
   const [aRow, aDepth] = [a.strides[rank - 2]!, a.strides[rank - 1]!];
@@ -71,17 +64,17 @@ function splitMatmul(group: KernelGroup, ctx: SplitContext): Group[] | null {
   if (too(y) || (too(a.value) && aRow >= aDepth)) {
     const bytes = Math.max(bytesOf(y), aRow >= aDepth ? viewBytes(a) : 0);
     const count = within(rows, bytes, rowStep(columns, y.dtype), limit - 2048);
-    return count > 0 && count < rows ? alongRows(group, [a], rank - 2, count, columns) : null;
+    return alongRows(group, [a], rank - 2, count, columns);
   }
   if (too(b.value) && bColumn >= bDepth) {
-    const count = within(columns, viewBytes(b), 4, limit - 2048);
-    if (count <= 0 || count >= columns) return null;
-    const panels = [...ranges(columns, count)].map(([first, n]): [KernelGroup, Operand] => {
-      const dims = replace(y.dims, rank - 1, n);
-      const panel = ctx.temporary(y, y.dtype, dims);
-      const right = narrow(b, replace(b.dims, rank - 1, n), first * bColumn);
-      return [{ ...group, inputs: [a, right], outputs: [panel] }, whole(panel)];
-    });
+    const panels = ranges(columns, within(columns, viewBytes(b), 4, limit - 2048))?.map(
+      ([first, n]): [KernelGroup, Operand] => {
+        const panel = ctx.temporary(y, y.dtype, y.dims.with(rank - 1, n));
+        const right = narrow(b, b.dims.with(rank - 1, n), first * bColumn);
+        return [{ ...group, inputs: [a, right], outputs: [panel] }, whole(panel)];
+      },
+    );
+    if (!panels) return undefined;
     const joined: KernelGroup = {
       ...group,
       name: "concat",
@@ -92,22 +85,21 @@ function splitMatmul(group: KernelGroup, ctx: SplitContext): Group[] | null {
     return [...panels.map(([product]) => product), joined];
   }
   const bytes = Math.max(too(a.value) ? viewBytes(a) : 0, too(b.value) ? viewBytes(b) : 0);
-  const count = within(depth, bytes, 4, limit - 2048);
-  if (count <= 0 || count >= depth) return null;
-  const parts = Math.ceil(depth / count);
+  const parts = ranges(depth, within(depth, bytes, 4, limit - 2048));
+  if (!parts) return undefined;
   const width = Math.ceil(y.size / STEP) * STEP;
-  const sums = ctx.temporary(y, "f32", [parts, width]);
-  const products = [...ranges(depth, count)].map(
+  const sums = ctx.temporary(y, "f32", [parts.length, width]);
+  const products = parts.map(
     ([first, n], p): KernelGroup => ({
       ...group,
       inputs: [
-        narrow(a, replace(a.dims, rank - 1, n), first * aDepth),
-        narrow(b, replace(b.dims, rank - 2, n), first * bDepth),
+        narrow(a, a.dims.with(rank - 1, n), first * aDepth),
+        narrow(b, b.dims.with(rank - 2, n), first * bDepth),
       ],
       outputs: [partOf(sums, p * width, y.size, y.dims)],
     }),
   );
-  return [...products, joinOf({ op: "sum", dtype: "f32", value: y }, sums, parts, y.size, width)];
+  return [...products, joinOf({ op: "sum", dtype: "f32", value: y }, sums, y.size)];
 }
 
 /** Bytes from the first to the last element that an operand reaches. */
@@ -128,17 +120,16 @@ function alongRows(
   axis: number,
   count: number,
   inner: number,
-): Group[] | null {
+): Group[] | undefined {
   const y = group.outputs[0]!;
-  if (count % rowStep(inner, y.dtype) !== 0) return null;
-  return [...ranges(y.dims[axis]!, count)].map(([first, n]): KernelGroup => {
+  if (count % rowStep(inner, y.dtype) !== 0) return undefined;
+  const parts = ranges(y.dims[axis]!, count);
+  return parts?.map(([first, n]): KernelGroup => {
     const inputs = group.inputs.map((input, i) => {
       const operand = moving[i];
-      return operand
-        ? narrow(operand, replace(operand.dims, axis, n), first * operand.strides[axis]!)
-        : input;
+      return operand ? narrow(operand, operand.dims.with(axis, n), first * operand.strides[axis]!) : input;
     });
-    return { ...group, inputs, outputs: [partOf(y, first * inner, n * inner, replace(y.dims, axis, n))] };
+    return { ...group, inputs, outputs: [partOf(y, first * inner, n * inner, y.dims.with(axis, n))] };
   });
 }
 
@@ -146,53 +137,52 @@ function alongRows(
  * y[i, b] = x[indices[i], b] along the first axis: by ranges of the indices where y is too large, and by segments of the
  * table, each of which gives zeros for what lies outside of it, so that the results add up (-0 becomes 0).
  */
-function splitTake(group: KernelGroup, ctx: SplitContext): Group[] | null {
+function splitTake(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   const [x, indices, y] = [operandAt(group, 0), operandAt(group, 1), group.outputs[0]!];
   const { axis, first: start = 0 } = group.arg as { axis: number; first?: number };
-  if (axis !== 0) return null;
+  if (axis !== 0) return undefined;
   const inner = sizeOf(x.dims.slice(1));
   const total = sizeOf(indices.dims);
   if (bytesOf(y) > ctx.limit) {
     const count = within(total, bytesOf(y), Math.max(rowStep(1, "i32"), rowStep(inner, y.dtype)), ctx.limit);
-    if (count <= 0) return null;
-    return [...ranges(total, count)].map(
+    const parts = ranges(total, count);
+    return parts?.map(
       ([first, n]): KernelGroup => ({
         ...group,
         inputs: [x, { ...indices, value: partOf(indices.value, first, n), dims: [n], strides: [1] }],
-        outputs: [partOf(y, first * inner, n * inner, [n, ...x.dims.slice(1)])],
+        outputs: [partOf(y, first * inner, n * inner, x.dims.with(0, n))],
       }),
     );
   }
   const rows = x.dims[0]!;
-  const count = within(rows, bytesOf(x.value), rowStep(inner, x.dtype), ctx.limit);
-  if (count <= 0 || count >= rows || y.dtype === "bool") return null;
-  const parts = Math.ceil(rows / count);
+  const parts = ranges(rows, within(rows, bytesOf(x.value), rowStep(inner, x.dtype), ctx.limit));
+  if (!parts || y.dtype === "bool") return undefined;
   const width = Math.ceil(y.size / STEP) * STEP;
-  const found = ctx.temporary(y, y.dtype, [parts, width]);
-  const pieces = [...ranges(rows, count)].map(([first, n], p): KernelGroup => {
+  const found = ctx.temporary(y, y.dtype, [parts.length, width]);
+  const pieces = parts.map(([first, n], p): KernelGroup => {
     const segment = partOf(x.value, first * inner, n * inner);
     return {
       ...group,
       arg: { axis, first: start + first },
-      inputs: [{ ...x, value: segment, dims: replace(x.dims, 0, n) }, indices],
+      inputs: [{ ...x, value: segment, dims: x.dims.with(0, n) }, indices],
       outputs: [partOf(found, p * width, y.size, y.dims)],
     };
   });
-  return [...pieces, joinOf({ op: "sum", dtype: y.dtype, value: y }, found, parts, y.size, width)];
+  return [...pieces, joinOf({ op: "sum", dtype: y.dtype, value: y }, found, y.size)];
 }
 
 /** y[j, b] = Σ updates[i, b] over indices[i] = j, by ranges of j. */
-function splitScatterAdd(group: KernelGroup, ctx: SplitContext): Group[] | null {
+function splitScatterAdd(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   const y = group.outputs[0]!;
   const { axis, size, first: start = 0 } = group.arg as { axis: number; size: number; first?: number };
   const inner = sizeOf(y.dims.slice(1));
-  const count = within(size, bytesOf(y), rowStep(inner, y.dtype), ctx.limit);
-  if (axis !== 0 || bytesOf(y) <= ctx.limit || count <= 0) return null;
-  return [...ranges(size, count)].map(
+  if (axis !== 0) return undefined;
+  const parts = ranges(size, within(size, bytesOf(y), rowStep(inner, y.dtype), ctx.limit));
+  return parts?.map(
     ([first, n]): KernelGroup => ({
       ...group,
       arg: { axis, size: n, first: start + first },
-      outputs: [partOf(y, first * inner, n * inner, replace(y.dims, 0, n))],
+      outputs: [partOf(y, first * inner, n * inner, y.dims.with(0, n))],
     }),
   );
 }
@@ -214,10 +204,10 @@ const BY_ROWS: Readonly<Record<string, [inputs: string, outputs: string]>> = {
   rmsNormBackward4: ["xsrx", "x"],
 };
 
-function splitRows(group: KernelGroup, ctx: SplitContext): Group[] | null {
+function splitRows(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   const kinds = BY_ROWS[`${group.name}${group.inputs.length}`];
   const head = group.inputs[0];
-  if (!kinds || !head || !("value" in head)) return null;
+  if (!kinds || !head || !("value" in head)) return undefined;
   const length = head.dims[head.dims.length - 1]!;
   const rows = sizeOf(head.dims) / length;
   const bytes = Math.max(
@@ -229,11 +219,10 @@ function splitRows(group: KernelGroup, ctx: SplitContext): Group[] | null {
     ...group.outputs,
   ];
   const step = Math.max(...values.flatMap(({ dtype }) => [rowStep(length, dtype), rowStep(1, dtype)]));
-  const count = within(rows, bytes, step, ctx.limit);
-  if (count <= 0 || count >= rows) return null;
   const part = (value: Value, kind: string | undefined, first: number, n: number): Value =>
     kind === "x" ? partOf(value, first * length, n * length, [n, length]) : partOf(value, first, n);
-  return [...ranges(rows, count)].map(
+  const parts = ranges(rows, within(rows, bytes, step, ctx.limit));
+  return parts?.map(
     ([first, n]): KernelGroup => ({
       ...group,
       inputs: group.inputs.map((input, i) => {

@@ -88,10 +88,19 @@ export function rowStep(perRow: number, dtype: DType): number {
   return STEP / a;
 }
 
+/** Ranges of `count` from 0 to `total`; undefined unless there are several. */
+export const ranges = (total: number, count: number): [first: number, n: number][] | undefined =>
+  count > 0 && count < total
+    ? Array.from({ length: Math.ceil(total / count) }, (_, i) => [
+        i * count,
+        Math.min(count, total - i * count),
+      ])
+    : undefined;
+
 /** A loop by ranges of its first axis; if that is reduced, ranges give partial results, which a last loop joins. */
-function splitLoop(loop: LoopGroup, ctx: SplitContext): LoopGroup[] | null {
+function splitLoop(loop: LoopGroup, ctx: SplitContext): LoopGroup[] | undefined {
   const axis = loop.space.findIndex((n) => n > 1);
-  if (axis < 0) return null;
+  if (axis < 0) return undefined;
   const rows = loop.space[axis]!;
   const joins = loop.reduced[axis]! && loop.reductions.length > 0;
   const inner = sizeOf(loop.space.slice(axis + 1));
@@ -102,28 +111,22 @@ function splitLoop(loop: LoopGroup, ctx: SplitContext): LoopGroup[] | null {
     ...loop.reductions.map(({ value }) => (joins ? 1 : rowStep(kept, value.dtype))),
   );
   const count = rowsWithin(loop, axis, step, kept, joins, ctx.limit);
-  if (count < (joins ? 2 : 1) || count >= rows) return null;
-  const parts = Math.ceil(rows / count);
+  const parts = ranges(rows, joins && count < 2 ? 0 : count);
+  if (!parts) return undefined;
   const width = Math.ceil(kept / STEP) * STEP; // a row of partial results
   const partials = joins
-    ? loop.reductions.map((r) => ctx.temporary(r.value, partialDType(r), [parts, width]))
+    ? loop.reductions.map((r) => ctx.temporary(r.value, partialDType(r), [parts.length, width]))
     : [];
-  const pieces: LoopGroup[] = [];
-  for (let p = 0; p < parts; p++) {
-    const first = p * count;
-    const n = Math.min(count, rows - first);
-    pieces.push({
+  const pieces = parts.map(
+    ([first, n], p): LoopGroup => ({
       ...rangeOf(loop, axis, first, n, inner),
       reductions: loop.reductions.map((r, i) => ({
         ...r,
         value: joins ? partOf(partials[i]!, p * width, kept) : partOf(r.value, first * kept, n * kept),
       })),
-    });
-  }
-  loop.reductions.forEach((r, i) => {
-    if (joins) pieces.push(joinOf(r, partials[i]!, parts, kept, width));
-  });
-  return pieces;
+    }),
+  );
+  return [...pieces, ...partials.map((part, i) => joinOf(loop.reductions[i]!, part, kept))];
 }
 
 /** Rows of the axis, a multiple of `step`, for which every tensor stays within the limit; 0 if there are none. */
@@ -182,14 +185,13 @@ const partialDType = ({ dtype, value }: Reduction): DType => {
   return dtype === "i32" || dtype === "u32" ? dtype : dtype === "i8" || dtype === "u8" ? "i32" : "f32";
 };
 
-/** The loop that joins partial results [parts, kept], whose rows are `width` apart. */
+/** The loop that joins partial results [parts, width], of which each row holds `kept`. */
 export function joinOf(
   r: Pick<Reduction, "op" | "dtype" | "value">,
   partial: Value,
-  parts: number,
   kept: number,
-  width: number,
 ): LoopGroup {
+  const [parts, width] = partial.dims as [number, number];
   return {
     kind: "loop",
     name: `${r.op} of ranges`,

@@ -2,7 +2,8 @@ import { type KernelGroup, type Operand, sizeOf } from "@lowrank/tensor/backend"
 import type { EmitContext } from "../emit.js";
 import type { Scratch } from "../shader.js";
 import { storeFour, storeOne } from "../wgsl/storage.js";
-import { Call, seq, statistic } from "./attention-call.js";
+import { seq } from "../wgsl/text.js";
+import { Call, statistic } from "./attention-call.js";
 import { addProduct, declareShare, EDGE, eachShare, products, THREADS, tileText } from "./attention-tile.js";
 
 export interface Backward {
@@ -33,11 +34,8 @@ function emitDelta(group: KernelGroup, { o, dy, delta }: Backward, ctx: EmitCont
   const c = new Call("attentionBackward, delta", group);
   const { shader, q, dv, T, H } = c;
   const size = sizeOf(q.dims.slice(0, 3));
-  const n = shader.param(size);
   const [a, b] = [c.reader(o), c.reader(dy)];
-  const text = `  let e = group * ${THREADS}u + lid;
-  if (e >= ${n}) { return; }
-  let i = e % ${T};
+  const text = (): string => `  let i = e % ${T};
   let h = (e / ${T}) % ${H};
   let b = e / ${T} / ${H};
   let u = ${c.place(o)("b", "i", "h")};
@@ -45,16 +43,13 @@ function emitDelta(group: KernelGroup, { o, dy, delta }: Backward, ctx: EmitCont
   var s = 0.0;
   for (var n = 0u; n < ${shader.param(dv)}; n++) { s += dot(${a("u", "n")}, ${b("w", "n")}); }
   ${storeOne("f32", shader.bind(delta, true), "e", "s")}`;
-  ctx.dispatch(shader.build(Math.ceil(size / THREADS), THREADS, text));
+  ctx.dispatch(shader.each(size, 1, text));
 }
-
-/** The shift of a softmax from its lse: rows that see nothing have none. */
-const finite = (x: string): string => `select(${x}, 0.0, bitcast<u32>(${x}) == 0xff800000u)`;
 
 /** dq = scale · Σ ds k, with the tiling of the forward pass; ds = p (dy · v - delta). */
 function emitQueries(group: KernelGroup, { lse, dy, delta }: Backward, ctx: EmitContext): void {
   const c = new Call("attentionBackward, queries", group);
-  const { shader, q, k, v, d, dv, T, S, H, G } = c;
+  const { shader, q, k, v, d, dv, T, S, H } = c;
   const out = group.outputs[0]!;
   const [batch, t, heads] = q.dims as [number, number, number];
   const count = Math.ceil(t / EDGE);
@@ -63,20 +58,13 @@ function emitQueries(group: KernelGroup, { lse, dy, delta }: Backward, ctx: Emit
   const [lseOf, deltaOf] = statistics(c, lse, delta);
   const seen = c.seen();
   const to = shader.bind(out, true);
-  const text = `  let block = group % ${blocks};
-  let h = (group / ${blocks}) % ${H};
-  let b = group / ${blocks} / ${H};
-  let hk = h / ${G};
-  let ty = lid / 8u;
-  let tx = lid % 8u;
-  let i = block * ${EDGE}u + ty * 4u;
+  const text = `${c.queries(blocks)}
 ${seq(
   4,
   (r) => `  let row${r} = min(i + ${r}u, ${T} - 1u);
   let q${r} = ${qOf("b", `row${r}`, "h")};
   let g${r} = ${dyOf("b", `row${r}`, "h")};
-  let sum${r} = ${lseOf(`row${r}`)};
-  let shift${r} = F(${finite(`sum${r}`)});
+  let shift${r} = F(shift_of(${lseOf(`row${r}`)}));
   let delta${r} = F(${deltaOf(`row${r}`)});`,
 )}
 ${declareShare("x", d)}
@@ -88,7 +76,7 @@ ${products(c, "s", [q, "q"], [k, "k"], d)}
 ${products(c, "dp", [dy, "g"], [v, "v"], dv)}
     workgroupBarrier();
 ${seq(4, (r) => {
-  const visible = seq(4, (l) => `(j + ${l}u < ${S})${seen ? ` & ${seen(`row${r}`, `key${l}`)}` : ""}`, ", ");
+  const visible = seq(4, (l) => `(j + ${l}u < ${S})${seen(`row${r}`, `key${l}`)}`, ", ");
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift${r}), vec4<bool>(${visible}));
     scores[ty * 4u + ${r}u][tx] = p${r} * (dp${r} - delta${r}) * ${c.scale};`;
 })}
@@ -98,7 +86,7 @@ ${addProduct(c, "x", "scores", k, d, (n) => kOf("b", `min(j0 + ${n}, ${S} - 1u)`
 ${eachShare(
   d,
   (r, n, column) =>
-    `if (i + ${r}u < ${T}) { ${storeFour(shader.functions, out.dtype, to, `((((b * ${T} + i + ${r}u) * ${H} + h) * ${4 * d}u) + ${column})`, `x${r}_${n}`)} }`,
+    `if (i + ${r}u < ${T}) { ${storeFour(out.dtype, to, `((((b * ${T} + i + ${r}u) * ${H} + h) * ${4 * d}u) + ${column})`, `x${r}_${n}`)} }`,
 )}`;
   ctx.dispatch(shader.build(batch * heads * count, THREADS, text, tileText("scores")));
 }
@@ -137,7 +125,7 @@ function emitKeys(
     return eachShare(
       width,
       (r, n, column) =>
-        `if (j + ${r}u < ${S}) { ${storeFour(shader.functions, to.dtype, buffer, `((((b * ${S} + j + ${r}u) * ${Hk} + hk) * ${4 * width}u) + ${column})`, `${share}${r}_${n}`)} }`,
+        `if (j + ${r}u < ${S}) { ${storeFour(to.dtype, buffer, `((((b * ${S} + j + ${r}u) * ${Hk} + hk) * ${4 * width}u) + ${column})`, `${share}${r}_${n}`)} }`,
     );
   };
   const queryPlace = (of: (b: string, t: string, h: string) => string) => (n: string) =>
@@ -161,15 +149,11 @@ ${forValues ? declareShare("y", dv) : ""}
     let h = hk * ${G} + g;
     for (var i0 = first; i0 < ${T}; i0 += ${EDGE}u) {
     let i = i0 + tx * 4u;
-${seq(4, (r) => `    let row${r} = min(i + ${r}u, ${T} - 1u);\n    let q${r} = ${qOf("b", `row${r}`, "h")};\n    let sum${r} = ${lseOf(`row${r}`)};`)}
-    let shift = F(${seq(4, (r) => finite(`sum${r}`), ", ")});
+${seq(4, (r) => `    let row${r} = min(i + ${r}u, ${T} - 1u);\n    let q${r} = ${qOf("b", `row${r}`, "h")};`)}
+    let shift = F(${seq(4, (r) => `shift_of(${lseOf(`row${r}`)})`, ", ")});
 ${products(c, "s", [k, "k"], [q, "q"], d)}
 ${seq(4, (r) => {
-  const visible = seq(
-    4,
-    (l) => `(i + ${l}u < ${T}) & (j + ${r}u < ${S})${seen ? ` & ${seen(`row${l}`, `key${r}`)}` : ""}`,
-    ", ",
-  );
+  const visible = seq(4, (l) => `(i + ${l}u < ${T}) & (j + ${r}u < ${S})${seen(`row${l}`, `key${r}`)}`, ", ");
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift), vec4<bool>(${visible}));`;
 })}
 ${

@@ -1,6 +1,8 @@
 import { type KernelGroup, type Operand, type Site, sizeOf } from "@lowrank/tensor/backend";
 import { operandAt, scalarAt } from "../emit.js";
 import { type Scratch, Shader } from "../shader.js";
+import { seq } from "../wgsl/text.js";
+import { EDGE } from "./attention-tile.js";
 import { loadFour, loadOne } from "../wgsl/storage.js";
 import { isGpuFloat } from "./rows.js";
 
@@ -20,10 +22,6 @@ export const supportsAttention = ({ inputs }: Site): boolean => {
     isGpuFloat(q!.dtype) && fits(q!.dims[3]!) && fits(v!.dims[3]!) && inputs.every((i) => sizeOf(i.dims) > 0)
   );
 };
-
-export const seq = (n: number, text: (i: number) => string, join = "\n"): string =>
-  Array.from({ length: n }, (_, i) => text(i)).join(join);
-export const lane = (i: number): string => "xyzw"[i]!;
 
 /** Where row (b, time, head) of an operand begins, by variables. */
 type Place = (b: string, time: string, head: string) => string;
@@ -66,7 +64,6 @@ export class Call {
     ];
     this.scale = shader.float(this.arg.scale);
     this.offset = shader.scalar(scalarAt(group, 3).slot, "i32");
-    shader.functions.math.add("exp_");
   }
 
   place(x: Operand): Place {
@@ -81,30 +78,38 @@ export class Call {
     const { shader } = this;
     const name = shader.bind(x);
     const aligned = x.strides[3] === 1 && [x.offset, ...x.strides.slice(0, 3)].every((n) => n % 4 === 0);
-    if (aligned) return (row, i) => loadFour(shader.functions, x.dtype, name, `${row} + (${i}) * 4u`);
+    if (aligned) return (row, i) => loadFour(x.dtype, name, `${row} + (${i}) * 4u`);
     const step = shader.param(x.strides[3]!);
     const one = (row: string, i: string, l: number): string =>
       loadOne(x.dtype, name, `${row} + ((${i}) * 4u + ${l}u) * ${step}`);
     return (row, i) => `vec4<f32>(${seq(4, (l) => one(row, i, l), ", ")})`;
   }
 
-  /** Whether query `i` of head `h` sees key `j`, by variables; both exist. Without branches. */
-  seen(): ((i: string, j: string) => string) | null {
+  /** A condition's rest: and query `i` of head `h` sees key `j`, by variables; both exist. Without branches. */
+  seen(): (i: string, j: string) => string {
     const { causal, mask } = this.arg;
-    if (!causal && !mask) return null;
-    let masked: ((i: string, j: string) => string) | null = null;
-    if (mask) {
-      const x = operandAt(this.group, 4);
-      const { shader } = this;
-      const [sb, sh, st, ss] = x.strides.map((n) => shader.param(n));
-      const [offset, name] = [shader.param(x.offset), shader.bind(x)];
-      masked = (i, j) =>
-        loadOne("bool", name, `${offset} + b * ${sb} + h * ${sh} + (${i}) * ${st} + (${j}) * ${ss}`);
-    }
-    return (i, j) =>
-      [causal ? `(i32(${j}) <= i32(${i}) + ${this.offset})` : "", masked?.(i, j) ?? ""]
-        .filter(Boolean)
-        .join(" & ");
+    const { shader } = this;
+    const ordered = (i: string, j: string): string =>
+      causal ? ` & (i32(${j}) <= i32(${i}) + ${this.offset})` : "";
+    if (!mask) return ordered;
+    const x = operandAt(this.group, 4);
+    const [sb, sh, st, ss] = x.strides.map((n) => shader.param(n));
+    const [offset, name] = [shader.param(x.offset), shader.bind(x)];
+    const place = (i: string, j: string) =>
+      `${offset} + b * ${sb} + h * ${sh} + (${i}) * ${st} + (${j}) * ${ss}`;
+    return (i, j) => `${ordered(i, j)} & ${loadOne("bool", name, place(i, j))}`;
+  }
+
+  /** Statements that say where a thread stands that works on a tile of queries: of `blocks` in each head. */
+  queries(blocks: string): string {
+    const { H } = this;
+    return `  let block = group % ${blocks};
+  let h = (group / ${blocks}) % ${H};
+  let b = group / ${blocks} / ${H};
+  let hk = h / ${this.G};
+  let ty = lid / 8u;
+  let tx = lid % 8u;
+  let i = block * ${EDGE}u + ty * 4u;`;
   }
 
   /** The first key that no query before `i` sees, at most S. */

@@ -17,7 +17,6 @@ export const isDecode = (group: KernelGroup): boolean => new Call("", group).q.d
 export function emitDecode(group: KernelGroup, ctx: EmitContext): void {
   const c = new Call("attention, few queries", group);
   const { shader, q, k, v, d, dv, T, S, H, G } = c;
-  shader.functions.math.add("exp_one");
   const [o, lse] = group.outputs as [Value, Value];
   const [batch, t, heads] = q.dims as [number, number, number];
   const stretches = Math.ceil(k.dims[1]! / KEYS);
@@ -57,7 +56,7 @@ export function emitDecode(group: KernelGroup, ctx: EmitContext): void {
     let at = ${kOf("b", `min(j, ${S} - 1u)`, "hk")};
     var s = 0.0;
     for (var c = 0u; c < ${width}; c++) { s += dot(${query("q0", "c")}, ${key("at", "c")}); }
-    s = select(-3.0e38, s * ${c.scale}, (j < ${S})${seen ? ` & ${seen("i", `min(j, ${S} - 1u)`)}` : ""});
+    s = select(-3.0e38, s * ${c.scale}, (j < ${S})${seen("i", `min(j, ${S} - 1u)`)});
     weights[n * ${THREADS}u + lid] = s;
     own = max(own, s);
   }
@@ -67,7 +66,7 @@ ${reduce("max(joined[lid], joined[lid + half])")}
   own = 0.0;
   for (var n = 0u; n < ${each}; n++) {
     let s = weights[n * ${THREADS}u + lid];
-    let p = select(0.0, exp_one(s - top), s > -1.0e38);
+    let p = select(0.0, exp_(F(s - top)).x, s > -1.0e38);
     weights[n * ${THREADS}u + lid] = p;
     own += p;
   }
@@ -93,8 +92,8 @@ ${
     : ""
 }
   let place = group * ${4 * dv + 4}u;
-  if (lid < ${dv}u) { ${storeFour(shader.functions, "f32", to, `(place + lid * 4u)`, "sum")} }
-  if (lid == 0u) { ${storeFour(shader.functions, "f32", to, `(place + ${4 * dv}u)`, "F(top, total, 0.0, 0.0)")} }`;
+  if (lid < ${dv}u) { ${storeFour("f32", to, `(place + lid * 4u)`, "sum")} }
+  if (lid == 0u) { ${storeFour("f32", to, `(place + ${4 * dv}u)`, "F(top, total, 0.0, 0.0)")} }`;
   const shared = `var<workgroup> weights: array<f32, ${KEYS}>;
 var<workgroup> joined: array<f32, ${THREADS}>;
 ${deep > 1 ? `var<workgroup> sums: array<F, ${THREADS}>;` : ""}`;
@@ -107,14 +106,10 @@ function emitMerge(parts: Scratch, stretches: number, o: Value, lse: Value, ctx:
   const [, t, heads, width] = o.dims as [number, number, number, number];
   const dv = width / 4;
   const s = new Shader("attention, few queries, joined", 4);
-  const f = s.functions;
-  f.math.add("exp_one").add("log_").add("inf");
-  const [n, P, T, H] = [o.size / 4, stretches, t, heads].map((x) => s.param(x));
+  const [P, T, H] = [stretches, t, heads].map((x) => s.param(x));
   const from = s.bind(parts);
-  const four = (at: string): string => loadFour(f, "f32", from, at);
-  const text = `  let e = group * ${THREADS}u + lid;
-  if (e >= ${n}) { return; }
-  let row = e / ${dv}u;
+  const four = (at: string): string => loadFour("f32", from, at);
+  const text = (): string => `  let row = e / ${dv}u;
   let column = e % ${dv}u;
   let first = row * ${P} * ${width + 4}u;
   var top = -3.0e38;
@@ -124,17 +119,17 @@ function emitMerge(parts: Scratch, stretches: number, o: Value, lse: Value, ctx:
   for (var p = 0u; p < ${P}; p++) {
     let at = first + p * ${width + 4}u;
     let part = ${four(`at + ${width}u`)};
-    let weight = exp_one(part.x - top);
+    let weight = exp_(F(part.x - top));
     sum += weight * ${four("at + column * 4u")};
     total += weight * part.y;
   }
   let scale = select(1.0 / total, 0.0, total == 0.0);
-  ${storeFour(f, o.dtype, s.bind(o, true), "e * 4u", "(sum * scale)")}
+  ${storeFour(o.dtype, s.bind(o, true), "e * 4u", "(sum * scale)")}
   if (column == 0u) {
     let h = row % ${H};
     let i = (row / ${H}) % ${T};
     let b = row / ${H} / ${T};
     ${storeOne("f32", s.bind(lse, true), `((b * ${H} + h) * ${T} + i)`, "select(top + log_(F(total)).x, -inf().x, total == 0.0)")}
   }`;
-  ctx.dispatch(s.build(Math.ceil(o.size / 4 / THREADS), THREADS, text));
+  ctx.dispatch(s.each(o.size / 4, 1, text));
 }

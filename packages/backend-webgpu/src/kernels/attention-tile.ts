@@ -1,5 +1,6 @@
 import type { Operand } from "@lowrank/tensor/backend";
-import { type Call, lane, seq } from "./attention-call.js";
+import { lane, seq } from "../wgsl/text.js";
+import type { Call } from "./attention-call.js";
 
 /**
  * Tiles of attention: 8 × 8 threads hold a square of 32 rows by 32 columns of scores, 4 × 4 each. What becomes of the scores

@@ -1,17 +1,16 @@
 import { type KernelGroup, sizeOf, type Value } from "@lowrank/tensor/backend";
 import { type EmitContext, type Kernel, operandAt } from "../emit.js";
 import { storeFour, storeOne } from "../wgsl/storage.js";
+import { lane, seq } from "../wgsl/text.js";
 import { emitBackward } from "./attention-backward.js";
-import { type AttentionArg, Call, lane, seq, supportsAttention } from "./attention-call.js";
+import { type AttentionArg, Call, supportsAttention } from "./attention-call.js";
 import { emitDecode, isDecode } from "./attention-decode.js";
 import { addProduct, declareShare, EDGE, products, shares, THREADS, tileText } from "./attention-tile.js";
 
 /** Queries by workgroups: blocks of keys pass by, and rows keep a running maximum and sum. */
 function emitForward(group: KernelGroup, ctx: EmitContext): void {
   const c = new Call("attention", group);
-  const { shader, q, k, v, d, dv, T, S, H, G } = c;
-  const f = shader.functions;
-  f.math.add("log_").add("inf");
+  const { shader, q, k, v, d, dv, T, S, H } = c;
   const [o, lse] = group.outputs as [Value, Value];
   const [batch, t, heads] = q.dims as [number, number, number];
   const count = Math.ceil(t / EDGE);
@@ -19,15 +18,9 @@ function emitForward(group: KernelGroup, ctx: EmitContext): void {
   const [qOf, kOf, vOf] = [c.place(q), c.place(k), c.place(v)];
   const seen = c.seen();
   const visible = (r: number): string =>
-    `vec4<bool>(${seq(4, (l) => `(j + ${l}u < ${S})${seen ? ` & ${seen(`row${r}`, `min(j + ${l}u, ${S} - 1u)`)}` : ""}`, ", ")})`;
+    `vec4<bool>(${seq(4, (l) => `(j + ${l}u < ${S})${seen(`row${r}`, `min(j + ${l}u, ${S} - 1u)`)}`, ", ")})`;
   const [toO, toLse] = [shader.bind(o, true), shader.bind(lse, true)];
-  const text = `  let block = group % ${blocks};
-  let h = (group / ${blocks}) % ${H};
-  let b = group / ${blocks} / ${H};
-  let hk = h / ${G};
-  let ty = lid / 8u;
-  let tx = lid % 8u;
-  let i = block * ${EDGE}u + ty * 4u;
+  const text = `${c.queries(blocks)}
 ${seq(4, (r) => `  let row${r} = min(i + ${r}u, ${T} - 1u);\n  let q${r} = ${qOf("b", `row${r}`, "h")};`)}
 ${declareShare("o", dv)}
   var m = F(-3.0e38);
@@ -65,7 +58,7 @@ ${seq(
 ${seq(
   shares(dv),
   (n) =>
-    `    if (tx + ${8 * n}u < ${dv}u) { ${storeFour(f, o.dtype, toO, `(to + (tx + ${8 * n}u) * 4u)`, `(o${r}_${n} * scale)`)} }`,
+    `    if (tx + ${8 * n}u < ${dv}u) { ${storeFour(o.dtype, toO, `(to + (tx + ${8 * n}u) * 4u)`, `(o${r}_${n} * scale)`)} }`,
 )}
     if (tx == 0u) { ${storeOne("f32", toLse, `((b * ${H} + h) * ${T} + i + ${r}u)`, `select(m.${lane(r)} + log_(F(sum)).x, -inf().x, sum == 0.0)`)} }
   }`,

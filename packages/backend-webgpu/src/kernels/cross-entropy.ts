@@ -11,8 +11,6 @@ export const crossEntropyKernel: Kernel = {
     if (logits.value.size === 0) return;
     const r = new RowShader("crossEntropy", logits.dims, ctx);
     const { shader } = r;
-    const f = shader.functions;
-    f.math.add("inf").add("log_");
     const ignored = `bitcast<i32>(${shader.param(ignoreIndex)})`;
     const one = shader.width === 4 ? ".x" : "";
     const label = loadOne("i32", shader.bind(labels), "group");
@@ -20,9 +18,9 @@ export const crossEntropyKernel: Kernel = {
     r.emit(`  var m = -inf();
 ${r.each(`${number.keep} m = max(m, ${number.value});`)}
   let top = ${r.max("m")};
-  let shift = select(top, 0.0, bitcast<u32>(top) == 0xff800000u);
+  let shift = shift_of(top);
   var s = F(0.0);
-${r.each(`s += ${f.call("exp_", `${number.value} - F(shift)`)};`)}
+${r.each(`s += exp_(${number.value} - F(shift));`)}
   let lse = log_(F(${r.sum("s")}))${one} + shift;
   let label = ${label};
   var loss = lse - ${loadOne(logits.dtype, shader.bind(logits), `group * ${r.n} + u32(clamp(label, 0, i32(${r.n}) - 1))`)};
@@ -46,11 +44,10 @@ export const crossEntropyBackwardKernel: Kernel = {
     const ignored = `bitcast<i32>(${shader.param(ignoreIndex)})`;
     const label = loadOne("i32", shader.bind(labels!), "group");
     const place = shader.width === 4 ? "vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u)" : "k";
-    const p = shader.functions.call("exp_", `${r.load(logits!)} - F(shift)`);
+    const p = `exp_(${r.load(logits!)} - F(shift))`;
     const value = `select((${p} - select(F(0.0), F(1.0), (${place}) == U(bitcast<u32>(label)))) * F(dy), F(0.0), label == ${ignored})`;
     r.emit(`  let label = ${label};
-  let sum = ${r.row(lse!)};
-  let shift = select(sum, 0.0, bitcast<u32>(sum) == 0xff800000u);
+  let shift = shift_of(${r.row(lse!)});
   let dy = ${r.row(dy!)};
 ${r.each(r.store(group.outputs[0]!, value))}`);
   },

@@ -1,11 +1,9 @@
 import type { Value } from "@lowrank/tensor/backend";
 import type { EmitContext } from "../emit.js";
 import { Shader } from "../shader.js";
-import { classOf } from "../wgsl/registers.js";
+import { classOf, scalarType } from "../wgsl/registers.js";
 import { storeFour } from "../wgsl/storage.js";
-
-const THREADS = 64;
-const TYPES = { F: "f32", I: "i32", U: "u32", B: "bool" };
+import { seq } from "../wgsl/text.js";
 
 /**
  * A kernel in which every result is a function of its index: four of them a thread, so that narrow dtypes fill whole words.
@@ -20,16 +18,12 @@ export function emitElements(
 ): void {
   if (out.size === 0) return;
   const shader = new Shader(name, 4);
-  const kind = classOf(out.dtype);
-  const n = shader.param(out.size);
   const body = element(shader);
-  const lanes = [0, 1, 2, 3].map((l) => `element(min(e + ${l}u, ${n} - 1u))`).join(", ");
-  const text = `  let e = (group * ${THREADS}u + lid) * 4u;
-  if (e >= ${n}) { return; }
-  let r = ${kind}(${lanes});
-${storeFour(shader.functions, out.dtype, shader.bind(out, true), "e", "r")}`;
-  const declarations = `fn element(i: u32) -> ${TYPES[kind]} {\n${body}\n}`;
-  ctx.dispatch(shader.build(Math.ceil(out.size / (4 * THREADS)), THREADS, text, declarations));
+  const lanes = (n: string): string => seq(4, (l) => `element(min(e + ${l}u, ${n} - 1u))`, ", ");
+  const text = (n: string): string => `  let r = ${classOf(out.dtype)}(${lanes(n)});
+${storeFour(out.dtype, shader.bind(out, true), "e", "r")}`;
+  const declarations = `fn element(i: u32) -> ${scalarType(out.dtype)} {\n${body}\n}`;
+  ctx.dispatch(shader.each(out.size, 4, text, declarations));
 }
 
 /** What `element` returns outside of its operands. */

@@ -4,8 +4,7 @@ import { LoopBody } from "../loop-body.js";
 import { type Scratch, Shader } from "../shader.js";
 import { rounded } from "../wgsl/registers.js";
 import { isWide, storeFour, storeOne } from "../wgsl/storage.js";
-
-const THREADS = 64;
+import { lane, seq } from "../wgsl/text.js";
 
 /** Whether a kernel whose rows have `columns` results can run `loop` on four of them at a time. */
 export const canFinish = (loop: LoopGroup, columns: number, buffers: number): boolean => {
@@ -27,18 +26,16 @@ export function putText(s: Shader, group: KernelGroup, columns: number, parts: S
   if (!parts && group.epilogue) return `${head}\n${epilogueText(s, group.epilogue, y)}\n}`;
   const to = parts ?? y;
   const name = s.bind(to, true);
-  if (columns % 4 === 0)
-    return `${head} ${storeFour(s.functions, parts ? "f32" : y.dtype, name, "e", "v")} }`;
-  const lanes = [0, 1, 2, 3].map(
-    (l) => `if (left > ${l}u) { ${storeOne("f32", name, `(e + ${l}u)`, `v.${"xyzw"[l]}`)} }`,
-  );
-  return `${head} ${lanes.join(" ")} }`;
+  if (columns % 4 === 0) return `${head} ${storeFour(parts ? "f32" : y.dtype, name, "e", "v")} }`;
+  const one = (l: number): string =>
+    `if (left > ${l}u) { ${storeOne("f32", name, `(e + ${l}u)`, `v.${lane(l)}`)} }`;
+  return `${head} ${seq(4, one)} }`;
 }
 
 function epilogueText(s: Shader, loop: LoopGroup, product: Value): string {
   const body = new LoopBody(s, loop, s.param(sizeOf(loop.space)), {
     value: product,
-    text: rounded(s.functions, "v", product.dtype),
+    text: rounded("v", product.dtype),
   });
   return `${body.lines()}\n${body.stores()}`;
 }
@@ -50,13 +47,11 @@ export const storesDirectly = (y: Value, columns: number): boolean => isWide(y.d
 export function emitJoin(group: KernelGroup, parts: Scratch, count: number, ctx: EmitContext): void {
   const y = group.outputs[0]!;
   const s = new Shader(`${group.name} of parts`, 4);
-  const [n, step, T] = [y.size, Math.ceil(y.size / 4), count].map((x) => s.param(x));
+  const [n, T] = [y.size, count].map((x) => s.param(x));
   const from = s.bind(parts);
   const put = putText(s, group, 4, null);
-  const text = `  let i = group * ${THREADS}u + lid;
-  if (i >= ${step}) { return; }
-  var v = bitcast<vec4<f32>>(${from}[i]);
-  for (var t = 1u; t < ${T}; t++) { v += bitcast<vec4<f32>>(${from}[t * ${step} + i]); }
-  put(i * 4u, ${n} - i * 4u, v);`;
-  ctx.dispatch(s.build(Math.ceil(y.size / 4 / THREADS), THREADS, text, put));
+  const text = (step: string): string => `  var v = bitcast<vec4<f32>>(${from}[e]);
+  for (var t = 1u; t < ${T}; t++) { v += bitcast<vec4<f32>>(${from}[t * ${step} + e]); }
+  put(e * 4u, ${n} - e * 4u, v);`;
+  ctx.dispatch(s.each(Math.ceil(y.size / 4), 1, text, put));
 }

@@ -1,11 +1,9 @@
 import { sizeOf, type Value } from "@lowrank/tensor/backend";
 import { type EmitContext, type Kernel, operandAt } from "../emit.js";
 import { type Scratch, Shader } from "../shader.js";
-import { classOf } from "../wgsl/registers.js";
+import { classOf, scalarType } from "../wgsl/registers.js";
 import { loadOne } from "../wgsl/storage.js";
 import { emitElements, ZERO } from "./elements.js";
-
-const THREADS = 64;
 
 /** y[a, i, b] = x[a, indices[i] - first, b]; `first` is where a segment of a table begins. */
 export const takeKernel: Kernel = {
@@ -59,8 +57,7 @@ export const scatterAddKernel: Kernel = {
     const next = ctx.scratch(4 * Math.max(1, count));
     fill(first, size, ctx);
     if (count > 0) chain(indices.value, start, first, next, count, size, ctx);
-    const kind = classOf(y.dtype);
-    const type = kind === "F" ? "f32" : kind === "I" ? "i32" : "u32";
+    const type = scalarType(y.dtype);
     emitElements("scatterAdd", y, ctx, (s) => {
       const [n, m, width] = [s.param(size), s.param(count), s.param(inner)];
       const [from, head, link] = [s.bind(updates), s.bind(first), s.bind(next)];
@@ -80,11 +77,8 @@ const NONE = 0xffffffff;
 
 function fill(scratch: Scratch, size: number, ctx: EmitContext): void {
   const s = new Shader("scatterAdd, heads", 1);
-  const n = s.param(Math.ceil(size / 4));
-  const text = `  let e = group * ${THREADS}u + lid;
-  if (e >= ${n}) { return; }
-  ${s.bind(scratch, true)}[e] = vec4<u32>(${NONE}u);`;
-  ctx.dispatch(s.build(Math.ceil(size / 4 / THREADS), THREADS, text));
+  const text = `  ${s.bind(scratch, true)}[e] = vec4<u32>(${NONE}u);`;
+  ctx.dispatch(s.each(Math.ceil(size / 4), 1, () => text));
 }
 
 function chain(
@@ -97,21 +91,19 @@ function chain(
   ctx: EmitContext,
 ): void {
   const s = new Shader("scatterAdd, chains", 1);
-  const [m, n] = [s.param(count), s.param(size)];
+  const n = s.param(size);
   const [from, head, link] = [s.bind(indices), s.bind(first, true), s.bind(next, true)];
   const at = (i: string) => loadOne("u32", from, i);
-  const text = `  let i = group * ${THREADS}u + lid;
-  if (i >= ${m}) { return; }
-  let index = ${at("i")};
+  const text = (m: string): string => `  let index = ${at("e")};
   let j = index - ${s.param(start)};
-  var later = i + 1u;
+  var later = e + 1u;
   while (later < ${m} && ${at("later")} != index) { later++; }
-  ${link}[i >> 2u][i & 3u] = select(${NONE}u, later, later < ${m});
+  ${link}[e >> 2u][e & 3u] = select(${NONE}u, later, later < ${m});
   if (j >= ${n}) { return; }
-  var earlier = i;
+  var earlier = e;
   while (earlier > 0u && ${at("earlier - 1u")} != index) { earlier--; }
-  if (earlier == 0u) { ${head}[j >> 2u][j & 3u] = i; }`;
-  ctx.dispatch(s.build(Math.ceil(count / THREADS), THREADS, text));
+  if (earlier == 0u) { ${head}[j >> 2u][j & 3u] = e; }`;
+  ctx.dispatch(s.each(count, 1, text));
 }
 
 /** y[a, j, b] = Σ over i with indices[a, i, b] = j of updates[a, i, b], in the order of i. */
@@ -119,8 +111,7 @@ export const scatterAddAlongAxisKernel: Kernel = {
   emit(group, ctx) {
     const [indices, updates, y] = [operandAt(group, 0), operandAt(group, 1), group.outputs[0]!];
     const { axis } = group.arg as { axis: number };
-    const kind = classOf(y.dtype);
-    const type = kind === "F" ? "f32" : kind === "I" ? "i32" : "u32";
+    const type = scalarType(y.dtype);
     emitElements("scatterAddAlongAxis", y, ctx, (s) => {
       const [n, m] = [s.param(y.dims[axis]!), s.param(indices.dims[axis]!)];
       const inner = s.param(sizeOf(y.dims.slice(axis + 1)));

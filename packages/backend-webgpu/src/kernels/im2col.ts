@@ -1,8 +1,8 @@
 import { type Kernel, operandAt } from "../emit.js";
 import type { Shader } from "../shader.js";
-import { classOf } from "../wgsl/registers.js";
+import { classOf, scalarType } from "../wgsl/registers.js";
 import { loadOne } from "../wgsl/storage.js";
-import { emitElements } from "./elements.js";
+import { emitElements, ZERO } from "./elements.js";
 
 interface Window {
   readonly kernel: readonly [number, number];
@@ -38,9 +38,7 @@ export const im2colKernel: Kernel = {
     const size = x.dims.slice(2);
     emitElements("im2col", y, ctx, (s) => {
       const p = params(s, arg, size, windows(size, arg));
-      const zero = { F: "0.0", I: "0", U: "0u", B: "false" }[classOf(x.dtype)];
-      const outside = arg.fill === 0 ? zero : "-inf().x";
-      if (arg.fill !== 0) s.functions.math.add("inf");
+      const outside = arg.fill === 0 ? ZERO[classOf(x.dtype)] : "-inf().x";
       return `  let ox = i % ${p.count[1]};
   let r1 = i / ${p.count[1]};
   let oy = r1 % ${p.count[0]};
@@ -62,7 +60,7 @@ export const col2imKernel: Kernel = {
   emit(group, ctx) {
     const [columns, y] = [operandAt(group, 0), group.outputs[0]!];
     const arg = group.arg as Window & { size: readonly [number, number] };
-    const type = classOf(y.dtype) === "F" ? "f32" : classOf(y.dtype) === "I" ? "i32" : "u32";
+    const type = scalarType(y.dtype);
     emitElements("col2im", y, ctx, (s) => {
       const p = params(s, arg, arg.size, windows(arg.size, arg));
       const at = `(((c * ${p.kernel[0]} + ky) * ${p.kernel[1]} + kx) * ${p.count[0]} + ty / ${p.stride[0]}) * ${p.count[1]} + tx / ${p.stride[1]}`;

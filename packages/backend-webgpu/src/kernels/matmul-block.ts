@@ -1,6 +1,7 @@
 import { type KernelGroup, sizeOf } from "@lowrank/tensor/backend";
 import type { EmitContext } from "../emit.js";
 import { Shader } from "../shader.js";
+import { lane, seq } from "../wgsl/text.js";
 import { emitJoin, putText, storesDirectly } from "./finish.js";
 import { batchText, type Product, type Reader, type Side } from "./product.js";
 
@@ -29,10 +30,6 @@ const THREADS = 64;
 const PART_STEP = 32;
 /** Depth of a step of a thread. */
 const STEP = 4;
-
-const seq = (n: number, text: (i: number) => string, join = "\n"): string =>
-  Array.from({ length: n }, (_, i) => text(i)).join(join);
-const lane = (i: number): string => "xyzw"[i % 4]!;
 
 /** Emits the product with the rest of its group. */
 export function emitProduct(group: KernelGroup, p: Product, v: Variant, ctx: EmitContext): void {
@@ -138,7 +135,7 @@ function blockText(
   for (let g = 0; g * 4 < count; g++) {
     const own = Math.min(4, count - g * 4);
     const each = (text: (i: number) => string): string =>
-      `F(${[0, 1, 2, 3].map((i) => (i < own ? text(i) : "0.0")).join(", ")})`;
+      `F(${seq(4, (i) => (i < own ? text(i) : "0.0"), ", ")})`;
     const place = `    let ${name}${g}`;
     if (along === "outer") {
       for (let q = 0; q < STEP; q++)

@@ -112,13 +112,12 @@ export function stridedSide(
       const place = (o: string, k: string) => `${base} + (${o})${byOuter} + (${k})${byDepth}`;
       // Functions keep the text short where a load is long.
       const call = (name: string, type: string, load: string, at: string): string => {
-        s.functions.own.set(name, `fn ${name}(i: u32) -> ${type} { return ${load}; }`);
+        s.own.set(name, `fn ${name}(i: u32) -> ${type} { return ${load}; }`);
         return `${name}(${at})`;
       };
       const id = `${buffer}_${x.dtype}`;
       return {
-        four: (o, k) =>
-          call(`${id}_4`, "vec4<f32>", loadFour(s.functions, x.dtype, buffer, "i"), place(o, k)),
+        four: (o, k) => call(`${id}_4`, "vec4<f32>", loadFour(x.dtype, buffer, "i"), place(o, k)),
         one: (o, k) => call(`${id}_1`, "f32", loadOne(x.dtype, buffer, "i"), place(o, k)),
       };
     },

@@ -27,7 +27,7 @@ function codesSide(
     outer: transposed ? columns : weight.dims[0]!,
     along: transposed ? "outer" : "depth",
     read(s) {
-      s.functions.own.set("codes", codesText(s, weight, scales, mins, bits, columns, groupSize));
+      s.own.set("codes", codesText(s, weight, scales, mins, bits, columns, groupSize));
       return {
         four: (o, k) => (transposed ? `codes(${k}, ${o})` : `codes(${o}, ${k})`),
         one: () => bug("codes are read in fours"),

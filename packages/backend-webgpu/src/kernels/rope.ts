@@ -13,7 +13,6 @@ export const ropeKernel: Kernel = {
     const y = group.outputs[0]!;
     const [, t, h, d] = x.dims as [number, number, number, number];
     emitElements("rope", y, ctx, (s) => {
-      s.functions.math.add("sin_").add("cos_");
       const [T, H, D] = [t, h, d].map((n) => s.param(n));
       const half = s.param(d / 2);
       const [sb, st, sh, sd] = x.strides.map((n) => s.param(n));

@@ -72,9 +72,7 @@ export class RowShader {
     const { shader } = this;
     const name = shader.bind(of, true);
     const at = `group * ${this.n} + k`;
-    return shader.width === 4
-      ? storeFour(shader.functions, of.dtype, name, at, value)
-      : storeOne(of.dtype, name, at, value);
+    return shader.width === 4 ? storeFour(of.dtype, name, at, value) : storeOne(of.dtype, name, at, value);
   }
 
   /** Writes the number of this row, from one thread. */
@@ -146,6 +144,6 @@ export class RowShader {
     const { shader } = this;
     const name = shader.bind(of);
     const { dtype } = of;
-    return shader.width === 4 ? loadFour(shader.functions, dtype, name, index) : loadOne(dtype, name, index);
+    return shader.width === 4 ? loadFour(dtype, name, index) : loadOne(dtype, name, index);
   }
 }

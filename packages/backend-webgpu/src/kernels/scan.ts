@@ -1,6 +1,6 @@
 import { type Kernel, operandAt } from "../emit.js";
 import { Shader } from "../shader.js";
-import { classOf } from "../wgsl/registers.js";
+import { wordType } from "../wgsl/registers.js";
 import { isWide, loadOne, storeOne } from "../wgsl/storage.js";
 import { emitElements } from "./elements.js";
 
@@ -13,13 +13,7 @@ export const cumsumKernel: Kernel = {
     if (y.size === 0) return;
     const { reverse } = group.arg as { reverse: boolean };
     const n = x.dims[x.dims.length - 1]!;
-    const kind = classOf(x.dtype);
-    const [type, dtype] =
-      kind === "F"
-        ? (["f32", "f32"] as const)
-        : kind === "I"
-          ? (["i32", "i32"] as const)
-          : (["u32", "u32"] as const);
+    const type = wordType(x.dtype);
     const wide = isWide(y.dtype) ? null : ctx.scratch(4 * y.size);
     const s = new Shader("cumsum", 1);
     const [length, part] = [s.param(n), s.param(Math.ceil(n / THREADS))];
@@ -36,16 +30,11 @@ export const cumsumKernel: Kernel = {
   for (var t = 0u; t < lid; t++) { total += sums[t]; }
   for (var i = start; i < end; i++) {
     total += ${loadOne(x.dtype, from, place)};
-    ${storeOne(dtype, s.bind(wide ?? y, true), place, "total")}
+    ${storeOne(type, s.bind(wide ?? y, true), place, "total")}
   }`;
     ctx.dispatch(s.build(y.size / n, THREADS, text, `var<workgroup> sums: array<${type}, ${THREADS}>;`));
     if (!wide) return;
-    emitElements("cumsum, narrow", y, ctx, (shader) => {
-      const value = loadOne(dtype, shader.bind(wide), "i");
-      return `  return ${narrow(value, kind)};`;
-    });
+    // Halves are rounded as they are stored; bytes keep their low bits.
+    emitElements("cumsum, narrow", y, ctx, (t) => `  return ${loadOne(type, t.bind(wide), "i")};`);
   },
 };
-
-// Halves are rounded as they are stored; bytes keep their low bits.
-const narrow = (value: string, kind: string): string => (kind === "F" ? value : `i32(${value})`);

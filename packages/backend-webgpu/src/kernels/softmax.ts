@@ -9,14 +9,12 @@ export const softmaxKernel: Kernel = {
     const x = operandAt(group, 0);
     if (x.value.size === 0) return;
     const r = new RowShader("softmax", x.dims, ctx);
-    const f = r.shader.functions;
-    f.math.add("inf");
     const number = r.keep(r.load(x));
-    const e = r.keep(f.call("exp_", `${number.value} - F(shift)`));
+    const e = r.keep(`exp_(${number.value} - F(shift))`);
     r.emit(`  var m = -inf();
 ${r.each(`${number.keep} m = max(m, ${number.value});`)}
   let top = ${r.max("m")};
-  let shift = select(top, 0.0, bitcast<u32>(top) == 0xff800000u);
+  let shift = shift_of(top);
   var s = F(0.0);
 ${r.each(`${e.keep} s += ${e.value};`)}
   let total = ${r.sum("s")};

@@ -1,7 +1,7 @@
 import { type KernelGroup, sizeOf } from "@lowrank/tensor/backend";
 import { type EmitContext, type Kernel, operandAt } from "../emit.js";
 import { type Scratch, Shader } from "../shader.js";
-import { classOf } from "../wgsl/registers.js";
+import { classOf, wordType } from "../wgsl/registers.js";
 import { loadOne } from "../wgsl/storage.js";
 import { emitElements } from "./elements.js";
 
@@ -82,12 +82,10 @@ function fillKeys(
 ): void {
   const x = operandAt(group, 0);
   const s = new Shader("sort, keys", 1);
-  const [total, length, w] = [s.param((rows * width) / 2), s.param(n), s.param(width)];
+  const [length, w] = [s.param(n), s.param(width)];
   const from = s.bind(x);
   const key = (i: string) => keyText(x.dtype, loadOne(x.dtype, from, i), descending);
-  const text = `  let e = group * ${THREADS}u + lid;
-  if (e >= ${total}) { return; }
-  var pair = vec4<u32>(0xffffffffu);
+  const text = (): string => `  var pair = vec4<u32>(0xffffffffu);
   for (var l = 0u; l < 2u; l++) {
     let at = e * 2u + l;
     let i = at % ${w};
@@ -98,18 +96,16 @@ function fillKeys(
   }
   ${s.bind(pairs, true)}[e] = pair;`;
   const declarations = classOf(x.dtype) === "F" ? FLOAT_KEY : "";
-  ctx.dispatch(s.build(Math.ceil((rows * width) / 2 / THREADS), THREADS, text, declarations));
+  ctx.dispatch(s.each((rows * width) / 2, 1, text, declarations));
 }
 
 /** Compares and exchanges pairs at distance `step` in runs of `size` that go up and down in turn. */
 function emitStep(pairs: Scratch, half: number, size: number, step: number, ctx: EmitContext): void {
   const s = new Shader("sort, step", 1);
-  const [total, run, distance] = [s.param(half), s.param(size), s.param(step)];
+  const [run, distance] = [s.param(size), s.param(step)];
   const name = s.bind(pairs, true);
   const at = (p: string, word: string) => `${name}[${p} >> 1u][(${p} & 1u) * 2u + ${word}]`;
-  const text = `  let t = group * ${THREADS}u + lid;
-  if (t >= ${total}) { return; }
-  let low = (t / ${distance}) * ${distance} * 2u + t % ${distance};
+  const text = (): string => `  let low = (e / ${distance}) * ${distance} * 2u + e % ${distance};
   let high = low + ${distance};
   let a = vec2<u32>(${at("low", "0u")}, ${at("low", "1u")});
   let b = vec2<u32>(${at("high", "0u")}, ${at("high", "1u")});
@@ -120,7 +116,7 @@ function emitStep(pairs: Scratch, half: number, size: number, step: number, ctx:
     ${at("high", "0u")} = a.x;
     ${at("high", "1u")} = a.y;
   }`;
-  ctx.dispatch(s.build(Math.ceil(half / THREADS), THREADS, text));
+  ctx.dispatch(s.each(half, 1, text));
 }
 
 /** (values, indices) along the last axis. */
@@ -150,7 +146,7 @@ function extreme(sign: ">" | "<"): Kernel {
       const n = s.param(x.dims[x.dims.length - 1]!);
       const from = s.bind(x);
       const kind = classOf(x.dtype);
-      const type = kind === "F" ? "f32" : kind === "I" ? "i32" : "u32";
+      const type = wordType(x.dtype);
       const raw = (i: string) => loadOne(x.dtype, from, i);
       const load = (i: string) => (kind === "B" ? `select(0u, 1u, ${raw(i)})` : raw(i));
       const nan = (v: string) =>

@@ -1,48 +1,25 @@
 import { bug, type Instr } from "@lowrank/tensor/backend";
-import { castText, classOf, type Functions, rounded, type RegisterClass } from "./registers.js";
+import { functionText } from "./math.js";
+import { castText, classOf, rounded, type RegisterClass } from "./registers.js";
 
 const INFIX: Record<string, string> = { add: "+", sub: "-", mul: "*" };
 const COMPARE: Record<string, string> = { eq: "==", ne: "!=", lt: "<", le: "<=", gt: ">", ge: ">=" };
 const BITS: Record<string, string> = { and: "&", or: "|", xor: "^" };
-const FLOAT_CALLS: Record<string, string> = {
-  exp: "exp_",
-  expm1: "expm1_",
-  log: "log_",
-  log1p: "log1p_",
-  sin: "sin_",
-  cos: "cos_",
-  tan: "tan_",
-  asin: "asin_",
-  acos: "acos_",
-  atan: "atan_",
-  sinh: "sinh_",
-  cosh: "cosh_",
-  tanh: "tanh_",
-  sigmoid: "sigmoid_",
-  erf: "erf_",
-  erfinv: "erfinv_",
-  pow: "pow_",
-  atan2: "atan2_",
-  maximum: "max_",
-  minimum: "min_",
-  remainder: "remainder_",
-  sign: "sign_",
-};
 const BUILT_IN = new Set(["floor", "ceil", "trunc", "round", "sqrt", "abs"]);
 /** Results that are exact in the dtype of the operands. */
 const EXACT = new Set("maximum minimum where sign and or xor shiftRight floor ceil trunc round".split(" "));
 
 /** The value of an element-wise instruction over the registers `x`. */
-export function instructionText(f: Functions, instr: Instr, x: readonly string[]): string {
+export function instructionText(instr: Instr, x: readonly string[]): string {
   const { op, dtype, sourceDtypes } = instr;
-  if (op.name === "cast") return castText(f, x[0]!, sourceDtypes[0]!, dtype);
+  if (op.name === "cast") return castText(x[0]!, sourceDtypes[0]!, dtype);
   const from = classOf(sourceDtypes[0] ?? dtype);
   const sign = COMPARE[op.name];
   if (sign) return comparison(x, from, sign);
   if (op.name === "where") return `select(${x[2]}, ${x[1]}, ${x[0]})`;
-  if (op.name === "threefry") return f.call("threefry", ...x);
-  const text = operation(f, op.name, from, x);
-  return EXACT.has(op.name) ? text : rounded(f, text, dtype);
+  if (op.name === "threefry") return `threefry(${x.join(", ")})`;
+  const text = operation(op.name, from, x);
+  return EXACT.has(op.name) ? text : rounded(text, dtype);
 }
 
 function comparison([a, b]: readonly string[], from: RegisterClass, sign: string): string {
@@ -52,7 +29,7 @@ function comparison([a, b]: readonly string[], from: RegisterClass, sign: string
   return `(${number(a!)} ${sign} ${number(b!)})`;
 }
 
-function operation(f: Functions, name: string, from: RegisterClass, x: readonly string[]): string {
+function operation(name: string, from: RegisterClass, x: readonly string[]): string {
   const [a, b] = x as [string, string];
   if (name === "xor" && from === "B") return `(${a} != ${b})`;
   if (BITS[name]) return `(${a} ${BITS[name]} ${b})`;
@@ -63,10 +40,9 @@ function operation(f: Functions, name: string, from: RegisterClass, x: readonly 
     if (name === "div") return `(${a} / ${b})`;
     if (name === "reciprocal") return `(1.0 / ${a})`;
     if (name === "rsqrt") return `(1.0 / sqrt(${a}))`;
-    if (name === "relu") return f.call("max_", a, "F(0.0)");
+    if (name === "relu") return `maximum_(${a}, F(0.0))`;
     if (BUILT_IN.has(name)) return `${name}(${a})`;
-    const call = FLOAT_CALLS[name];
-    if (call) return f.call(call, ...x);
+    if (functionText(`${name}_`)) return `${name}_(${x.join(", ")})`;
   }
   if (from === "B") {
     if (name === "maximum") return `(${a} | ${b})`;
@@ -74,8 +50,8 @@ function operation(f: Functions, name: string, from: RegisterClass, x: readonly 
   }
   if (from === "I" || from === "U") {
     const lower = from.toLowerCase();
-    if (name === "div") return f.call(`div_${lower}`, a, b);
-    if (name === "remainder") return f.call(`remainder_${lower}`, a, b);
+    if (name === "div") return `div_${lower}(${a}, ${b})`;
+    if (name === "remainder") return `remainder_${lower}(${a}, ${b})`;
     if (name === "maximum") return `max(${a}, ${b})`;
     if (name === "minimum") return `min(${a}, ${b})`;
     if (name === "abs") return from === "U" ? a : `abs(${a})`;

@@ -1,5 +1,4 @@
 import { bug, type DType } from "@lowrank/tensor/backend";
-import type { Functions } from "./registers.js";
 
 /**
  * Memory in shaders. Every buffer is declared as `array<vec4<u32>>`: one binding may then hold values of several dtypes (in
@@ -8,7 +7,7 @@ import type { Functions } from "./registers.js";
  */
 
 /** Four elements from `index`, a multiple of 4, as a vector of the register class. */
-export function loadFour(f: Functions, dtype: DType, name: string, index: string): string {
+export function loadFour(dtype: DType, name: string, index: string): string {
   switch (dtype) {
     case "f32":
       return `bitcast<vec4<f32>>(${name}[(${index}) >> 2u])`;
@@ -18,33 +17,16 @@ export function loadFour(f: Functions, dtype: DType, name: string, index: string
       return `${name}[(${index}) >> 2u]`;
     case "f16":
     case "bf16":
-      return halves(f, dtype, name, index);
+      return `load_${dtype}(${name}[(${index}) >> 3u], ${index})`;
     case "u8":
       return `vec4<i32>(${bytes(name, index)} & vec4<u32>(255u))`;
     case "i8":
-      return f.call("wrap8i", `bitcast<vec4<i32>>(${bytes(name, index)})`);
+      return `wrap8i(bitcast<vec4<i32>>(${bytes(name, index)}))`;
     case "bool":
       return `((${bytes(name, index)} & vec4<u32>(255u)) != vec4<u32>(0u))`;
     default:
       return bug(`webgpu has no ${dtype}`);
   }
-}
-
-// Both halves of the two words that begin at element i.
-const HALVES = {
-  f16: `fn load_f16(v: vec4<u32>, i: u32) -> vec4<f32> {
-  let w = select(v.xy, v.zw, (i & 4u) != 0u);
-  return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
-}`,
-  bf16: `fn load_bf16(v: vec4<u32>, i: u32) -> vec4<f32> {
-  let w = select(v.xy, v.zw, (i & 4u) != 0u);
-  return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));
-}`,
-};
-
-function halves(f: Functions, dtype: "f16" | "bf16", name: string, index: string): string {
-  f.own.set(dtype, HALVES[dtype]);
-  return `load_${dtype}(${name}[(${index}) >> 3u], ${index})`;
 }
 
 const bytes = (name: string, index: string): string =>
@@ -81,7 +63,7 @@ const byte = (name: string, index: string): string =>
   `((${name}[(${index}) >> 4u][((${index}) >> 2u) & 3u] >> (((${index}) & 3u) * 8u)) & 255u)`;
 
 /** A statement that writes the vector `value` to four elements from `index`, a multiple of 4. */
-export function storeFour(f: Functions, dtype: DType, name: string, index: string, value: string): string {
+export function storeFour(dtype: DType, name: string, index: string, value: string): string {
   switch (dtype) {
     case "f32":
     case "i32":
@@ -90,7 +72,7 @@ export function storeFour(f: Functions, dtype: DType, name: string, index: strin
       return `${name}[(${index}) >> 2u] = ${value};`;
     case "f16":
     case "bf16": {
-      const bits = f.call(dtype === "f16" ? "to_half" : "to_bf16", value);
+      const bits = `to_${dtype}(${value})`;
       return (
         `{ let h = ${bits}; let at = (${index}) >> 1u; ` +
         `${name}[at >> 2u][at & 3u] = h.x | (h.y << 16u); ${name}[at >> 2u][(at + 1u) & 3u] = h.z | (h.w << 16u); }`
