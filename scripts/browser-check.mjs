@@ -13,6 +13,7 @@ import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { checkPage } from "../examples/browser/test/page.mjs";
+import { hiddenChecks, MAKES_HIDDEN_PAGES_RUN } from "./browser-hidden.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "browser-tests", "dist");
@@ -299,17 +300,20 @@ if (executablePath === undefined) {
   results.failed++;
 } else {
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const launch = (flags = []) => chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
+  const launch = (flags = [], options = {}) =>
+    chromium.launch({ executablePath, args: [...FLAGS, ...flags], ...options });
   const origin = `http://127.0.0.1:${server.address().port}`;
   try {
-    for (const [flags, work] of [
+    const gpu = ["--enable-unsafe-webgpu"];
+    for (const [flags, work, options] of [
       [[], checks],
-      [["--enable-unsafe-webgpu"], gpuChecks],
+      [gpu, gpuChecks],
+      [gpu, hiddenChecks, { ignoreDefaultArgs: MAKES_HIDDEN_PAGES_RUN }],
     ]) {
-      const browser = await launch(flags);
+      const browser = await launch(flags, options);
       try {
         console.log(`  Chromium ${browser.version()} ${flags.join(" ")}`);
-        await work(browser, origin);
+        await work(browser, origin, { check, expect });
       } finally {
         await browser.close();
       }

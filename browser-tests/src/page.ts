@@ -1,6 +1,8 @@
-// ?place=main or ?place=worker, &threads=N, &device=webgpu, or ?ops. The outcome, or the error, appears as JSON in the page.
+// ?place=main or ?place=worker, &threads=N, &device=webgpu, or &steps=N to train on WebGPU, which tells each step as it
+// ends; or ?ops. The outcome, or the error, appears as JSON in the page.
 import { checkOps } from "./ops.js";
 import { type Outcome, type Place, run } from "./program.js";
+import { lifeOf, type Watched, watchedTraining } from "./watched.js";
 
 const query = new URLSearchParams(location.search);
 const place: Place = {
@@ -8,22 +10,32 @@ const place: Place = {
   webgpu: query.get("device") === "webgpu",
 };
 
-function runInWorker(): Promise<Outcome> {
+const steps = Number(query.get("steps") ?? 0);
+const output = document.querySelector("output")!;
+const onStep = (done: number): void => {
+  output.dataset["step"] = `${done}`;
+};
+
+function runInWorker(): Promise<Outcome | Watched> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-    worker.onmessage = ({ data }: MessageEvent<{ outcome?: Outcome; error?: string }>) =>
-      data.outcome ? resolve(data.outcome) : reject(new Error(data.error));
+    worker.onmessage = ({ data }: MessageEvent<{ step?: number; outcome?: Outcome; error?: string }>) => {
+      if (data.step) onStep(data.step);
+      else if (data.outcome) resolve(data.outcome);
+      else reject(new Error(data.error));
+    };
     worker.onerror = (event) => reject(new Error(`the worker failed: ${event.message}`));
-    worker.postMessage(place);
+    worker.postMessage({ ...place, steps });
   });
 }
 
-function outcome(): Promise<unknown> {
+async function outcome(): Promise<unknown> {
   if (query.has("ops")) return checkOps();
-  return query.get("place") === "worker" ? runInWorker() : run(place);
+  const life = lifeOf(document);
+  if (query.get("place") === "worker") return { ...(await runInWorker()), life };
+  return steps > 0 ? { ...(await watchedTraining(steps, onStep)), life } : run(place);
 }
 
-const output = document.querySelector("output")!;
 try {
   output.textContent = JSON.stringify(await outcome());
 } catch (error) {

@@ -110,21 +110,26 @@ const tiny = parseLlamaConfig({
 });
 const STEPS = 25;
 
-/** LoRA on a tiny Llama that learns one batch by heart. */
-async function training(): Promise<Record<string, number[]>> {
+/** LoRA on a tiny Llama that learns one batch by heart; `onStep` is told the number of each step that is done. */
+export async function fineTune(steps: number, onStep: (done: number) => void = () => {}) {
   const model = new LlamaForCausalLM(tiny, { key: key(5) });
   const attached = attach(model, lora, { rank: 8, alpha: 16 }, { targets: "all-linear" });
   const ids = randint([4, 24], { key: key(6), max: 64 });
   const step = valueAndGrad(model, () => model.loss(ids, ids));
   const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-2 });
   const losses: number[] = [];
-  for (let i = 0; i < STEPS; i++) {
+  while (losses.length < steps) {
     const { value, grads } = step();
     await optimizer.step(grads, { also: [value] });
-    losses.push(await value.item());
+    onStep(losses.push(await value.item()));
   }
   const trained: number[] = [];
   for (const [, p] of model.trainableParameters()) trained.push(...every(17, await numbers(p)));
+  return { model, attached, ids, losses, trained };
+}
+
+async function training(): Promise<Record<string, number[]>> {
+  const { model, attached, ids, losses, trained } = await fineTune(STEPS);
   const tokens: number[] = [];
   const prompt = (await numbers(ids)).slice(0, 8);
   for await (const id of generate(model, prompt, { maxNewTokens: 12, stopIds: [] })) tokens.push(id);

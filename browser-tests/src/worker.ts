@@ -1,8 +1,11 @@
 import { type Place, run } from "./program.js";
+import { watchedTraining } from "./watched.js";
 
-addEventListener("message", async ({ data }: MessageEvent<Place>) => {
+addEventListener("message", async ({ data }: MessageEvent<Place & { steps: number }>) => {
   try {
-    postMessage({ outcome: await run(data) });
+    const outcome =
+      data.steps > 0 ? await watchedTraining(data.steps, (step) => postMessage({ step })) : await run(data);
+    postMessage({ outcome });
   } catch (error) {
     postMessage({ error: String(error) });
   }
