@@ -22,7 +22,7 @@ const PAGES = [
     name: "tensor, all of it, backend-webgpu and adapters (LoRA, PEFT's files)",
     program: `import * as tensor from "@lowrank/tensor"; import { webgpu } from "@lowrank/backend-webgpu"; import { activate, attach, loadPeft, lora, peftFiles } from "@lowrank/adapters"; globalThis.lowrank = { ...tensor, webgpu, activate, attach, loadPeft, lora, peftFiles };`,
     later: false,
-    limit: 92_000, // the aim is 90,000
+    limit: 90_000,
   },
 ];
 

@@ -1,4 +1,4 @@
-import { DeviceError } from "@lowrank/tensor/backend";
+import { bug, DeviceError } from "@lowrank/tensor/backend";
 import type { PackedExtension } from "./emit.js";
 import { packedKernels, plainBytes, relaxedBytes, unpacker } from "./generated/kernels.js";
 
@@ -70,7 +70,7 @@ const FRONT = 4096;
  */
 export function unshare(bytes: Bytes): Bytes {
   const at = String.fromCharCode(...bytes.subarray(0, FRONT)).indexOf(SHARED_MEMORY);
-  if (at < 0) throw new Error("lowrank bug: the kernels import no memory");
+  if (at < 0) bug("the kernels import no memory");
   const out = bytes.slice();
   out[at + 7] = 1;
   return out;

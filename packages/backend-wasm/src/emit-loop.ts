@@ -1,4 +1,5 @@
 import {
+  bug,
   type DType,
   dtypeBytes,
   type Load,
@@ -187,7 +188,7 @@ const isHanded = (load: Load): boolean => load.kind === "value" && load.value.ho
 /** Address, dtype and the axes of a load, merged where its strides allow. */
 function loadEntry(group: LoopGroup, number: number, ctx: EmitContext): Fixup {
   const load = group.loads[number]!;
-  if (load.kind === "scalar") throw new Error(`lowrank bug: ${group.name} loads a scalar`);
+  if (load.kind === "scalar") return bug(`${group.name} loads a scalar`);
   const axes = mergeAxes(group.space, load.strides);
   if (axes.length === 0) axes.push([1, load.kind === "value" && dtypeBytes(load.value.dtype) >= 4 ? 1 : 0]);
   const from =

@@ -1,5 +1,5 @@
 import type { DType, KernelGroup, LoopGroup, Operand, Site, Target, Value } from "@lowrank/tensor/backend";
-
+import { bug } from "@lowrank/tensor/backend";
 import type { Stretch } from "./loop-code.js";
 
 declare const fixupBrand: unique symbol;
@@ -105,8 +105,7 @@ export type EmitLoop = (group: LoopGroup, ctx: EmitContext) => void;
 /** The stored operand at `index`; a kernel that takes a scalar there asks for `scalarAt`. */
 export function operandAt(group: KernelGroup, index: number): Operand {
   const input = group.inputs[index];
-  if (!input || !("value" in input))
-    throw new Error(`lowrank bug: ${group.name} has no stored input ${index}`);
+  if (!input || !("value" in input)) return bug(`${group.name} has no stored input ${index}`);
   return input;
 }
 

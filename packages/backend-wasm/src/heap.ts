@@ -1,4 +1,4 @@
-import { DeviceError } from "@lowrank/tensor/backend";
+import { bug, DeviceError } from "@lowrank/tensor/backend";
 
 const PAGE = 65536;
 const ALIGN = 64;
@@ -60,7 +60,7 @@ export class Heap {
 
   free(at: number): void {
     const size = this.sizes.get(at);
-    if (size === undefined) throw new Error(`lowrank bug: ${at} is no block of the heap`);
+    if (size === undefined) bug(`${at} is no block of the heap`);
     this.sizes.delete(at);
     this.usedBytes -= size;
     let start = at;

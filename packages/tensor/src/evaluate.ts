@@ -257,14 +257,10 @@ async function breathe(nodes: readonly Node[]): Promise<void> {
   const now = performance.now();
   if (ownedSinceYield < 2 ** 26 && now - lastYield < 50) return;
   ownedSinceYield = 0;
-  await new Promise<unknown>((resolve) => {
-    if (typeof setImmediate === "function") setImmediate(resolve);
-    else {
-      // Not a timer: those of a hidden page wait for a second or more.
-      const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => resolve(port1.close());
-      port2.postMessage(0);
-    }
+  await new Promise<void>((resolve) => {
+    const { port1, port2 } = new MessageChannel(); // not a timer, which a hidden page may hold back for seconds
+    port1.onmessage = () => resolve(port1.close());
+    port2.postMessage(0);
   });
   lastYield = performance.now();
 }

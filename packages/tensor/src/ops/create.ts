@@ -1,5 +1,5 @@
 import { type DType, encodeHost, type HostArray, hostArray, isFloat, roundTo } from "../dtype.js";
-import { ConfigError, ShapeError } from "../errors.js";
+import { bug, ConfigError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp } from "../op.js";
 import { type Dims, internShape, showDims, sizeOf } from "../shape.js";
@@ -7,15 +7,14 @@ import { Storage } from "../storage.js";
 import { type NestedNumbers, Tensor } from "../tensor.js";
 import { add, mul } from "./arithmetic.js";
 import { cast, eq, where } from "./logic.js";
+import { expectPositiveInteger } from "./expect.js";
 import { broadcastTo, reshape } from "./movement.js";
 import { scalarLeaf } from "./operands.js";
 
 /** Numbers that are already there: the node is made with its storage. */
 export const dataOp = /* @__PURE__ */ defineOp("data", {
   kind: "leaf",
-  infer: (): Aval => {
-    throw new Error("lowrank bug: a data leaf has its shape from its storage; please report it");
-  },
+  infer: (): Aval => bug("a data leaf has its shape from its storage"),
 });
 
 /** One JavaScript number, `arg`. It is bound at each run and is not part of a plan's key. */
@@ -213,13 +212,7 @@ export function linspace(
   count: number,
   { dtype = "f32" }: DTypeOption = {},
 ): Tensor {
-  if (!Number.isInteger(count) || count < 0) {
-    throw new ConfigError({
-      where: "linspace",
-      expected: "a count that is an integer ≥ 0",
-      got: String(count),
-    });
-  }
+  expectPositiveInteger("linspace", "count", count, 0);
   const index = iota([count], { dtype });
   const inner = add(mul(index, count > 1 ? (stop - start) / (count - 1) : 0), start);
   return count > 1 ? where(eq(index, count - 1), stop, inner) : inner;

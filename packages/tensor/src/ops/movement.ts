@@ -1,4 +1,4 @@
-import { ShapeError } from "../errors.js";
+import { bug, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp } from "../op.js";
 import { broadcastStrides, copyView } from "../reference/copy.js";
@@ -169,9 +169,7 @@ export const stopGradientOp = /* @__PURE__ */ defineOp("stopGradient", {
 /** Result number `arg` of a node with several results. Made by `applyMulti`, never by `apply`. */
 export const pickOp = /* @__PURE__ */ defineOp<number>("pick", {
   kind: "movement",
-  infer: (_inputs, index): Aval => {
-    throw new Error(`lowrank bug: pick ${index} has no rule of its own; please report it`);
-  },
+  infer: (_inputs, index): Aval => bug(`pick ${index} has no rule of its own`),
 });
 
 /**

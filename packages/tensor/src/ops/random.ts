@@ -4,6 +4,7 @@ import { type Dims, normalizeAxis } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add, mul, neg, sub } from "./arithmetic.js";
 import { iota, scalar } from "./create.js";
+import { expectPositiveInteger } from "./expect.js";
 import { and, cast, lt, shiftRight, threefry, where } from "./logic.js";
 import { erfinv, log } from "./math.js";
 import { unchanged } from "./movement.js";
@@ -26,13 +27,7 @@ export class Key {
 
   /** `count` independent keys. */
   split(count = 2): Key[] {
-    if (!Number.isInteger(count) || count < 1) {
-      throw new ConfigError({
-        where: "split",
-        expected: "a count that is an integer ≥ 1",
-        got: String(count),
-      });
-    }
+    expectPositiveInteger("split", "count", count);
     return Array.from({ length: count }, (_, i) => this.derive(i, SPLIT));
   }
 
