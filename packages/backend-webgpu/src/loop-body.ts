@@ -36,7 +36,7 @@ export class LoopBody {
   ) {
     const { space } = group;
     this.strides = contiguousStrides(space);
-    this.together = shader.width === 1 || space.length <= 1 || space[space.length - 1]! % 4 === 0;
+    this.together = shader.width === 1 || space.length <= 1 || space.at(-1)! % 4 === 0;
     const coordinates = group.loads.some((l) => ["row", "each"].includes(this.path(l)));
     this.dims = coordinates && space.length > 1 ? space.map((n) => shader.param(n)) : [];
   }
@@ -136,7 +136,7 @@ export class LoopBody {
     }
     const lanes = (index: (lane: number) => string): string =>
       `${kind}(${seq(4, (l) => one(index(l)), ", ")})`;
-    const last = load.strides[load.strides.length - 1]!;
+    const last = load.strides.at(-1)!;
     switch (path) {
       case "fixed":
         return `${kind}(${one(offset)})`;
@@ -150,7 +150,7 @@ export class LoopBody {
         // The last vector of a space of one axis may hang over.
         if (load.strides.length === 1)
           return lanes((l) => `${offset} + min(e + ${l}u, ${this.size} - 1u) * ${steps[0]}`);
-        return lanes((l) => `${at("")} + ${l}u * ${steps[steps.length - 1]}`);
+        return lanes((l) => `${at("")} + ${l}u * ${steps.at(-1)}`);
       }
       case "each":
         return lanes((l) => at(`_${l}`));
@@ -163,7 +163,7 @@ export class LoopBody {
     at: (suffix: string) => string,
     offset: string,
   ): string {
-    const last = load.strides[load.strides.length - 1] ?? 0;
+    const last = load.strides.at(-1) ?? 0;
     const cast = (index: string): string => {
       const kind = classOf(load.dtype);
       if (kind === "U") return `U(${index})`;

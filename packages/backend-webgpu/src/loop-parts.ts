@@ -23,7 +23,7 @@ export function partsOfLoop(group: LoopGroup, most: number): readonly LoopGroup[
   if (!ordered) return [group];
   const parts: Output[][] = [[]];
   for (const output of ordered) {
-    const part = parts[parts.length - 1]!;
+    const part = parts.at(-1)!;
     if (part.length === 0 || placesOf([...part, output]).size <= most) part.push(output);
     else parts.push([output]);
   }

@@ -208,7 +208,7 @@ function splitRows(group: KernelGroup, ctx: SplitContext): Group[] | undefined {
   const kinds = BY_ROWS[`${group.name}${group.inputs.length}`];
   const head = group.inputs[0];
   if (!kinds || !head || !("value" in head)) return undefined;
-  const length = head.dims[head.dims.length - 1]!;
+  const length = head.dims.at(-1)!;
   const rows = sizeOf(head.dims) / length;
   const bytes = Math.max(
     ...group.inputs.map((input, i) => ("value" in input && kinds[0][i] !== "s" ? bytesOf(input.value) : 0)),

@@ -19,7 +19,7 @@ function orderFrom(ys: readonly Node[], stop: ReadonlySet<Node> | null): Node[] 
   for (const y of ys) {
     stack.push(y);
     while (stack.length) {
-      const node = stack[stack.length - 1]!;
+      const node = stack.at(-1)!;
       if (node.mark === finished) {
         stack.pop();
       } else if (node.mark === entered || node.storage || node.sources.length === 0 || stop?.has(node)) {
@@ -159,7 +159,7 @@ function balancedSum(terms: readonly Tensor[]): Tensor {
   while (level.length > 1) {
     const next: Tensor[] = [];
     for (let i = 0; i + 1 < level.length; i += 2) next.push(add(level[i]!, level[i + 1]!));
-    if (level.length % 2) next.push(level[level.length - 1]!);
+    if (level.length % 2) next.push(level.at(-1)!);
     level = next;
   }
   return level[0]!;

@@ -75,7 +75,7 @@ export function traceGraph(
   const visit = (root: Node): void => {
     stack.push(root);
     while (stack.length) {
-      const node = stack[stack.length - 1]!;
+      const node = stack.at(-1)!;
       if (node.mark === 2 * epoch + 1) {
         stack.pop();
       } else if (node.mark === 2 * epoch || node.storage || node.sources.length === 0) {

@@ -119,7 +119,7 @@ function emitMerge(parts: Scratch, stretches: number, o: Value, lse: Value, ctx:
   for (var p = 0u; p < ${P}; p++) {
     let at = first + p * ${width + 4}u;
     let part = ${four(`at + ${width}u`)};
-    let weight = exp_(F(part.x - top));
+    let weight = exp_(F(part.x - top)).x;
     sum += weight * ${four("at + column * 4u")};
     total += weight * part.y;
   }

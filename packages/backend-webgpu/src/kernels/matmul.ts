@@ -12,13 +12,13 @@ export const matmulKernel: Kernel = {
   widens: () => true,
   fusesEpilogue(group, loop, buffers) {
     const { dims } = group.outputs[0]!;
-    return sizeOf(operandAt(group, 0).dims) > 0 && canFinish(loop, dims[dims.length - 1]!, buffers);
+    return sizeOf(operandAt(group, 0).dims) > 0 && canFinish(loop, dims.at(-1)!, buffers);
   },
   emit(group, ctx) {
     const y = group.outputs[0]!;
     if (y.size === 0) return;
     const a = operandAt(group, 0);
-    if (a.dims[a.dims.length - 1] === 0) {
+    if (a.dims.at(-1) === 0) {
       emitElements("matmul of nothing", y, ctx, () => "  return 0.0;");
       return;
     }

@@ -64,7 +64,7 @@ function joined(p: Product): Product {
     ],
   };
   const side = p.a as StridedSide;
-  const last = axes[axes.length - 1];
+  const last = axes.at(-1);
   if (!last) return kept;
   if (last.b !== 0 || (p.M !== 1 && last.a !== p.M * side.outerStride)) return kept;
   const M = p.M * last.n;

@@ -13,7 +13,7 @@ export const isGpuFloat = (dtype: DType): boolean => dtype === "f32" || dtype ==
 /** For composites whose operands are all floats and whose first result is written in rows. */
 export const supportsRows = ({ inputs, outputs }: Site): boolean => {
   const { dtype, dims } = outputs[0]!;
-  return inputs.every((i) => isGpuFloat(i.dtype)) && rowsFit(dtype, dims[dims.length - 1] ?? 0);
+  return inputs.every((i) => isGpuFloat(i.dtype)) && rowsFit(dtype, dims.at(-1) ?? 0);
 };
 
 /** Vectors of a row that a thread keeps in registers. */
@@ -44,7 +44,7 @@ export class RowShader {
     dims: Dims,
     private readonly ctx: EmitContext,
   ) {
-    const length = dims[dims.length - 1]!;
+    const length = dims.at(-1)!;
     this.rows = sizeOf(dims) / length;
     this.shader = new Shader(name, length % 4 === 0 ? 4 : 1);
     this.threads = length <= 128 ? 32 : length <= 2048 ? 64 : 256;

@@ -12,7 +12,7 @@ export const cumsumKernel: Kernel = {
     const [x, y] = [operandAt(group, 0), group.outputs[0]!];
     if (y.size === 0) return;
     const { reverse } = group.arg as { reverse: boolean };
-    const n = x.dims[x.dims.length - 1]!;
+    const n = x.dims.at(-1)!;
     const type = wordType(x.dtype);
     const wide = isWide(y.dtype) ? null : ctx.scratch(4 * y.size);
     const s = new Shader("cumsum", 1);

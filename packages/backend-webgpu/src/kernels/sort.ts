@@ -40,7 +40,7 @@ const FLOAT_KEY = `fn float_key(x: f32, descending: bool) -> u32 {
 function emitSort(group: KernelGroup, descending: boolean, keep: number, ctx: EmitContext): void {
   const x = operandAt(group, 0);
   const [values, indices] = group.outputs as [(typeof group.outputs)[0], (typeof group.outputs)[0]];
-  const n = x.dims[x.dims.length - 1]!;
+  const n = x.dims.at(-1)!;
   const rows = n === 0 ? 0 : sizeOf(x.dims) / n;
   if (rows === 0 || keep === 0) return;
   const width = 2 ** Math.ceil(Math.log2(Math.max(2, n)));
@@ -124,7 +124,7 @@ export const sortKernel: Kernel = {
   emit(group, ctx) {
     const { descending } = group.arg as { descending: boolean };
     const { dims } = operandAt(group, 0);
-    emitSort(group, descending, dims[dims.length - 1]!, ctx);
+    emitSort(group, descending, dims.at(-1)!, ctx);
   },
 };
 
@@ -143,7 +143,7 @@ function extreme(sign: ">" | "<"): Kernel {
       const [x, y] = [operandAt(group, 0), group.outputs[0]!];
       if (y.size === 0) return;
       const s = new Shader(group.name, 1);
-      const n = s.param(x.dims[x.dims.length - 1]!);
+      const n = s.param(x.dims.at(-1)!);
       const from = s.bind(x);
       const kind = classOf(x.dtype);
       const type = wordType(x.dtype);

@@ -46,7 +46,7 @@ export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
   ],
   reference([a, b], _arg, [out]) {
     const [rows, inner] = a!.dims.slice(-2) as [number, number];
-    const columns = b!.dims[b!.dims.length - 1]!;
+    const columns = b!.dims.at(-1)!;
     const y = new Float64Array(sizeOf(out!.dims));
     const batches = sizeOf(out!.dims.slice(0, -2));
     for (let n = 0; n < batches; n++) {
@@ -66,7 +66,7 @@ export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
 const innerMismatch = (a: readonly number[], b: readonly number[]): ShapeError =>
   new ShapeError({
     where: "matmul",
-    expected: `b of shape ${b.length === 1 ? "" : "[..., "}${b.length === 1 ? "[" : ""}${a[a.length - 1]}${
+    expected: `b of shape ${b.length === 1 ? "" : "[..., "}${b.length === 1 ? "[" : ""}${a.at(-1)}${
       b.length === 1 ? "]" : ", n]"
     } to follow a of shape ${showDims(a)}`,
     got: showDims(b),

@@ -32,7 +32,7 @@ export function productGradient(dy: Tensor, x: Tensor, axes: readonly number[]):
 
   const levels = [padded]; // [rows, width], [rows, width / 2], ..., [rows, 2]
   for (let n = width; n > 2; n /= 2) {
-    const pairs = reshape(levels[levels.length - 1]!, [rows, n / 2, 2]);
+    const pairs = reshape(levels.at(-1)!, [rows, n / 2, 2]);
     levels.push(mul(slice(pairs, [null, null, 0]), slice(pairs, [null, null, 1])));
   }
   let down = reshape(permute(dy, order), [rows, 1]);

@@ -22,7 +22,7 @@ export const cumsumOp: OpDef<CumsumArg> = /* @__PURE__ */ defineOp<CumsumArg>("c
   // dx[j] = Σ_{i ≥ j} dy[i]
   vjp: (dy, { arg: { reverse } }) => [apply(cumsumOp, [dy], { reverse: !reverse })],
   reference([x], { reverse }) {
-    const n = x!.dims[x!.dims.length - 1]!;
+    const n = x!.dims.at(-1)!;
     const y = new Float64Array(x!.data.length);
     for (let start = 0; start < y.length; start += n) {
       let sum = 0;

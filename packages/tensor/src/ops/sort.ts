@@ -62,7 +62,7 @@ export const sortOp: OpDef<SortArg> = /* @__PURE__ */ defineOp<SortArg>("sort", 
   },
   vjp: permutationVjp,
   reference([x], { descending }) {
-    const n = x!.dims[x!.dims.length - 1]!;
+    const n = x!.dims.at(-1)!;
     return sortRows(x!.data, n, n, descending);
   },
 });
@@ -75,7 +75,7 @@ export const topKOp: OpDef<TopKArg> = /* @__PURE__ */ defineOp<TopKArg>("topK", 
   kind: "kernel",
   infer([x], { k }) {
     expectLastAxis("topK", x!);
-    const n = x!.dims[x!.dims.length - 1]!;
+    const n = x!.dims.at(-1)!;
     if (!Number.isInteger(k) || k < 0 || k > n) {
       throw new ConfigError({
         where: "topK",
@@ -91,7 +91,7 @@ export const topKOp: OpDef<TopKArg> = /* @__PURE__ */ defineOp<TopKArg>("topK", 
   },
   vjp: permutationVjp,
   reference([x], { k, largest }) {
-    return sortRows(x!.data, x!.dims[x!.dims.length - 1]!, k, largest);
+    return sortRows(x!.data, x!.dims.at(-1)!, k, largest);
   },
 });
 
@@ -101,7 +101,7 @@ function argExtreme(name: string, beats: (a: number, b: number) => boolean): OpD
     infer([x]) {
       expectLastAxis(name, x!);
       const dims = x!.dims;
-      if (dims[dims.length - 1] === 0 && sizeOf(dims.slice(0, -1)) > 0) {
+      if (dims.at(-1) === 0 && sizeOf(dims.slice(0, -1)) > 0) {
         throw new ConfigError({
           where: name,
           expected: "an axis with at least one element",
@@ -112,7 +112,7 @@ function argExtreme(name: string, beats: (a: number, b: number) => boolean): OpD
     },
     vjp: () => [null],
     reference([x], _arg, [out]) {
-      const n = x!.dims[x!.dims.length - 1]!;
+      const n = x!.dims.at(-1)!;
       const y = new Float64Array(sizeOf(out!.dims));
       for (let r = 0; r < y.length; r++) {
         let best = 0;

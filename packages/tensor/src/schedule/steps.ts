@@ -39,7 +39,7 @@ export function readersOf(steps: readonly Step[]): Map<Value, number[]> {
     for (const value of readBy(step)) {
       const list = readers.get(value);
       if (!list) readers.set(value, [at]);
-      else if (list[list.length - 1] !== at) list.push(at);
+      else if (list.at(-1) !== at) list.push(at);
     }
   }
   return readers;
