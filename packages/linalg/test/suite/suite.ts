@@ -12,6 +12,7 @@ import { manifoldSuite } from "./manifolds.js";
 import { measureSuite } from "./measures.js";
 import { randomizedSuite } from "./randomized.js";
 import { refusalSuite } from "./refusals.js";
+import { singleSuite } from "./single.js";
 import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
@@ -29,6 +30,7 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
     formatSuite(makeBackend);
     manifoldSuite(makeBackend);
     klsSuite(makeBackend);
+    singleSuite(makeBackend);
     activationSuite(makeBackend);
   });
 }
