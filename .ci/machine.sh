@@ -1,5 +1,5 @@
-# What the tests need of a Debian machine beside Node: a browser, and software Vulkan (lavapipe of Mesa 24 or newer;
-# Mesa 22 of Debian 12 gives Dawn no adapter). Sourced by .ci/run.
+# What the tests need of a Debian machine beside Node: a browser, software Vulkan (lavapipe of Mesa 24 or newer;
+# Mesa 22 of Debian 12 gives Dawn no adapter), a BLAS, and a C compiler for libraries that are wrong on purpose. Sourced by .ci/run.
 
 has_browser() { [ -n "${LOWRANK_CHROMIUM:-}" ] || command -v chromium > /dev/null; }
 
@@ -20,6 +20,9 @@ use_vulkan() {
   local driver="${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-$(lavapipe)}}"
   export VK_DRIVER_FILES="$driver" VK_ICD_FILENAMES="$driver"
 }
+
+has_blas() { [ -n "${LOWRANK_BLAS:-}" ] || ldconfig -p | grep -q 'libopenblas\.so\.0'; }
+has_compiler() { command -v gcc > /dev/null || command -v cc > /dev/null || command -v clang > /dev/null; }
 
 can_install() { [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; }
 
@@ -71,10 +74,12 @@ install_machine() {
   export DEBIAN_FRONTEND=noninteractive
   local codename packages=()
   codename="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")"
-  echo "> installing chromium and software Vulkan"
+  echo "> installing what the tests need of chromium, software Vulkan, OpenBLAS and gcc"
   if [ "$codename" = bookworm ] && ! has_vulkan; then add_backports "$codename" || return 1; fi
   timeout 4m apt-get update -qq || return 1
   if ! has_browser; then packages+=(chromium); fi
+  if ! has_blas; then packages+=(libopenblas0-pthread); fi
+  if ! has_compiler; then packages+=(gcc libc6-dev); fi
   if ! has_vulkan; then
     if [ "$codename" = bookworm ]; then
       install -t "$codename-backports" mesa-vulkan-drivers libvulkan1 || return 1

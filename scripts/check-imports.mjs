@@ -22,7 +22,7 @@ const FLOORS = {
   adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
   cli: {
-    imports: ["tensor", "backend-wasm", "nn", "optim", "models", "adapters", "train"],
+    imports: ["tensor", "backend-wasm", "backend-native", "nn", "optim", "models", "adapters", "train"],
     lazy: ["backend-dawn"],
     node: "free",
   },

@@ -27,6 +27,7 @@ interface Binary {
   readonly leastBytes: number;
 }
 
+const WITH_ARTICLE = { ELF: "an ELF", "Mach-O": "a Mach-O", PE: "a PE" } as const;
 const FORMATS: Partial<Record<NodeJS.Platform, Binary["format"]>> = { darwin: "Mach-O", win32: "PE" };
 
 /**
@@ -38,27 +39,27 @@ export function expectBinary(
   { platform, arch } = process as Pick<NodeJS.Process, "platform" | "arch">,
 ): void {
   if (platform === "darwin" && path.startsWith("/System/")) return;
-  const expected = `${FORMATS[platform] ?? "ELF"} library for ${arch}`;
+  const wanted = FORMATS[platform] ?? "ELF";
+  const expected = `${WITH_ARTICLE[wanted]} library for ${arch}`;
   let file: number;
   try {
     file = openSync(path, "r");
   } catch (error) {
-    throw refuse(path, `a file with an ${expected}`, (error as Error).message);
+    throw refuse(path, expected, (error as Error).message);
   }
   try {
     const stat = fstatSync(file);
-    if (!stat.isFile())
-      throw refuse(path, `a file with an ${expected}`, stat.isDirectory() ? "a folder" : "no file");
+    if (!stat.isFile()) throw refuse(path, expected, stat.isDirectory() ? "a folder" : "no file");
     const read = (at: number, bytes: number): DataView => {
       const into = new Uint8Array(bytes);
       const got = readSync(file, into, 0, bytes, at);
       return new DataView(into.buffer, 0, got);
     };
     const binary = describe(read);
-    if (!binary) throw refuse(path, `an ${expected}`, `a file of ${stat.size} bytes that is no library`);
+    if (!binary) throw refuse(path, expected, `a file of ${stat.size} bytes that is no library`);
     const { format, architectures, leastBytes } = binary;
-    if (format !== (FORMATS[platform] ?? "ELF") || !architectures.includes(arch))
-      throw refuse(path, `an ${expected}`, `an ${format} library for ${architectures.join(", ")}`);
+    if (format !== wanted || !architectures.includes(arch))
+      throw refuse(path, expected, `${WITH_ARTICLE[format]} library for ${architectures.join(", ")}`);
     if (stat.size < leastBytes)
       throw refuse(
         path,

@@ -1,4 +1,5 @@
 // Where libraries lie, the fastest on each platform first, and what to install where there is none.
+import { existsSync } from "node:fs";
 
 const LINUX = [
   "libmkl_rt.so.2",
@@ -34,9 +35,11 @@ const INSTALL: Partial<Record<NodeJS.Platform, string>> = {
   win32: "put libopenblas.dll of an OpenBLAS release on PATH",
 };
 
-/** Names and paths to try, in this order. */
+/** Names and paths to try, in this order. The libraries of macOS itself are in no file. */
 export const candidates = (platform: NodeJS.Platform = process.platform): readonly string[] =>
-  platform === "darwin" ? MAC : platform === "win32" ? WINDOWS : LINUX;
+  (platform === "darwin" ? MAC : platform === "win32" ? WINDOWS : LINUX).filter(
+    (path) => !path.startsWith("/") || path.startsWith("/System/") || existsSync(path),
+  );
 
 /** What a user can do who has no library. */
 export const howToInstall = (platform: NodeJS.Platform = process.platform): string =>

@@ -31,6 +31,11 @@ export const refuse = (path: string, expected: string, got: string, hint?: strin
     hint: hint ?? "name another library by LOWRANK_BLAS, or choose the wasm backend",
   });
 
+const NOT_LOADED = "a library that can be loaded";
+
+/** Whether an error says no more than that the loader has no such library. */
+export const isMissing = ({ expected }: DeviceError): boolean => expected === NOT_LOADED;
+
 /** @throws DeviceError that says what was found, if it is no library that computes rightly */
 export function openLibrary(koffi: Koffi, path: string): Library {
   if (/[/\\]/.test(path)) expectBinary(path);
@@ -38,11 +43,7 @@ export function openLibrary(koffi: Koffi, path: string): Library {
   try {
     handle = koffi.load(path);
   } catch (error) {
-    throw refuse(
-      path,
-      "a library that can be loaded",
-      (error as Error).message.replace(/^Failed to load shared library: /, ""),
-    );
+    throw refuse(path, NOT_LOADED, (error as Error).message.replace(/^Failed to load shared library: /, ""));
   }
   const has = (name: string): boolean => {
     try {

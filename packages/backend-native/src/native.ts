@@ -1,8 +1,8 @@
 import { wasm, type WasmBackend, type WasmOptions } from "@lowrank/backend-wasm";
 import type { Replaceable } from "@lowrank/backend-wasm/host";
 import { DeviceError } from "@lowrank/tensor/backend";
-import { candidates, howToInstall } from "./candidates.js";
-import { type Koffi, type Library, openLibrary } from "./library.js";
+import { candidates as known, howToInstall } from "./candidates.js";
+import { isMissing, type Koffi, type Library, openLibrary } from "./library.js";
 import { useLibrary } from "./kernels.js";
 import { startThread, type ThreadData } from "./thread.js";
 
@@ -14,6 +14,8 @@ export interface NativeOptions extends Pick<WasmOptions, "threads" | "maxMemoryB
   library?: string;
   /** Told, in one line, that there is no library and what to do. Default: `console.warn`. */
   onFallback?: (message: string) => void;
+  /** @internal libraries to try */
+  candidates?: readonly string[];
   /** @internal multiply-adds of a product from which the library does it */
   leastWork?: number;
 }
@@ -45,12 +47,12 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
     library: asked = process.env["LOWRANK_BLAS"] || undefined,
     onFallback = console.warn,
     leastWork,
+    candidates = known(),
     ...rest
   } = options;
-  const koffi = await import("koffi");
-  const found = find(koffi, asked);
+  const found = await find(asked, candidates);
   if (typeof found === "string") {
-    onFallback(found);
+    onFallback(`native: ${found}`);
     return Object.assign(await wasm(rest), { library: null });
   }
   const { path, prefix, single, name, version } = found;
@@ -65,19 +67,36 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
   });
 }
 
-/** A library, or why there is none. */
-function find(koffi: Koffi, asked: string | undefined): Library | string {
+/** A library, or why there is none and what to do. */
+async function find(asked: string | undefined, candidates: readonly string[]): Promise<Library | string> {
+  let koffi: Koffi;
+  try {
+    koffi = await import("koffi");
+  } catch (cause) {
+    const got = (cause as Error).message.split("\n")[0]!;
+    if (asked === undefined)
+      return `koffi, which calls a BLAS, does not load, so WebAssembly computes: ${got}`;
+    throw new DeviceError({
+      where: "native",
+      expected: "koffi to load",
+      got,
+      hint: "install it again",
+      cause,
+    });
+  }
   if (asked !== undefined) return openLibrary(koffi, asked);
-  const refused: string[] = [];
-  for (const path of candidates()) {
+  let refusal = "";
+  for (const path of candidates) {
     try {
       const library = openLibrary(koffi, path);
       // The reference BLAS and others that are slower than WebAssembly say no name.
       if (library.name !== "BLAS") return library;
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
-      refused.push(error.message);
+      if (!isMissing(error)) refusal ||= error.message.replace(/^native: /, "");
     }
   }
-  return `native: no BLAS was found, so WebAssembly computes; ${howToInstall()}`;
+  const found =
+    refusal === "" ? "no BLAS was found, so WebAssembly computes" : `${refusal}; WebAssembly computes`;
+  return `${found}; ${howToInstall()}`;
 }

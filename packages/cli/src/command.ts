@@ -47,12 +47,12 @@ export const common = {
 /** Options of every command that computes. */
 export const computing = {
   device: choice(
-    "Where to compute: webgpu is a GPU (with the package @lowrank/backend-dawn), wasm the embedded backend, reference a slow one in double precision; auto is a GPU where there is one, else wasm.",
+    "Where to compute: webgpu is a GPU (with the package @lowrank/backend-dawn), native the processor with its BLAS (LOWRANK_BLAS names another), wasm the embedded backend, reference a slow one in double precision; auto is a GPU where there is one, else native, else wasm.",
     DEVICES,
     "auto",
   ),
   threads: integer(
-    "Threads of the wasm backend. Results do not depend on it.",
+    "Threads of native and wasm. Results do not depend on it.",
     { min: 1, max: 64 },
     { otherwise: "all cores, at most 8" },
   ),

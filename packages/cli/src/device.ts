@@ -1,3 +1,4 @@
+import { type NativeBackend, native } from "@lowrank/backend-native";
 import { wasm, type WasmBackend } from "@lowrank/backend-wasm";
 import { writeFileAtomic } from "@lowrank/models";
 import { type Backend, setDefaultBackend } from "@lowrank/tensor";
@@ -12,7 +13,7 @@ import { reference } from "@lowrank/tensor/reference";
 import { oneLine } from "./fault.js";
 import type { Output } from "./output.js";
 
-export const DEVICES = ["auto", "webgpu", "wasm", "reference"] as const;
+export const DEVICES = ["auto", "webgpu", "native", "wasm", "reference"] as const;
 
 export interface DeviceSettings {
   readonly device: (typeof DEVICES)[number];
@@ -72,12 +73,18 @@ async function start(settings: DeviceSettings, output: Output): Promise<Backend>
   const { device } = settings;
   if (device === "reference") return reference();
   if (device === "wasm") return startWasm(settings);
+  if (device === "native") return startNative(settings, (why) => output.warn(why));
   return device === "webgpu" ? startGpu(settings, output) : startBest(settings, output);
 }
 
-const startWasm = (settings: DeviceSettings): Promise<WasmBackend> => {
+const startWasm = (settings: DeviceSettings): Promise<WasmBackend> => wasm(optionsOf(settings));
+
+const startNative = (settings: DeviceSettings, onFallback: (why: string) => void): Promise<NativeBackend> =>
+  native({ ...optionsOf(settings), onFallback });
+
+const optionsOf = (settings: DeviceSettings): { profile: boolean; threads?: number } => {
   const { threads } = settings;
-  return wasm({ profile: profiles(settings), ...(threads === undefined ? {} : { threads }) });
+  return { profile: profiles(settings), ...(threads === undefined ? {} : { threads }) };
 };
 
 async function startGpu(settings: DeviceSettings, output: Output): Promise<Backend> {
@@ -96,11 +103,11 @@ async function startGpu(settings: DeviceSettings, output: Output): Promise<Backe
   return backend;
 }
 
-/** A GPU if there is one, else WebAssembly, else the reference, with a line that says which and why. */
+/** A GPU if there is one, else a BLAS, else WebAssembly, else the reference, with a line that says which and why. */
 async function startBest(settings: DeviceSettings, output: Output): Promise<Backend> {
   const tell = (device: string, on: string, why?: string): void => {
     output.record({ type: "device", device, on, why });
-    output.note(`computing on ${device}, ${on}${why === undefined ? "" : ` (no GPU: ${why})`}`);
+    output.note(`computing on ${device}, ${on}${why === undefined ? "" : ` (${why})`}`);
   };
   let why: string;
   try {
@@ -111,13 +118,17 @@ async function startBest(settings: DeviceSettings, output: Output): Promise<Back
       tell("webgpu", adapter.name);
       return backend;
     }
-    why = adapter ? `${adapter.name} is software` : `for one, ${INSTALL}`;
+    why = `no GPU: ${adapter ? `${adapter.name} is software` : `for one, ${INSTALL}`}`;
   } catch (error) {
-    why = oneLine((error as Error).message);
+    why = `no GPU: ${oneLine((error as Error).message)}`;
   }
   try {
-    const backend = await startWasm(settings);
-    tell("wasm", backend.threads === 1 ? "one thread" : `${backend.threads} threads`, why);
+    const backend = await startNative(settings, (reason) => {
+      why += `; ${reason}`;
+    });
+    const { library } = backend;
+    const threads = backend.threads === 1 ? "one thread" : `${backend.threads} threads`;
+    tell(backend.name, library ? `${library.name} ${library.version} on ${threads}` : threads, why);
     return backend;
   } catch (error) {
     const { code, message } = error as { code?: unknown; message: string };

@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import * as packageOfDawn from "@lowrank/backend-dawn";
+import type * as packageOfNative from "@lowrank/backend-native";
 import { DeviceError } from "@lowrank/tensor/backend";
+import { noBlas } from "../../backend-native/test/blas.js";
 import { noGpu } from "../../backend-dawn/test/gpu.js";
 import { makeData, makeModel, type Ran, run } from "./harness.js";
 
@@ -11,15 +13,20 @@ const scratch = mkdtempSync(join(tmpdir(), "cli-device-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 const at = (...parts: string[]): string => join(scratch, ...parts);
 
-/** What stands in for the package with Dawn. */
-const stand = vi.hoisted(() => ({ in: null as null | object }));
+/** What stands in for the package with Dawn, and the options of the other. */
+const stand = vi.hoisted(() => ({ in: null as null | object, native: {} }));
 vi.mock("@lowrank/backend-dawn", async (original) => {
   const real = await original<typeof packageOfDawn>();
   const now = (): typeof packageOfDawn => ({ ...real, ...stand.in });
   return { ...real, dawn: (o: object) => now().dawn(o), findAdapter: () => now().findAdapter() };
 });
+vi.mock("@lowrank/backend-native", async (original) => {
+  const real = await original<typeof packageOfNative>();
+  return { ...real, native: (o: object) => real.native({ ...o, ...stand.native }) };
+});
 afterEach(() => {
   stand.in = null;
+  stand.native = {};
 });
 
 beforeAll(async () => {
@@ -35,10 +42,11 @@ const refuse = async (): Promise<never> => {
 };
 
 describe("--device auto", () => {
-  test("takes wasm where the only GPU is software, where there is none and where one does not start", async () => {
+  test("takes wasm where there is no BLAS and the only GPU is software, where there is none and where one does not start", async () => {
+    stand.native = { candidates: [] };
     stand.in = { findAdapter: adapter("llvmpipe", true) };
     expect((await score("--device", "auto")).stderr).toContain(
-      "computing on wasm, one thread (no GPU: llvmpipe is software)\n",
+      "computing on wasm, one thread (no GPU: llvmpipe is software; native: no BLAS was found, so WebAssembly computes; ",
     );
     stand.in = { findAdapter: refuse };
     const { records, status } = await score("--device", "auto", "--json");
@@ -47,12 +55,21 @@ describe("--device auto", () => {
       type: "device",
       device: "wasm",
       on: "one thread",
-      why: "dawn: expected a GPU adapter, got none; install one",
+      why: expect.stringMatching(
+        /^no GPU: dawn: expected a GPU adapter, got none; install one; native: no BLAS was found, /,
+      ),
     });
     stand.in = { findAdapter: adapter("A GPU", false), dawn: refuse };
     expect((await score("--device", "auto")).stderr).toContain(
       "computing on wasm, one thread (no GPU: dawn: ",
     );
+  });
+
+  test.skipIf(noBlas)("takes the BLAS of the machine where there is no GPU, and says its name", async () => {
+    stand.in = { findAdapter: refuse };
+    const { stderr, status } = await score("--device", "auto");
+    expect(stderr).toMatch(/^computing on native, \w+ [\d.]+ on one thread \(no GPU: dawn: .*\)\n/);
+    expect(status).toBe(0);
   });
 
   test.skipIf(noGpu)("takes a GPU where there is one, and says its name", async () => {
@@ -61,6 +78,19 @@ describe("--device auto", () => {
     expect(stderr).toContain("computing on webgpu, A GPU\n");
     expect(status).toBe(0);
   });
+});
+
+test("--device native warns and computes on wasm where there is no BLAS, and fails where one was named", async () => {
+  stand.native = { candidates: [] };
+  const { stderr, status } = await score("--device", "native");
+  expect(stderr).toMatch(/native: no BLAS was found, so WebAssembly computes; .*LOWRANK_BLAS\n/);
+  expect(status).toBe(0);
+  stand.native = { library: at("model", "config.json") };
+  const named = await score("--device", "native");
+  expect(named.stderr).toMatch(
+    /^native: .*config\.json: expected an? \S+ library for \w+, got a file of \d+ bytes/,
+  );
+  expect(named.status).toBe(1);
 });
 
 test("--device webgpu fails with what to install where there is no adapter", async () => {

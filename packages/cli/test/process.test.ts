@@ -23,7 +23,7 @@ beforeAll(async () => {
     platform: "node",
     target: "node20",
     logLevel: "error",
-    external: ["webgpu"], // not to be found from there
+    external: ["webgpu", "koffi"], // not to be found from there
     banner: {
       js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
     },
@@ -57,10 +57,10 @@ test("the program ends with the status of what it did", () => {
   expect(failed.status).toBe(1);
 });
 
-test("threads end with the command, which took wasm for want of Dawn", () => {
+test("threads end with the command, which took wasm for want of Dawn and koffi", () => {
   const ran = lowrank("generate", at("model"), "the whale", "--max-tokens", "4", "--threads", "2");
   expect(ran.stderr).toMatch(
-    /^computing on wasm, 2 threads \(no GPU: dawn: expected Dawn to load, got no package .*\)\n$/,
+    /^computing on wasm, 2 threads \(no GPU: dawn: expected Dawn to load, got no package .*; native: koffi, which calls a BLAS, does not load, .*\)\n$/,
   );
   expect(ran.stdout).not.toBe("");
   expect(ran.status).toBe(0);

@@ -1,0 +1,34 @@
+// A library of linear algebra as small as can be, right or wrong as it is compiled: INT is its integer, NAME(f) a name in it.
+#ifndef INT
+#define INT int
+#endif
+#ifndef NAME
+#define NAME(f) f
+#endif
+#ifndef LAST
+#define LAST 0 // terms of each sum that are left out
+#endif
+
+#define DEFINE(real, dot, gemm)                                                                                        \
+  real NAME(dot)(INT n, const real *x, INT dx, const real *y, INT dy) {                                                \
+    real sum = 0;                                                                                                      \
+    for (INT i = 0; i < n; i++) sum += x[i * dx] * y[i * dy];                                                          \
+    return sum;                                                                                                        \
+  }                                                                                                                    \
+  void NAME(gemm)(int order, int turned_a, int turned_b, INT M, INT N, INT K, real alpha, const real *a, INT lda,      \
+                  const real *b, INT ldb, real beta, real *c, INT ldc) {                                               \
+    for (INT i = 0; i < M; i++)                                                                                        \
+      for (INT j = 0; j < N; j++) {                                                                                    \
+        real sum = 0;                                                                                                  \
+        for (INT k = 0; k < K - LAST; k++)                                                                             \
+          sum += a[turned_a == 112 ? k * lda + i : i * lda + k] * b[turned_b == 112 ? j * ldb + k : k * ldb + j];      \
+        c[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * c[i * ldc + j]);                                        \
+      }                                                                                                                \
+  }
+
+#ifdef EMPTY
+int nothing(void) { return 0; }
+#else
+DEFINE(float, cblas_sdot, cblas_sgemm)
+DEFINE(double, cblas_ddot, cblas_dgemm)
+#endif
