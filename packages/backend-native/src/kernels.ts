@@ -1,11 +1,11 @@
 import type { Replaceable } from "@lowrank/backend-wasm/host";
 import type { Group } from "@lowrank/tensor/backend";
-import { emitMatmul, LEAST_WORK, takesMatmul } from "./matmul.js";
+import { emitMatmul, takesMatmul } from "./matmul.js";
 
 /** Gives products to the library. Those that it would not speed up, and all else, are left to WebAssembly. */
-export function useLibrary({ target, emit }: Replaceable, leastWork = LEAST_WORK): Replaceable {
+export function useLibrary({ target, emit }: Replaceable, always = false): Replaceable {
   const takes = (group: Group): boolean =>
-    group.kind === "kernel" && group.op.name === "matmul" && takesMatmul(group, leastWork);
+    group.kind === "kernel" && group.op.name === "matmul" && takesMatmul(group, always);
   return {
     target: {
       ...target,

@@ -21,7 +21,7 @@ export interface Library extends Pick<ThreadData, "prefix" | "single"> {
 
 /** What stands before the names in some builds: SciPy's own OpenBLAS has a prefix. */
 const PREFIXES = ["", "scipy_"] as const;
-const NEEDED = ["cblas_sgemm", "cblas_dgemm", "cblas_sdot"] as const;
+const NEEDED = ["cblas_sgemm", "cblas_dgemm", "cblas_sgemv", "cblas_dgemv", "cblas_sdot"] as const;
 
 export const refuse = (path: string, expected: string, got: string, hint?: string): DeviceError =>
   new DeviceError({

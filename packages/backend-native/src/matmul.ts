@@ -1,12 +1,39 @@
-import { callHost, type EmitContext, matrices, type Product, productOf } from "@lowrank/backend-wasm/host";
+import {
+  callHost,
+  chunksOf,
+  type EmitContext,
+  foldBatch,
+  matrices,
+  type Product,
+  productOf,
+  transposed,
+} from "@lowrank/backend-wasm/host";
 import { dtypeBytes, type KernelGroup } from "@lowrank/tensor/backend";
 import { GEMM } from "./thread.js";
 
-/** Multiply-adds of a part of a product that one thread takes. */
-const PART_WORK = 1 << 24;
-const MOST_PARTS = 8;
-/** Multiply-adds of one product below which the kernels of WebAssembly are as fast. */
-export const LEAST_WORK = 1 << 15;
+/**
+ * What pays, measured with OpenBLAS 0.3.21 (AVX-512) against the kernels of WebAssembly on one thread, both in f32:
+ *
+ *     16³ 0.96   32³ 1.03   48³ 1.35   64³ 1.7   128³ 1.9   256³ 2.7   512³ 2.3 times as fast
+ *     one row by 64² 0.9, by 256² 2, by 1,024² 2.4 (gemv); 2 to 7 rows by 256² 1.1 to 1.5, by 1,024² 0.4 to 0.6
+ *     8 rows by 1,024² 1.2; 512 x 4 x 512 2.2
+ *
+ * A few rows by a matrix that is in no cache are bound by memory, and the library copies the matrix before it multiplies.
+ */
+const LEAST_WORK = 1 << 15;
+const LEAST_WORK_OF_ROW = 1 << 13;
+const FEW_ROWS = 8;
+const CACHED = 1 << 18;
+/**
+ * Rows and columns of a part of a product that one thread takes: the library packs its operands anew for each. A product of
+ * 512³ in 2 parts takes 1.05 times as long on one thread as in one, in 4 parts 1.12, in 8 parts 1.2.
+ */
+const PART = 512;
+/** Multiply-adds from which even a product of one part is halved, about 0.2 ms. */
+const WORTH_HALVING = 1 << 24;
+/** Multiply-adds of a chunk, some 40 µs, and numbers of the matrix where there is one row of a time. */
+const CHUNK_WORK = 1 << 22;
+const CHUNK_NUMBERS = 1 << 18;
 const NOWHERE = 0 as unknown as Product["c"];
 
 /** A matrix as the library takes it: row-major or turned, with the distance of its rows or columns. */
@@ -24,35 +51,53 @@ function layoutOf(
 }
 
 const layouts = (p: Product) => {
-  const a = layoutOf(p.M, p.K, p.rowA, p.stepA);
+  // One row may have any step.
+  const a = p.M === 1 ? p.stepA > 0 && { turned: 0, ld: p.stepA } : layoutOf(p.M, p.K, p.rowA, p.stepA);
   const b = layoutOf(p.K, p.N, p.stepB, p.columnB);
-  return a && b && { a, b };
+  return a && b ? { a, b } : null;
 };
 
-/** Whether the library does it, and does it faster. */
-export function takesMatmul(group: KernelGroup, leastWork: number): boolean {
+/** Whether the library does it, and, unless `always`, does it faster. */
+export function takesMatmul(group: KernelGroup, always: boolean): boolean {
   const { dtype, size } = group.outputs[0]!;
   if ((dtype !== "f32" && dtype !== "f64") || size === 0) return false;
-  const p = productOf(group, null, NOWHERE);
-  const enough = p.K > 0 && p.M * p.N * p.K >= leastWork;
-  return enough && p.dtypeA === dtype && p.dtypeB === dtype && layouts(p) !== null;
+  const p = shapeOf(group, null);
+  if (p.dtypeA !== dtype || p.dtypeB !== dtype || p.K === 0 || !layouts(p)) return false;
+  const work = p.M * p.N * p.K;
+  if (always) return true;
+  if (p.M === 1) return work >= LEAST_WORK_OF_ROW;
+  return work >= LEAST_WORK && (Math.min(p.M, p.N) >= FEW_ROWS || Math.max(p.M, p.N) * p.K <= CACHED);
 }
 
-/** A product of matrices by the library. */
-export const emitMatmul = (group: KernelGroup, ctx: EmitContext): void =>
-  emitProduct(productOf(group, ctx, ctx.pointer(group.outputs[0]!)), ctx);
+/** A product as the library gets it: one column is a row by the transposed matrix. */
+function shapeOf(group: KernelGroup, ctx: EmitContext | null): Product {
+  const p = foldBatch(productOf(group, ctx, ctx?.pointer(group.outputs[0]!) ?? NOWHERE));
+  return p.N === 1 && p.M > 1 ? transposed(p) : p;
+}
 
-function emitProduct(p: Product, ctx: EmitContext): void {
+/** Number of even parts of about PART. */
+const partsOf = (size: number): number => Math.max(1, Math.round(size / PART));
+
+/** A product of matrices by the library. */
+export function emitMatmul(group: KernelGroup, ctx: EmitContext): void {
+  const p = shapeOf(group, ctx);
   const { a, b } = layouts(p)!;
-  const parts = Math.max(1, Math.min(MOST_PARTS, Math.floor((p.M * p.N * p.K) / PART_WORK)));
-  const [rows, columns] = p.M >= p.N ? [Math.ceil(p.M / parts), p.N] : [p.M, Math.ceil(p.N / parts)];
-  const units = matrices(p) * Math.ceil(p.M / rows) * Math.ceil(p.N / columns);
-  const work = matrices(p) * p.M * p.N * p.K;
-  const chunks = Math.min(units, Math.max(1, Math.floor(work / PART_WORK)), 256);
+  const work = p.M * p.N * p.K;
+  let [across, down] = [partsOf(p.N), partsOf(p.M)];
+  if (p.M === 1) across = chunksOf(p.N * p.K, CHUNK_NUMBERS, p.N);
+  else if (across * down === 1 && work >= WORTH_HALVING) {
+    if (p.M >= p.N) down = 2;
+    else across = 2;
+  }
+  const [rows, columns] = [Math.ceil(p.M / down), Math.ceil(p.N / across)];
+  const count = matrices(p);
+  const units = count * Math.ceil(p.M / rows) * Math.ceil(p.N / columns);
+  const chunks = Math.min(units, chunksOf(count * work, p.M === 1 ? CHUNK_NUMBERS : CHUNK_WORK, 256));
   // biome-ignore format: in the order of the words
   const words = [
-    p.a, p.b, p.c, p.M, p.N, p.K, a.ld, b.ld, p.N, a.turned, b.turned, dtypeBytes(p.dtypeA), rows, columns, 0,
-    matrices(p), p.batch.length, ...p.batch.flatMap((axis) => [axis.size, axis.a, axis.b, axis.c]),
+    p.a, p.b, p.c, p.M, p.N, p.K, a.ld, b.ld, p.rowC, a.turned, b.turned, dtypeBytes(p.dtypeA), rows, columns, 0,
+    count, p.batch.length, ...p.batch.flatMap((axis) => [axis.size, axis.a, axis.b, axis.c]),
   ];
+  // A chunk is worth several of the embedded backend's.
   ctx.linked(callHost, GEMM, words, chunks, 8 * chunks);
 }

@@ -16,8 +16,8 @@ export interface NativeOptions extends Pick<WasmOptions, "threads" | "maxMemoryB
   onFallback?: (message: string) => void;
   /** @internal libraries to try */
   candidates?: readonly string[];
-  /** @internal multiply-adds of a product from which the library does it */
-  leastWork?: number;
+  /** @internal whether the library does all that it can, however small */
+  always?: boolean;
 }
 
 /** The library that computes. */
@@ -46,7 +46,7 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
   const {
     library: asked = process.env["LOWRANK_BLAS"] || undefined,
     onFallback = console.warn,
-    leastWork,
+    always,
     candidates = known(),
     ...rest
   } = options;
@@ -61,7 +61,7 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
     toString: () => `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`,
   });
   const backend = (await wasm({ ...rest, host })) as WasmBackend & Replaceable;
-  return Object.assign(backend, useLibrary(backend, leastWork), {
+  return Object.assign(backend, useLibrary(backend, always), {
     name: "native",
     library: { name, version, path },
   });

@@ -22,7 +22,7 @@ export const CALL = 1;
 /**
  * The words of a command behind the first, which counts for nothing.
  *
- *     0 GEMM: c = a b + beta c, each row-major or, if turned, column-major
+ *     0 GEMM: c = a b + beta c, each row-major or, if turned, column-major. One row (M = 1) has its step for ld of a
  *       1 a  2 b  3 c  4 M  5 N  6 K  7 ld of a  8 ld of b  9 ld of c  10 whether a is turned  11 b  12 bytes of an element
  *       13 rows of a part  14 columns of a part  15 beta  16 matrices  17 batch axes
  *       18.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c, in elements
@@ -40,12 +40,15 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
   const koffi = createRequire(from)("koffi") as Pick<typeof import("koffi"), "load" | "address">;
   const lib = koffi.load(library);
   if (single) lib.func(single.name, "void", [single.type])(single.value);
-  // int arguments, alpha, A, lda, B, ldb, beta, C, ldc; an address is a number below 2^53
-  const gemms = ["float", "double"].map((real, i) =>
-    lib.func(`${prefix}cblas_${"sd"[i]}gemm`, "void", [
-      ...["int", "int", "int", "int", "int", "int", real, "uintptr_t", "int", "uintptr_t", "int", real],
-      ...["uintptr_t", "int"],
-    ]),
+  // ints, alpha, A, lda, B or x and its step, beta, C or y and its step; an address is a number below 2^53
+  const ints = ["int", "int", "int", "int"];
+  const matrices = ["uintptr_t", "int", "uintptr_t", "int"];
+  const [gemms, gemvs] = ["gemm", "gemv"].map((name) =>
+    ["float", "double"].map((real, i) => {
+      const more = name === "gemm" ? ["int", "int"] : [];
+      const types = [...ints, ...more, real, ...matrices, real, "uintptr_t", "int"];
+      return lib.func(`${prefix}cblas_${"sd"[i]}${name}`, "void", types);
+    }),
   );
   const table = functions.map(([name, types]) =>
     lib.func(
@@ -89,7 +92,8 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
     const acrossParts = Math.ceil(N / columns);
     const perMatrix = Math.ceil(M / rows) * acrossParts;
     const units = words[at + 16]! * perMatrix;
-    const gemm = gemms[size === 4 ? 0 : 1]!;
+    const gemm = gemms![size === 4 ? 0 : 1]!;
+    const gemv = gemvs![size === 4 ? 0 : 1]!;
     const last = Math.floor((units * (chunk + 1)) / chunks);
     for (let unit = Math.floor((units * chunk) / chunks); unit < last; unit++) {
       let [a, b, c] = [
@@ -111,7 +115,9 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
       a += row * (turnedA ? 1 : lda) * size;
       b += column * (turnedB ? ldb : 1) * size;
       c += (row * ldc + column) * size;
-      gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, m, n, K, 1, a, lda, b, ldb, beta, c, ldc);
+      if (M === 1)
+        gemv(101, turnedB ? 111 : 112, turnedB ? n : K, turnedB ? K : n, 1, b, ldb, a, lda, beta, c, 1);
+      else gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, m, n, K, 1, a, lda, b, ldb, beta, c, ldc);
     }
   };
 };

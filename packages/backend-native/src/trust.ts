@@ -34,12 +34,45 @@ const SHAPES = [
   [70, 35, 600],
 ] as const;
 
+const PRECISIONS = [
+  ["float", Float32Array],
+  ["double", Float64Array],
+] as const;
+
+/** A row by the second matrix of a shape, either way round. */
+function expectRows(handle: LibraryHandle, path: string, prefix: string): void {
+  for (const [real, Numbers] of PRECISIONS) {
+    const name = `cblas_${real === "float" ? "s" : "d"}gemv`;
+    const ints = new Array<string>(4).fill("int");
+    const types = [...ints, real, "void *", "int", "void *", "int", real, "void *", "int"];
+    const gemv = handle.func(prefix + name, "void", types);
+    for (const [, N, K] of SHAPES)
+      for (const turned of [false, true]) {
+        const a = new Numbers(K * N).map((_, i) => ((i * 5) % 13) - 6);
+        const x = new Numbers(2 * K).map((_, i) => (i % 2 === 0 ? ((i * 7) % 17) - 8 : Number.NaN));
+        const y = new Numbers(N).fill(Number.NaN);
+        gemv(101, turned ? 111 : 112, turned ? N : K, turned ? K : N, 1, a, turned ? K : N, x, 2, 0, y, 1);
+        for (let j = 0; j < N; j++) {
+          let want = 0;
+          for (let k = 0; k < K; k++) want += x[2 * k]! * a[turned ? j * K + k : k * N + j]!;
+          if (y[j] !== want) throw wrong(path, name, want, `[${j}]`, `a row of ${K} by [${K}, ${N}]`, y[j]!);
+        }
+      }
+  }
+}
+
+const wrong = (path: string, name: string, want: number, at: string, product: string, got: number) =>
+  refuse(
+    path,
+    `${name} to give ${want} at ${at} of ${product}`,
+    String(got),
+    "the library computes wrongly on this processor; install a newer one",
+  );
+
 /** Products of small integers, which every order of adding up gives exactly, in all four layouts and both precisions. */
 export function expectProducts(handle: LibraryHandle, path: string, prefix: string): void {
-  for (const [real, Numbers] of [
-    ["float", Float32Array],
-    ["double", Float64Array],
-  ] as const) {
+  expectRows(handle, path, prefix);
+  for (const [real, Numbers] of PRECISIONS) {
     const name = `cblas_${real === "float" ? "s" : "d"}gemm`;
     const ints = new Array<string>(6).fill("int");
     const types = [...ints, real, "void *", "int", "void *", "int", real, "void *", "int"];
@@ -59,11 +92,13 @@ export function expectProducts(handle: LibraryHandle, path: string, prefix: stri
                 want += a[turnedA ? k * M + i : i * K + k]! * b[turnedB ? j * K + k : k * N + j]!;
               const got = c[i * N + j]!;
               if (got !== want)
-                throw refuse(
+                throw wrong(
                   path,
-                  `${name} to give ${want} at [${i}, ${j}] of a product of [${M}, ${K}] by [${K}, ${N}]`,
-                  String(got),
-                  "the library computes wrongly on this processor; install a newer one",
+                  name,
+                  want,
+                  `[${i}, ${j}]`,
+                  `a product of [${M}, ${K}] by [${K}, ${N}]`,
+                  got,
                 );
             }
         }

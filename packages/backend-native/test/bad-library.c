@@ -9,7 +9,7 @@
 #define LAST 0 // terms of each sum that are left out
 #endif
 
-#define DEFINE(real, dot, gemm)                                                                                        \
+#define DEFINE(real, dot, gemm, gemv)                                                                                        \
   real NAME(dot)(INT n, const real *x, INT dx, const real *y, INT dy) {                                                \
     real sum = 0;                                                                                                      \
     for (INT i = 0; i < n; i++) sum += x[i * dx] * y[i * dy];                                                          \
@@ -24,11 +24,19 @@
           sum += a[turned_a == 112 ? k * lda + i : i * lda + k] * b[turned_b == 112 ? j * ldb + k : k * ldb + j];      \
         c[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * c[i * ldc + j]);                                        \
       }                                                                                                                \
+  }                                                                                                                    \
+  void NAME(gemv)(int order, int turned, INT M, INT N, real alpha, const real *a, INT lda, const real *x, INT dx,      \
+                  real beta, real *y, INT dy) {                                                                        \
+    for (INT i = 0; i < (turned == 112 ? N : M); i++) {                                                                \
+      real sum = 0;                                                                                                    \
+      for (INT k = 0; k < (turned == 112 ? M : N); k++) sum += a[turned == 112 ? k * lda + i : i * lda + k] * x[k * dx]; \
+      y[i * dy] = alpha * sum + (beta == 0 ? 0 : beta * y[i * dy]);                                                    \
+    }                                                                                                                  \
   }
 
 #ifdef EMPTY
 int nothing(void) { return 0; }
 #else
-DEFINE(float, cblas_sdot, cblas_sgemm)
-DEFINE(double, cblas_ddot, cblas_dgemm)
+DEFINE(float, cblas_sdot, cblas_sgemm, cblas_sgemv)
+DEFINE(double, cblas_ddot, cblas_dgemm, cblas_dgemv)
 #endif

@@ -41,7 +41,7 @@ describe.skipIf(noBlas)("products by the library", () => {
   const plain = reference();
   let backend: NativeBackend;
   beforeAll(async () => {
-    backend = await blas({ threads: 2, leastWork: 0 });
+    backend = await blas({ threads: 2, always: true });
   });
   afterAll(() => backend.dispose());
 

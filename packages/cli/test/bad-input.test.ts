@@ -155,7 +155,7 @@ const cases: readonly Case[] = [
     "a word that is none of the choices",
     () => tune("--device", "gpu"),
     2,
-    /^--device: expected one of auto, webgpu, wasm, reference, got "gpu"$/,
+    /^--device: expected one of auto, webgpu, native, wasm, reference, got "gpu"$/,
   ],
   [
     "a switch that is neither on nor off",
