@@ -111,15 +111,10 @@ export function toF16Bits(value: number): number {
   const abs = bits & 0x7fffffff;
   if (abs > 0x7f800000) return sign | 0x7e00 | ((abs >>> 13) & 0x1ff);
   if (abs >= 0x477ff000) return sign | 0x7c00; // rounds to infinity
-  if (abs < 0x33000001) return sign; // below half of the smallest subnormal
   if (abs < 0x38800000) {
-    // subnormal: shift the mantissa with its hidden bit into place
-    const shift = 126 - (abs >>> 23);
-    const mantissa = (abs & 0x7fffff) | 0x800000;
-    const half = mantissa >>> shift;
-    const rest = mantissa & ((1 << shift) - 1);
-    const mid = 1 << (shift - 1);
-    return sign | (half + (rest > mid || (rest === mid && half & 1) ? 1 : 0));
+    // subnormal: an f32 from ½ to 1 has the steps of these, so that adding ½ rounds at the right place
+    scratch.setFloat32(0, Math.abs(scratch.getFloat32(0)) + 0.5);
+    return sign | (scratch.getUint32(0) - 0x3f000000);
   }
   const rounded = abs - 0x38000000 + 0xfff + ((abs >>> 13) & 1);
   return sign | (rounded >>> 13);

@@ -66,9 +66,7 @@ export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
 const innerMismatch = (a: readonly number[], b: readonly number[]): ShapeError =>
   new ShapeError({
     where: "matmul",
-    expected: `b of shape ${b.length === 1 ? "" : "[..., "}${b.length === 1 ? "[" : ""}${a.at(-1)}${
-      b.length === 1 ? "]" : ", n]"
-    } to follow a of shape ${showDims(a)}`,
+    expected: `b of shape [${b.length === 1 ? a.at(-1) : `..., ${a.at(-1)}, n`}] to follow a of shape ${showDims(a)}`,
     got: showDims(b),
   });
 

@@ -1,5 +1,5 @@
 import type { DType } from "../dtype.js";
-import { isFloat } from "../dtype.js";
+import { isFloat, roundTo } from "../dtype.js";
 import { ConfigError, DTypeError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp, type OpDef, type RefArray } from "../op.js";
@@ -78,9 +78,6 @@ function foldAll(
   return y;
 }
 
-const LOWEST: Partial<Record<DType, number>> = { i32: -2147483648, u32: 0, i8: -128, u8: 0 };
-const HIGHEST: Partial<Record<DType, number>> = { i32: 2147483647, u32: 4294967295, i8: 127, u8: 255 };
-
 /** Σ x along the axes; the sum of nothing is 0. Half floats are summed in f32 and rounded once; i32 wraps. */
 export const sumOp = /* @__PURE__ */ reduction(
   "sum",
@@ -110,7 +107,7 @@ const wrap = (value: number, dtype: DType): number =>
 /** The largest along the axes; NaN if one is. Equal largest elements share the gradient equally. */
 export const maxOp = /* @__PURE__ */ reduction(
   "max",
-  (dtype) => LOWEST[dtype] ?? Number.NEGATIVE_INFINITY,
+  (dtype) => (dtype === "bool" ? 0 : roundTo(dtype, Number.NEGATIVE_INFINITY)),
   (a, b) => Math.max(a, b),
   (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
 );
@@ -118,7 +115,7 @@ export const maxOp = /* @__PURE__ */ reduction(
 /** The smallest along the axes; NaN if one is. Equal smallest elements share the gradient equally. */
 export const minOp = /* @__PURE__ */ reduction(
   "min",
-  (dtype) => HIGHEST[dtype] ?? Number.POSITIVE_INFINITY,
+  (dtype) => roundTo(dtype, Number.POSITIVE_INFINITY),
   (a, b) => Math.min(a, b),
   (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
 );
