@@ -106,7 +106,8 @@ export interface Eigh {
  *
  *     a = V diag(w) Vᵀ
  *
- * with ascending w and orthonormal columns of V. a is [.., n, n], f32 or f64.
+ * with ascending w and orthonormal columns of V. a is [.., n, n], f32 or f64. The gradient is that with respect to
+ * symmetric a, itself symmetric.
  *
  * Gradients of V divide by the distances of eigenvalues; they are right for functions that do not depend on signs or on
  * the basis inside a cluster of equal values. Distances below 1e-12 (f64) or 1e-6 (f32) of the largest value are

@@ -1,5 +1,6 @@
-import { type Backend, eye, sin, slice, tensor, type Tensor } from "@lowrank/tensor";
-import { describe, test } from "vitest";
+import { type Backend, eye, gradients, sin, slice, tensor, type Tensor } from "@lowrank/tensor";
+import { runOn } from "@lowrank/tensor/testing";
+import { describe, expect, test } from "vitest";
 import { cholesky, eigh, eigvalsh, qr, singularValues, svd, triangularSolve } from "../../src/index.js";
 import { sequence } from "./families.js";
 import { checkSlope, weighed, weights } from "./gradient.js";
@@ -180,6 +181,30 @@ export function factorisationGradientSuite(makeBackend: () => Promise<Backend>):
         await checkSlope(backend, `Σ exp(w), gap ${gap}`, sums, [still]);
         const nuclear = (x: Tensor) => singularValues(base(x)).sum();
         await checkSlope(backend, `nuclear norm, gap ${gap}`, nuclear, [still]);
+      }
+    });
+
+    test("in f32 gradients stay near those in f64 where values are equal or almost equal", async () => {
+      const backend = await makeBackend();
+      const along = drawn([5, 5], 12).data;
+      for (const gap of [1e-3, 1e-5, 1e-6, 1e-7, 0]) {
+        const slope = async (dtype: "f32" | "f64", of: "eigh" | "svd") => {
+          const [result] = await runOn(backend, () => {
+            const q = qr(weights([5, 5], 11)).q;
+            const base = q.mul(tensor(Float64Array.from([1, 1 + gap, 2, 2 + gap, 3]))).matmul(q.T);
+            const a = symmetric(base).astype(dtype);
+            const v = of === "eigh" ? columns(eigh(a).vectors, 0, 2) : columns(svd(a).u, 0, 3);
+            const projector = v.matmul(v.T);
+            return gradients(projector.mul(weights([5, 5], 77).astype(dtype)).sum(), [a]);
+          });
+          let sum = 0;
+          for (const [i, x] of along.entries()) sum += x * result!.data[i]!;
+          return sum;
+        };
+        for (const of of ["eigh", "svd"] as const) {
+          const [low, high] = [await slope("f32", of), await slope("f64", of)];
+          expect(Math.abs(low - high), `${of}, gap ${gap}`).toBeLessThan(0.1 * Math.max(1, Math.abs(high)));
+        }
       }
     });
   });

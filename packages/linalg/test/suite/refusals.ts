@@ -1,12 +1,17 @@
-import { type Backend, evaluate, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
+import { type Backend, evaluate, gradients, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
 import { describe, expect, test } from "vitest";
 import {
   cholesky,
+  det,
   eigh,
   eigvalsh,
+  inverse,
+  lstsq,
   type NumericalError,
+  polar,
   qr,
   singularValues,
+  sqrtm,
   svd,
   triangularSolve,
 } from "../../src/index.js";
@@ -47,7 +52,25 @@ export function refusalSuite(makeBackend: () => Promise<Backend>): void {
       expect(() => cholesky(tensor([[1]]), { jitter: -1 })).toThrow("jitter to be a number ≥ 0, got -1");
     });
 
-    test("half floats become f32", () => {
+    test("half floats become f32, their gradients come back as halves", () => {
+      const half = tensor(
+        [
+          [2, 1],
+          [1, 2],
+        ],
+        { dtype: "f16" },
+      );
+      for (const f of [
+        cholesky,
+        sqrtm,
+        inverse,
+        det,
+        (a: Tensor) => lstsq(a, a).x,
+        (a: Tensor) => polar(a).u,
+      ]) {
+        expect(f(half).dtype).toBe("f32");
+        expect(gradients(f(half).sum(), [half])[0]!.dtype).toBe("f16");
+      }
       expect(svd(tensor([[1, 2]], { dtype: "f16" })).s.dtype).toBe("f32");
       expect(cholesky(tensor([[1]], { dtype: "bf16" })).dtype).toBe("f32");
     });
