@@ -18,10 +18,31 @@ export interface ScatterArg {
   readonly size: number;
 }
 
-const blocks = (dims: Dims, axis: number, width: number) => ({
-  outer: sizeOf(dims.slice(0, axis)),
-  inner: sizeOf(dims.slice(axis + width)),
-});
+/**
+ * Calls `f(at, picked)` for each element of [A.., m, B..] whose index is one from 0 to n - 1: with its place, and that of
+ * the element of `dims` = [A.., n, B..] that the index picks. There is an index for each of the m, or for each element.
+ */
+function eachPicked(
+  dims: Dims,
+  axis: number,
+  { data }: RefArray,
+  forEach: "slice" | "element",
+  f: (at: number, picked: number) => void,
+): void {
+  const n = dims[axis]!;
+  const outer = sizeOf(dims.slice(0, axis));
+  const inner = sizeOf(dims.slice(axis + 1));
+  const m = forEach === "slice" ? data.length : data.length / (outer * inner);
+  for (let a = 0; a < outer; a++) {
+    for (let i = 0; i < m; i++) {
+      for (let b = 0; b < inner; b++) {
+        const at = (a * m + i) * inner + b;
+        const j = data[forEach === "slice" ? i : at]!;
+        if (j >= 0 && j < n) f(at, (a * n + j) * inner + b);
+      }
+    }
+  }
+}
 
 function expectAxis(where: string, axis: number, rank: number): void {
   if (!Number.isInteger(axis) || axis < 0 || axis >= rank) {
@@ -52,17 +73,10 @@ export const takeOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>("take", 
     return [needs[0] ? apply(scatterAddOp, [indices!, dy], { axis, size: x!.shape[axis]! }) : null, null];
   },
   reference([x, indices], { axis }, [out]) {
-    const { outer, inner } = blocks(x!.dims, axis, 1);
-    const n = x!.dims[axis]!;
-    const count = indices!.data.length;
     const y = new Float64Array(sizeOf(out!.dims));
-    for (let a = 0; a < outer; a++) {
-      for (let i = 0; i < count; i++) {
-        const j = indices!.data[i]!;
-        if (j < 0 || j >= n) continue;
-        for (let b = 0; b < inner; b++) y[(a * count + i) * inner + b] = x!.data[(a * n + j) * inner + b]!;
-      }
-    }
+    eachPicked(x!.dims, axis, indices!, "slice", (at, picked) => {
+      y[at] = x!.data[picked]!;
+    });
     return y;
   },
 });
@@ -97,18 +111,11 @@ export const scatterAddOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterA
   vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
     return [null, needs[1] ? apply(takeOp, [dy, indices!], { axis }) : null];
   },
-  reference([indices, updates], { axis, size }, [out]) {
-    const { outer, inner } = blocks(out!.dims, axis, 1);
-    const count = indices!.data.length;
+  reference([indices, updates], { axis }, [out]) {
     const y = new Float64Array(sizeOf(out!.dims));
-    for (let a = 0; a < outer; a++) {
-      for (let i = 0; i < count; i++) {
-        const j = indices!.data[i]!;
-        if (j < 0 || j >= size) continue;
-        for (let b = 0; b < inner; b++)
-          y[(a * size + j) * inner + b]! += updates!.data[(a * count + i) * inner + b]!;
-      }
-    }
+    eachPicked(out!.dims, axis, indices!, "slice", (at, picked) => {
+      y[picked]! += updates!.data[at]!;
+    });
     return y;
   },
 });
@@ -142,19 +149,10 @@ export const takeAlongAxisOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>
     ];
   },
   reference([x, indices], { axis }, [out]) {
-    const { outer, inner } = blocks(x!.dims, axis, 1);
-    const n = x!.dims[axis]!;
-    const m = indices!.dims[axis]!;
     const y = new Float64Array(sizeOf(out!.dims));
-    for (let a = 0; a < outer; a++) {
-      for (let i = 0; i < m; i++) {
-        for (let b = 0; b < inner; b++) {
-          const at = (a * m + i) * inner + b;
-          const j = indices!.data[at]!;
-          if (j >= 0 && j < n) y[at] = x!.data[(a * n + j) * inner + b]!;
-        }
-      }
-    }
+    eachPicked(x!.dims, axis, indices!, "element", (at, picked) => {
+      y[at] = x!.data[picked]!;
+    });
     return y;
   },
 });
@@ -187,19 +185,11 @@ export const scatterAddAlongAxisOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp
     vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
       return [null, needs[1] ? apply(takeAlongAxisOp, [dy, indices!], { axis }) : null];
     },
-    reference([indices, updates], { axis, size }, [out]) {
-      const { outer, inner } = blocks(out!.dims, axis, 1);
-      const m = indices!.dims[axis]!;
+    reference([indices, updates], { axis }, [out]) {
       const y = new Float64Array(sizeOf(out!.dims));
-      for (let a = 0; a < outer; a++) {
-        for (let i = 0; i < m; i++) {
-          for (let b = 0; b < inner; b++) {
-            const at = (a * m + i) * inner + b;
-            const j = indices!.data[at]!;
-            if (j >= 0 && j < size) y[(a * size + j) * inner + b]! += updates!.data[at]!;
-          }
-        }
-      }
+      eachPicked(out!.dims, axis, indices!, "element", (at, picked) => {
+        y[picked]! += updates!.data[at]!;
+      });
       return y;
     },
   },
