@@ -1,13 +1,19 @@
 // Kernels of matrix decompositions. `f` does part `chunk` of `chunks` of a command: the units of its matrices, one matrix
 // after the other. What a unit computes depends on its arguments alone, so results do not depend on the threads.
 import { BATCH, cut, FAULTS, KERNEL, TYPE, UNITS, word } from "./args";
+import { bidiagonalColumn, bidiagonalRow, columnsVector, rowsVector } from "./bidiagonal";
+import { bisect } from "./bisect";
 import { choleskyBlock } from "./cholesky";
+import { deflate } from "./deflate";
+import { gather, leaf, merge, secular, vectors, weights } from "./divide";
+import { finishVectors, orderValues, putValues, values } from "./finish";
 import { product } from "./gemm";
 import * as ids from "./kernels";
 import { luFinish, luPanel, luUpdate } from "./lu";
 import { copy, identity, inspect, report } from "./prepare";
 import { qrFinish, qrPanel, qrPivoted } from "./qr";
 import { blockFactors, reflectLeft, reflectRight } from "./reflect";
+import { symmetricVector, tridiagonalColumn } from "./tridiagonal";
 import { regular, triangular } from "./triangle";
 
 function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): void {
@@ -42,6 +48,42 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
       return reflectRight<T>(args, b, unit, scratch);
     case ids.BLOCK_FACTORS:
       return blockFactors<T>(args, b, unit);
+    case ids.TRIDIAGONAL_COLUMN:
+      return tridiagonalColumn<T>(args, b);
+    case ids.SYMMETRIC_VECTOR:
+      return symmetricVector<T>(args, b, unit);
+    case ids.BIDIAGONAL_COLUMN:
+      return bidiagonalColumn<T>(args, b);
+    case ids.BIDIAGONAL_ROW:
+      return bidiagonalRow<T>(args, b);
+    case ids.COLUMNS_VECTOR:
+      return columnsVector<T>(args, b, unit);
+    case ids.ROWS_VECTOR:
+      return rowsVector<T>(args, b, unit);
+    case ids.VALUES:
+      return values(args, b);
+    case ids.BISECT:
+      return bisect(args, b, unit, scratch);
+    case ids.LEAF:
+      return leaf<T>(args, b, unit, scratch);
+    case ids.DEFLATE:
+      return deflate<T>(args, b, unit, scratch);
+    case ids.GATHER:
+      return gather<T>(args, b, unit);
+    case ids.SECULAR:
+      return secular(args, b, unit);
+    case ids.WEIGHTS:
+      return weights(args, b, unit);
+    case ids.VECTORS:
+      return vectors<T>(args, b, unit, scratch);
+    case ids.MERGE:
+      return merge<T>(args, b, unit, scratch);
+    case ids.ORDER:
+      return orderValues(args, b, scratch);
+    case ids.PUT_VALUES:
+      return putValues<T>(args, b);
+    case ids.FINISH_VECTORS:
+      return finishVectors<T>(args, b, unit);
     default:
       unreachable();
   }

@@ -6,6 +6,7 @@ import { noConvergence, notInDomain } from "./faults.js";
 import { asSquare, epsOf, expectSquareAval } from "./matrix.js";
 import { type Eigen, jacobiEigen } from "./reference/jacobi-eigen.js";
 import { inverseGaps } from "./spectral-gaps.js";
+import { eighKernel, eigvalshKernel } from "./wasm/eigh.js";
 
 export interface EighArg extends SymmetricArg {
   /**
@@ -34,6 +35,7 @@ export const eighOp: OpDef<EighArg> = /* @__PURE__ */ defineOp<EighArg>("eigh", 
     return [inferValues(a!), a!];
   },
   vjp: (_, { outputs: [w, V], dys: [dw, dV] }) => [eighGradient(w!, V!, dw!, dV!)],
+  kernels: { wasm: eighKernel },
   reference([x], arg) {
     const batch = batchOf(x!);
     const n = batch.rows;
@@ -58,6 +60,7 @@ export const eigvalshOp: OpDef<EighArg> = /* @__PURE__ */ defineOp<EighArg>("eig
     const [w, V] = applyMulti(eighOp, [a!], arg);
     return [eighGradient(w!, V!, dw, null)];
   },
+  kernels: { wasm: eigvalshKernel },
   reference([x], arg) {
     const batch = batchOf(x!);
     const values = new Float64Array(batch.count * batch.rows);

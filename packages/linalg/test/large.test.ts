@@ -1,8 +1,28 @@
-import { type Backend, evaluate, eye, fromHost, setDefaultBackend, type Tensor } from "@lowrank/tensor";
+import {
+  type Backend,
+  evaluate,
+  eye,
+  fromHost,
+  setDefaultBackend,
+  slice,
+  type Tensor,
+} from "@lowrank/tensor";
 import { wasm } from "@lowrank/backend-wasm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cholesky, inverse, lu, qr, qrPivoted, solve, triangularSolve } from "../src/index.js";
-import { FAMILIES, type Matrix, POSITIVE } from "./suite/families.js";
+import {
+  cholesky,
+  eigh,
+  eigvalsh,
+  inverse,
+  lu,
+  qr,
+  qrPivoted,
+  singularValues,
+  solve,
+  svd,
+  triangularSolve,
+} from "../src/index.js";
+import { FAMILIES, type Matrix, POSITIVE, SYMMETRIC } from "./suite/families.js";
 import { EPS, type Real } from "./suite/measure.js";
 
 // Sizes at which blocks, panels and threads matter. Products that check are of f64, by the same backend.
@@ -27,6 +47,13 @@ const expectOrthonormal = (what: string, q: Tensor, n: number, eps: number): Pro
   const x = wide(q);
   return expectNear(what, x.T.matmul(x), eye(q.shape[1]!, undefined, { dtype: "f64" }), n, eps);
 };
+
+/** Values of two ways agree to 10 eps of the largest. */
+async function expectSame(what: string, x: Tensor, y: Tensor, eps: number): Promise<void> {
+  const most = (await wide(x).abs().max().data())[0]!;
+  const error = (await wide(x).sub(wide(y)).abs().max().data())[0]!;
+  expect(error, what).toBeLessThanOrEqual(10 * eps * most);
+}
 
 describe("large matrices on wasm", () => {
   let backend: Backend;
@@ -134,6 +161,59 @@ describe("large matrices on wasm", () => {
       }
     }
   });
+
+  const GRADES = ["random", "graded", "rankDeficient", "hilbert", "diagonal", "zero", "identity", "ones"];
+
+  test("eigh: all of it up to 20 n eps, values alone the same", async () => {
+    for (const dtype of REALS) {
+      for (const n of [33, 130, 513, 1024]) {
+        for (const family of GRADES) {
+          if (n === 1024 && family !== "random") continue;
+          const make = SYMMETRIC[family];
+          if (!make) continue;
+          const what = `eigh ${n} ${family} ${dtype}`;
+          const a = made(make(n), dtype);
+          const { values, vectors } = eigh(a);
+          const alone = eigvalsh(a);
+          await evaluate(values, vectors, alone);
+          const [V, w] = [wide(vectors), wide(values)];
+          await expectNear(what, V.mul(w).matmul(V.T), a, n, EPS[dtype]);
+          await expectOrthonormal(what, vectors, n, EPS[dtype]);
+          await expectSame(what, values, alone, EPS[dtype]);
+        }
+      }
+    }
+  });
+
+  test("svd: all of it up to 20 n eps, values alone the same", async () => {
+    for (const dtype of REALS) {
+      for (const [m, n] of [
+        [33, 33],
+        [130, 130],
+        [513, 513],
+        [1024, 1024],
+        [700, 130],
+        [130, 700],
+        [200, 150],
+      ] as const) {
+        for (const family of [...GRADES, "gradedBoth", "kahan"]) {
+          if (m * n > 500_000 && family !== "random") continue;
+          const what = `svd ${m} ${n} ${family} ${dtype}`;
+          const a = made(FAMILIES[family]!(m, n), dtype);
+          const { u, s, vt } = svd(a, { full: m * n === 700 * 130 && family === "random" });
+          const alone = singularValues(a);
+          await evaluate(u, s, vt, alone);
+          const k = Math.min(m, n);
+          const most = Math.max(m, n);
+          const left = slice(wide(u), [null, [0, k]]).mul(wide(s));
+          await expectNear(what, left.matmul(slice(wide(vt), [[0, k]])), a, most, EPS[dtype]);
+          await expectOrthonormal(`u of ${what}`, u, most, EPS[dtype]);
+          await expectOrthonormal(`v of ${what}`, vt.T, most, EPS[dtype]);
+          await expectSame(what, s, alone, EPS[dtype]);
+        }
+      }
+    }
+  });
 });
 
 test("one thread, two and three give the same bits", async () => {
@@ -148,6 +228,8 @@ test("one thread, two and three give the same bits", async () => {
         cholesky: cholesky(made(POSITIVE["random"]!(300), dtype)),
         solve: solve(a, made(FAMILIES["random"]!(300, 5), dtype)),
         ...qr(a),
+        ...eigh(made(SYMMETRIC["random"]!(300), dtype)),
+        ...svd(a),
       };
       for (const [name, x] of Object.entries(parts)) result[`${name} ${dtype}`] = Array.from(await x.data());
     }

@@ -74,6 +74,12 @@ export class Program {
     return { at: this.ctx.workspace(step * this.batch), step, row, column: bytes };
   }
 
+  /** Room for rows of so many bytes. */
+  rows(count: number, row: number): Matrix {
+    const step = Math.max(16, count * row);
+    return { at: this.ctx.workspace(step * this.batch), step, row, column: this.bytes };
+  }
+
   /** `count` numbers of `bytes` for each matrix. */
   numbers(count: number, bytes = 8): Matrix {
     return this.room(1, count, bytes);

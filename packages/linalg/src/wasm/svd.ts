@@ -1,0 +1,206 @@
+import type { Operand } from "@lowrank/tensor/backend";
+import type { Kernel } from "@lowrank/backend-wasm/kernel";
+import * as kernels from "../../assembly/kernels.js";
+import type { SvdArg } from "../svd.js";
+import { type Banded, emitDivide } from "./divide.js";
+import { emitOrder, emitValues, FINISHED } from "./eigh.js";
+import { type Matrix, Part, Program, transposed } from "./program.js";
+import { emitQr } from "./qr.js";
+import { blockFactors, reflectRight, type Reflections } from "./reflections.js";
+
+/** Columns of a panel. */
+const BLOCK = 32;
+/** A matrix taller than so many times its width becomes its R first (Chan 1982). */
+const TALL = 1.5;
+
+/** To bidiagonal form by reflections, divide and conquer, and back. A wide matrix is taken transposed. */
+export const svdKernel: Kernel = {
+  emit(group, ctx) {
+    const [rows, columns] = (group.inputs[0] as Operand).dims.slice(-2) as [number, number];
+    const { where, full } = group.arg as SvdArg;
+    const program = new Program(group, ctx);
+    if (program.batch === 0) return;
+    const [uOut, vtOut] = [program.output(0), program.output(2)];
+    if (rows === 0 || columns === 0) {
+      if (!full) return;
+      program.inspect(program.input(0), 0, 0);
+      program.identity(uOut, rows, rows);
+      program.identity(vtOut, columns, columns);
+      program.finish(where);
+      return;
+    }
+    const wide = rows < columns;
+    const [m, n] = wide ? [columns, rows] : [rows, columns];
+    const tall = emitInput(program, m, n, wide);
+    const bidiagonal = emitBidiagonal(program, tall.a, tall.m, n);
+    // Left vectors as rows of m, of which the inner problem has the first n elements.
+    const lefts = full ? m : n;
+    const [q, v] = [program.room(lefts, m), program.room(n, n)];
+    program.identity(q, lefts, m);
+    const { values } = emitDivide(program, bidiagonal.banded, true, q, v);
+    const { length } = bidiagonal;
+    turn(
+      program,
+      q,
+      lefts,
+      blockFactors(program, bidiagonal.u, bidiagonal.tauU, { count: n, length, block: BLOCK }),
+    );
+    if (tall.reflections) turn(program, q, lefts, tall.reflections);
+    if (n > 1)
+      turn(
+        program,
+        v,
+        n,
+        blockFactors(program, bidiagonal.p, bidiagonal.tauP, { count: n - 1, length: n, block: BLOCK }),
+      );
+    const how = { singular: true, factor: tall.factor };
+    const order = emitOrder(program, bidiagonal.banded, values, program.list(1), how);
+    const signs = program.numbers(Math.max(lefts, n));
+    const finish = (
+      x: Matrix,
+      to: Matrix,
+      count: number,
+      length: number,
+      choose: boolean,
+      asColumns: boolean,
+    ) => {
+      const signed = Math.min(lefts, n);
+      // biome-ignore format: in the order of the words
+      const words = [
+        x.at, x.step, x.row, to.at, to.step, to.row, count, length, order.at, order.step, n, signs.at, signs.step,
+        Number(choose), Number(asColumns), signed,
+      ];
+      program.run(kernels.FINISH_VECTORS, words, Math.ceil(count / FINISHED), count * length);
+    };
+    // The u of the input is the v of its transpose; its signs are those that are chosen.
+    if (wide) {
+      finish(v, uOut, n, n, true, true);
+      finish(q, vtOut, lefts, m, false, false);
+    } else {
+      finish(q, uOut, lefts, m, true, true);
+      finish(v, vtOut, n, n, false, false);
+    }
+    program.finish(where);
+  },
+};
+
+/** The values alone. */
+export const singularValuesKernel: Kernel = {
+  emit(group, ctx) {
+    if (group.outputs[0]!.size === 0) return;
+    const [rows, columns] = (group.inputs[0] as Operand).dims.slice(-2) as [number, number];
+    const program = new Program(group, ctx);
+    const wide = rows < columns;
+    const [m, n] = wide ? [columns, rows] : [rows, columns];
+    const tall = emitInput(program, m, n, wide);
+    const { banded } = emitBidiagonal(program, tall.a, tall.m, n);
+    emitValues(program, banded, program.list(0), { singular: true, factor: tall.factor });
+    program.finish((group.arg as { where: string }).where);
+  },
+};
+
+/** The input at size 1, transposed if it is wide, as its R if it is tall. */
+function emitInput(
+  program: Program,
+  m: number,
+  n: number,
+  wide: boolean,
+): { a: Matrix; m: number; factor: Matrix; reflections?: Reflections } {
+  const factor = program.numbers(1);
+  program.inspect(program.input(0), wide ? n : m, wide ? m : n, { factor });
+  const a = program.room(m, n);
+  program.copy(a, program.input(0), m, n, { factor, transpose: wide });
+  if (m <= TALL * n) return { a, m, factor };
+  const reflections = emitQr(program, a, m, n);
+  program.copy(a, a, n, n, { part: Part.upper });
+  return { a, m: n, factor, reflections };
+}
+
+/** Rows of q = rows of q Hᵀ for all reflections. */
+function turn(program: Program, q: Matrix, rows: number, reflections: Reflections): void {
+  const { count, block } = reflections;
+  for (let j = Math.floor((count - 1) / block) * block; j >= 0; j -= block)
+    reflectRight(program, program.from(q, 0, j), rows, reflections, j, true);
+}
+
+interface Bidiagonal {
+  readonly banded: Banded;
+  readonly u: Matrix;
+  readonly tauU: Matrix;
+  readonly p: Matrix;
+  readonly tauP: Matrix;
+  readonly length: number;
+}
+
+/** a [m, n] = U B Pᵀ, m ≥ n: B, and the reflections of both; those of P leave one element more alone. */
+function emitBidiagonal(program: Program, a: Matrix, m: number, n: number): Bidiagonal {
+  const [u, p, x, y] = [
+    program.room(n, m),
+    program.room(n, n),
+    program.room(BLOCK, m),
+    program.room(BLOCK, n),
+  ];
+  const [diagonal, off, tauU, tauP] = [
+    program.numbers(n),
+    program.numbers(n),
+    program.numbers(n),
+    program.numbers(n),
+  ];
+  const sums = program.rows(8, n * program.bytes);
+  const product = program.numbers(m, program.bytes);
+  const partsOf = (rows: number, columns: number) => (rows * columns < 1 << 15 ? 1 : 8);
+  // biome-ignore format: in the order of the words
+  const common = (i: number, j0: number) => [
+    a.at, a.step, a.row, u.at, u.step, u.row, p.at, p.step, p.row, x.at, x.step, x.row, y.at, y.step, y.row, m, n, i, j0,
+  ];
+  const column = (i: number, j0: number, onlyX: boolean): void => {
+    const rest = [
+      product.at,
+      product.step,
+      diagonal.at,
+      diagonal.step,
+      tauU.at,
+      tauU.step,
+      tauP.at,
+      tauP.step,
+    ];
+    const work = 4 * (i - j0) * (m - i);
+    program.run(kernels.BIDIAGONAL_COLUMN, [...common(i, j0), ...rest, Number(onlyX)], 1, work);
+  };
+  for (let j0 = 0; j0 < n; j0 += BLOCK) {
+    const j1 = Math.min(j0 + BLOCK, n);
+    for (let i = j0; i < j1; i++) {
+      column(i, j0, false);
+      const [rows, columns] = [m - i, n - i - 1];
+      const parts = partsOf(rows, columns);
+      if (columns > 0) {
+        const [from, left, to] = [
+          program.from(a, i, i + 1),
+          program.from(u, i, i),
+          program.from(sums, 0, i + 1),
+        ];
+        const words = [from.at, from.step, from.row, left.at, left.step, to.at, to.step, n * program.bytes];
+        program.run(kernels.COLUMNS_VECTOR, [...words, rows, columns], parts, rows * columns);
+      }
+      const rest = [sums.at, sums.step, off.at, off.step, tauU.at, tauU.step, tauP.at, tauP.step, parts];
+      program.run(kernels.BIDIAGONAL_ROW, [...common(i, j0), ...rest], 1, 4 * (i - j0) * (n - i));
+      if (columns > 0 && rows > 1) {
+        const [from, right] = [program.from(a, i + 1, i + 1), program.from(p, i, i + 1)];
+        const to = program.from(product, 0, i + 1);
+        const words = [from.at, from.step, from.row, right.at, right.step, to.at, to.step, rows - 1, columns];
+        program.run(kernels.ROWS_VECTOR, words, partsOf(rows - 1, columns), rows * columns);
+      }
+    }
+    if (j1 === n) break;
+    column(j1, j0, true);
+    const size = j1 - j0;
+    program.product(
+      program.from(a, j1, j1),
+      transposed(program.from(u, j0, j1)),
+      program.from(y, 0, j1),
+      [m - j1, n - j1, size],
+      { alpha: -1, second: [transposed(program.from(x, 0, j1)), program.from(p, j0, j1)] },
+    );
+  }
+  return { banded: { diagonal, off, n }, u, tauU, p, tauP, length: m };
+}
