@@ -1,4 +1,4 @@
-import { type Backend, broadcastTo, eye, fromHost, type Tensor } from "@lowrank/tensor";
+import { arange, type Backend, broadcastTo, eye, fromHost, type Tensor } from "@lowrank/tensor";
 import { runOn } from "@lowrank/tensor/testing";
 import { describe, expect, test } from "vitest";
 import {
@@ -230,8 +230,10 @@ export function factorisationSuite(makeBackend: () => Promise<Backend>): void {
         ];
         for (const [i, view] of views.entries()) {
           const results = (a: Tensor) => {
-            const even = a.T.matmul(a);
-            const positive = even.add(eye(even.shape[even.ndim - 1]!, undefined, { dtype }));
+            // Without a null space, of which any basis would do.
+            const unit = eye(a.shape[a.ndim - 1]!, undefined, { dtype });
+            const even = a.T.matmul(a).add(unit.mul(arange(a.shape[a.ndim - 1]!, null, 1, { dtype })));
+            const positive = even.add(unit);
             return [
               ...Object.values(qr(a)),
               ...Object.values(qrPivoted(a)).slice(0, 2),
