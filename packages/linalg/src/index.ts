@@ -67,3 +67,8 @@ export { inverse, solve } from "./solve.js";
 export { singularValues, type Svd, svd, type SvdOptions } from "./svd.js";
 export { expmSymmetric, invSqrtm, logm, sqrtm } from "./symmetric-functions.js";
 export { triangularSolve, type TriangularSolveOptions } from "./triangular-solve.js";
+export {
+  TensorTrainMatrix,
+  tensorTrainMatrix,
+  type TrainMatrixShape,
+} from "./formats/tensor-train-matrix.js";

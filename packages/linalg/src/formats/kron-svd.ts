@@ -57,7 +57,7 @@ export interface KroneckerShape {
  * ‖a - â‖_F² = Σ_{i > k} s_i², the least that k products reach. k is `rank`, or what `energy` or `tolerance` ask for, which
  * make it a promise of computed parts, as with `truncatedSvd`.
  *
- * Source: Van Loan and Pitsianis 1993, Approximation with Kronecker products, theorem 2.1.
+ * Source: Van Loan and Pitsianis 1993, Approximation with Kronecker products.
  *
  * @throws ConfigError for a shape that does not divide that of a or a rule out of range; ShapeError, DTypeError; when
  * computed NumericalError for NaN or infinity

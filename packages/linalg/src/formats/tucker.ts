@@ -138,7 +138,7 @@ export function hosvd(x: Tensor, rule: TuckerRanks | TuckerTolerance): Tucker | 
  * sum of the squares that were cut off.
  *
  * Source: Vannieuwenhoven, Vandebril and Meerbergen 2012, A new truncation strategy for the higher-order singular value
- * decomposition, theorem 6.4.
+ * decomposition.
  *
  * @throws as `hosvd`
  * @category Formats

@@ -9,7 +9,8 @@ import { spectralFunction } from "./spectral-function.js";
  * matrices of rank r. The gradient is safe for equal values on one side of the cut; where s_r = s_{r+1} the projection
  * is not unique, and the gradient across is broadened as that of `svd` is.
  *
- * Source: Eckart and Young 1936; gradient: Noferini 2017, theorem 3.1.
+ * Source: Eckart and Young 1936; gradient: Noferini 2017, A formula for the Fréchet derivative of a
+ * generalized matrix function.
  *
  * @throws ConfigError for a rank that is not from 1 to min(m, n); otherwise as `svd`
  * @category Low rank
@@ -43,7 +44,8 @@ export function bestRank(a: Tensor, rank: number): Tensor {
  *
  * The gradient is safe for equal values.
  *
- * Source: Cai, Candès and Shen 2010, arXiv:0810.3286, theorem 2.1; gradient: Noferini 2017, theorem 3.1.
+ * Source: Cai, Candès and Shen 2010, arXiv:0810.3286, theorem 2.1; gradient: Noferini 2017, A formula for the Fréchet derivative of a
+ * generalized matrix function.
  *
  * @throws ConfigError for a negative lambda; otherwise as `svd`
  * @category Low rank

@@ -31,8 +31,8 @@ export interface KlsOptions {
  * reproduced. With `rank`, `energy` or `tolerance` both bases are first augmented by the old ones, to at most 2r columns,
  * and the result is cut by that rule: the rank then follows the solution. Energy and tolerance make it a promise.
  *
- * Source: Ceruti and Lubich 2022, arXiv:2010.02022, section 3.1; augmented: Ceruti, Kusch and Lubich 2022,
- * arXiv:2104.05247, section 3.
+ * Source: Ceruti and Lubich 2022, arXiv:2010.02022; augmented: Ceruti, Kusch and Lubich 2022,
+ * arXiv:2104.05247.
  *
  * @throws ConfigError for options out of range; ShapeError, DTypeError; when computed NumericalError for NaN or infinity
  * @category Low rank

@@ -18,7 +18,7 @@ export interface OfValues {
  *
  * with Γ⁺ the slopes and Γ⁻_ij = (f_i + f_j) / (s_i + s_j): nothing is divided by the distance of equal values.
  *
- * Source: Noferini 2017, A formula for the Fréchet derivative of a generalized matrix function, theorem 3.1.
+ * Source: Noferini 2017, A formula for the Fréchet derivative of a generalized matrix function.
  */
 export function spectralFunction(name: string, a: Tensor, of: (s: Tensor) => OfValues): Tensor {
   let backward: ((G: Tensor) => Tensor) | null = null;

@@ -48,7 +48,7 @@ function entropyOf(x: Tensor): { entropy: Tensor; any: Tensor } {
 /**
  * The effective rank exp(-Σ p_j log p_j), p_j = s_j / Σ s, of a [.., m, n], as [..]: from 1 to the rank, 0 for a = 0.
  *
- * Source: Roy and Vetterli 2007, The effective rank, definition 1.
+ * Source: Roy and Vetterli 2007, The effective rank: a measure of effective dimensionality.
  *
  * @throws as `stableRank`
  * @category Measures
@@ -67,7 +67,7 @@ export interface MatrixEntropyOptions {
  * The entropy -Σ p_j log p_j, p_j = s_j² / Σ s², of the spectrum of aᵀa / ‖a‖_F² (von Neumann's), in nats, of a [.., m, n],
  * as [..]: 0 for rank 1, log q for q equal values.
  *
- * Source: Wei et al. 2024, arXiv:2401.17139, section 3. There the rows of a are centred and scaled to length 1; here they
+ * Source: Wei et al. 2024, arXiv:2401.17139. There the rows of a are centred and scaled to length 1; here they
  * are taken as they are.
  *
  * @throws as `stableRank`

@@ -27,6 +27,7 @@ import {
   svd,
   TensorTrain,
   tensorTrain,
+  tensorTrainMatrix,
   Tucker,
   tucker2,
   unfold,
@@ -311,6 +312,50 @@ export function formatSuite(makeBackend: () => Promise<Backend>): void {
         [tensorTrain(weights([5], 1), { ranks: [] }).reconstruct(), weights([5], 1)],
       ]);
       expect((await tensorTrain(zeros([3, 3, 2], f64), { tolerance: 0 })).ranks).toEqual([1, 1]);
+    });
+
+    test("tensorTrainMatrix: a train of pairs of axes, applied without forming the matrix; a Kronecker product has ranks 1", async () => {
+      const backend = await ready();
+      const shape = { rows: [2, 3, 2], columns: [3, 2, 4] };
+      const w = () => weights([12, 24], 3);
+      const parts = () => [weights([2, 3], 1), weights([3, 2], 2), weights([2, 4], 4)] as const;
+      const product = () => kron(kron(parts()[0], parts()[1]), parts()[2]);
+      const found = await tensorTrainMatrix(product(), { ...shape, tolerance: 1e-10 });
+      expect(found.ranks).toEqual([1, 1]);
+      await expectClose(backend, "train of a matrix", () => {
+        const whole = tensorTrainMatrix(w(), { ...shape, ranks: [6, 8] });
+        const cut = tensorTrainMatrix(w(), { ...shape, ranks: [3, 4] });
+        const x = weights([2, 3, 24], 5);
+        const tensorOf = (y: Tensor) =>
+          y.reshape([2, 3, 2, 3, 2, 4]).permute([0, 3, 1, 4, 2, 5]).reshape([6, 6, 8]);
+        expect(cut.cores.map((core) => core.shape)).toEqual([
+          [1, 2, 3, 3],
+          [3, 3, 2, 4],
+          [4, 2, 4, 1],
+        ]);
+        return [
+          [whole.reconstruct(), w()],
+          [found.reconstruct(), product()],
+          [whole.apply(x), x.matmul(w().T)],
+          [cut.apply(x), x.matmul(cut.reconstruct().T)],
+          [
+            cut.apply(x.slice([0, 0])),
+            cut
+              .reconstruct()
+              .matmul(x.slice([0, 0]).reshape([24, 1]))
+              .reshape([12]),
+          ],
+          [cut.error(w()), tensorTrain(tensorOf(w()), { ranks: [3, 4] }).error(tensorOf(w()))],
+        ];
+      });
+      const bad = (given: object) => () => tensorTrainMatrix(w(), given as never);
+      expect(bad({ rows: [2, 6], columns: [3, 4], ranks: [1] })).toThrow(
+        "tensorTrainMatrix: expected as many rows as columns, with products 12 and 24, got [2, 6] and [3, 4]",
+      );
+      expect(bad({ rows: [12], columns: [6, 4], ranks: [1] })).toThrow("as many rows as columns");
+      expect(() => found.apply(weights([3], 1))).toThrow(
+        "TensorTrainMatrix.apply: expected x of shape [.., 24], got [3]",
+      );
     });
 
     test("kronSvd: error² is the sum of the squares cut off, and no sum of so many products is nearer", async () => {
