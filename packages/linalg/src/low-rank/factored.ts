@@ -1,9 +1,8 @@
 import { concat, ShapeError, type Tensor } from "@lowrank/tensor";
 import { scaleColumns } from "../diagonal.js";
 import { asMatrix, columnsOf, inCommonDtype, leadOf, rowsOf, showDims } from "../matrix.js";
-import { qrFrom } from "../qr.js";
-import { type Svd, svdFrom } from "../svd.js";
-import { withSigns } from "./signs.js";
+import type { Svd } from "../svd.js";
+import { svdOfProduct } from "./svd-of-product.js";
 import { type ByRank, type BySpectrum, expectTruncation, truncate, type Truncation } from "./truncation.js";
 
 /** A matrix left · right of rank at most k that is never formed. */
@@ -27,18 +26,11 @@ export function asFactors(where: string, { left, right }: Factors): Factors {
   return { left: l, right: r };
 }
 
-/** The singular value decomposition of left · right: left = Q R and rightᵀ = P T, then that of the small R Tᵀ. */
-export function svdOfProduct(where: string, { left, right }: Factors): Svd {
-  const { q: Q, r: R } = qrFrom(where, left);
-  const { q: P, r: T } = qrFrom(where, right.T);
-  const { u, s, vt } = svdFrom(where, R.matmul(T.T));
-  return withSigns({ u: Q.matmul(u), s, vt: vt.matmul(P.T) });
-}
-
 /**
  * The singular value decomposition of a product left · right, [.., m, k] times [.., k, n], without forming it: two QR
  * decompositions and a decomposition of size k. Cut to a rank it is the nearest one of that rank, as with `truncatedSvd`;
- * energy and tolerance make it a promise. Without a rule it has all min(m, k, n) values.
+ * energy and tolerance make it a promise. Without a rule it has all min(m, k, n) values. Gradients are those of `svd` of
+ * the product.
  *
  * @throws ConfigError for a rule out of range; ShapeError, DTypeError; when computed NumericalError for NaN or infinity
  * @category Low rank

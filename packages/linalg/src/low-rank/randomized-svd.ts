@@ -23,7 +23,7 @@ function inRange(where: string, a: Tensor, q: Tensor, bound: Tensor, rank: numbe
 /**
  * The singular value decomposition of a [.., m, n] cut to `rank`, nearly: that of q qᵀ a with q from `rangeFinder`. It
  * costs 2 (powerSteps + 1) products of a with rank + oversample columns instead of a decomposition of a. Gradients are
- * those of this computation.
+ * those of this computation, and need the rank of a to be at least rank + oversample (`qr` has none for dependent columns).
  *
  * Source: Halko, Martinsson and Tropp 2011, arXiv:0909.4061, algorithm 5.1 and theorem 9.3.
  *

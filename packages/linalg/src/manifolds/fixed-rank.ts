@@ -1,6 +1,7 @@
 import { concat, ShapeError, type Tensor } from "@lowrank/tensor";
 import { diagonalMatrix } from "../diagonal.js";
-import { asFactors, type Factors, svdOfProduct } from "../low-rank/factored.js";
+import { asFactors, type Factors } from "../low-rank/factored.js";
+import { svdOfProduct } from "../low-rank/svd-of-product.js";
 import { leading } from "../low-rank/truncation.js";
 import { asMatrix, columnsOf, rowsOf, showDims } from "../matrix.js";
 import type { Svd } from "../svd.js";

@@ -19,6 +19,7 @@ import {
   reconstruct,
   singularValueThreshold,
   spectralNorm,
+  type Svd,
   svd,
   truncatedSvd,
 } from "../../src/index.js";
@@ -36,6 +37,12 @@ export function truncationSuite(makeBackend: () => Promise<Backend>): void {
     setDefaultBackend(backend);
     return backend;
   };
+
+  const leading = ({ u, s, vt }: Svd, k: number): Svd => ({
+    u: u.slice([null, [0, k]]),
+    s: s.slice([[0, k]]),
+    vt: vt.slice([[0, k]]),
+  });
 
   describe("truncation", () => {
     test("the error of truncatedSvd is the root of the squares cut off, and the first value cut off in the 2-norm", async () => {
@@ -266,6 +273,63 @@ export function truncationSuite(makeBackend: () => Promise<Backend>): void {
         ];
       });
       expect(sizes).toEqual([[], [], [], [0, 0, 0, 0, 0, 0]]);
+    });
+
+    test("gradients of products and sums are those of svd, for dependent columns too", async () => {
+      const backend = await ready();
+      const seen = ({ u, s, vt }: Svd) => {
+        const scaled = weights([s.shape[s.ndim - 1]!], 4);
+        return weighed(u.mul(scaled).matmul(vt)).add(weighed(s, 5));
+      };
+      for (const [m, k, n] of [
+        [5, 2, 4],
+        [4, 3, 3],
+        [3, 5, 4],
+      ] as const) {
+        const f = (left: Tensor, right: Tensor) => seen(recompress({ left, right }));
+        await checkSlope(backend, `recompress ${k}`, f, [drawn([m, k], 1), drawn([k, n], 2)], {
+          second: true,
+          atol: 1e-6,
+        });
+        await expectClose(
+          backend,
+          "without a part",
+          () => {
+            const factors = { left: weights([m, k], 1), right: weights([k, n], 2) };
+            const whole = factors.left.matmul(factors.right);
+            const some: ((parts: Svd) => Tensor)[] = [
+              ({ s }) => weighed(s),
+              ({ u }) => weighed(u.mul(weights([u.shape[1]!], 4)).matmul(u.T)),
+            ];
+            return some.map((g): [Tensor, Tensor] => {
+              const slope = gradients(g(leading(svd(whole), Math.min(m, k, n))), [whole])[0]!;
+              return [gradients(g(recompress(factors)), [factors.left])[0]!, slope.matmul(factors.right.T)];
+            });
+          },
+          1e-10,
+        );
+      }
+      // x + x and x - x/2: columns that are twice there.
+      for (const factor of [1, -0.5]) {
+        const twice = (x: Tensor, y: Tensor) => {
+          const parts = recompress({ left: x, right: y });
+          return weighed(reconstruct(lowRankAdd(parts, { ...parts, s: parts.s.mul(factor) })));
+        };
+        await expectClose(
+          backend,
+          "a sum with itself",
+          () => {
+            const [x, y] = [weights([6, 2], 1), weights([2, 5], 2)];
+            const [dx, dy] = gradients(twice(x, y), [x, y]) as [Tensor, Tensor];
+            const G = weights([6, 5], 77).mul(1 + factor);
+            return [
+              [dx, G.matmul(y.T)],
+              [dy, x.T.matmul(G)],
+            ];
+          },
+          1e-10,
+        );
+      }
     });
 
     test("bad rules and shapes are refused before any work", () => {
