@@ -56,13 +56,7 @@ const LAZY: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   singularValueThreshold: (x) => singularValueThreshold(x, 0.5),
   recompress: (x) => reconstruct(recompress({ left: x, right: x.T })),
   lowRankAdd: (x) =>
-    // Of independent columns: the gradient goes through their QR.
-    reconstruct(
-      lowRankAdd(
-        truncatedSvd(x, { rank: 2 }),
-        truncatedSvd(weights(x.shape, 3).astype(x.dtype).sub(x), { rank: 2 }),
-      ),
-    ),
+    reconstruct(lowRankAdd(truncatedSvd(x, { rank: 2 }), truncatedSvd(x.mul(-0.5), { rank: 3 }))),
   klsStep: (x) =>
     reconstruct(
       klsStep(truncatedSvd(x, { rank: 2 }), ({ left, right }) => left.matmul(right).add(x), {
