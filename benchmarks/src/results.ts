@@ -4,6 +4,7 @@ import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { goalsMarkdown } from "./goals.js";
+import { type MainJob, mainJobMarkdown } from "./main-job-results.js";
 import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
@@ -15,6 +16,7 @@ import type { ThreadCell, ThreadVerdict } from "./threads.js";
 import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
+  | MainJob
   | Sample
   | Summary
   | Point
@@ -116,6 +118,7 @@ async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[
 
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
+  "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
   webgpu: (lines) => webgpuMarkdown(lines as (Sample | Summary)[]),
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
@@ -150,7 +153,10 @@ export async function writeResults(): Promise<string> {
     const show = SHOWN[bench];
     if (!show) continue;
     const body = await show(lines, file);
-    parts.push(`## ${file}\n\n\`${commandFor(bench, lines)} > benchmarks/results/${file}\`\n\n${body}\n`);
+    // Runs that no bench prints say themselves how they were made.
+    const origin =
+      bench === "webgpu-main-job" ? [] : [`\`${commandFor(bench, lines)} > benchmarks/results/${file}\``];
+    parts.push(`${[`## ${file}`, ...origin, body].join("\n\n")}\n`);
   }
   const path = `${folder}README.md`;
   await writeFile(path, parts.join("\n"));
