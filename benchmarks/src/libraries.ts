@@ -34,6 +34,8 @@ const libraries = {
   "lowrank-wasm-plain": { driver: "lowrank.ts", kinds: ["matmul"], env: { BENCH_PLAIN: "1" } },
   /** Ours on one thread, beside ours on several. */
   "lowrank-wasm-1": { driver: "lowrank.ts", kinds: ["matmul", "mlp", "decoder"], threads: 1 },
+  /** Ours on the BLAS of the machine. */
+  "lowrank-native": { driver: "lowrank-native.ts", kinds: ["matmul", "rank", "mlp", "decoder"] },
   "jax-js": { driver: "jax-js.ts", program: "jax-js.mjs" },
   "tfjs-wasm": { driver: "tfjs-wasm.ts", program: "tfjs-wasm.mjs" },
   "onnxruntime-web": { driver: "onnxruntime.ts", program: "onnxruntime.mjs" },

@@ -19,10 +19,11 @@ const samples = (row: string, times: Record<string, number | null>, threads = 1)
     ...(ms === null ? { absent: "not here" } : {}),
   }));
 
-test("a product is judged against OpenBLAS, the best peer, and without relaxed SIMD", () => {
+test("a product is judged against OpenBLAS, the best peer, without relaxed SIMD, and on a BLAS", () => {
   const lines = samples("matmul-512", {
     "lowrank-wasm": 10,
     "lowrank-wasm-plain": 16,
+    "lowrank-native": 5.2,
     "jax-js": 30,
     "onnxruntime-web": 16,
     numpy: 5,
@@ -37,9 +38,11 @@ test("a product is judged against OpenBLAS, the best peer, and without relaxed S
       measured: 0.313,
       met: false,
     },
+    { row: "matmul-512", what: "native, × OpenBLAS", goal: "≥ 0.95", measured: 0.962, met: true },
+    { row: "matmul-512", what: "native, × best JavaScript peer", goal: "≥ 3", measured: 3.08, met: true },
   ]);
   expect(coreMarkdown([...lines, summarize("core", "matmul-512", 1, lines)])).toMatch(
-    /\| matmul-512 \| 10\.0 \(10\.0–10\.0\) \|[\s\S]*Goals: 1 of 3 reached[\s\S]*\| × best JavaScript peer \| ≥ 1\.65 \| 1\.6 \| no \|/,
+    /\| matmul-512 \| 10\.0 \(10\.0–10\.0\) \|[\s\S]*Goals: 3 of 5 reached[\s\S]*\| × best JavaScript peer \| ≥ 1\.65 \| 1\.6 \| no \|/,
   );
 });
 
@@ -52,7 +55,10 @@ test("what takes too long is judged by a ceiling", () => {
 
 test("two threads are judged in their own run, and what is missing is neither reached nor missed", () => {
   const two = samples("mlp", { "lowrank-wasm": 10, "lowrank-wasm-1": 17, "jax-js": 30 }, 2);
-  expect(judgeRun(two)).toMatchObject([{ what: "× one thread", measured: 1.7, met: true }]);
+  expect(judgeRun(two)).toMatchObject([
+    { what: "× one thread", measured: 1.7, met: true },
+    { what: "native, × torch", measured: null, met: null },
+  ]);
   expect(judgeRun(samples("rank-8", { "lowrank-wasm": 1, "jax-js": null }))).toMatchObject([
     { measured: null, met: null },
   ]);

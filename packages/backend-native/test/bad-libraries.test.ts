@@ -133,7 +133,7 @@ describe.skipIf(noCompiler)("a library that cannot be relied on is refused befor
 
   test("one that computes wrongly", async () => {
     expect(await refusal(compile("wrong.so", "LAST=(K>500)"))).toMatch(
-      /expected cblas_sgemm to give -?\d+ at \[\d+, \d+\] of a product of \[70, 600\] by \[600, 35\], got -?\d+; the library computes wrongly/,
+      /expected cblas_sgemm to give -?\d+ at \[\d+, \d+\] of a product of \[9, 600\] by \[600, 35\], got -?\d+; the library computes wrongly/,
     );
   });
 
