@@ -1,0 +1,57 @@
+// The library that computes, and how a thread of the backend calls it.
+import type { StartHost } from "@lowrank/backend-wasm/host";
+import { DeviceError } from "@lowrank/tensor/backend";
+import { candidates as known, howToInstall } from "./candidates.js";
+import { isMissing, type Koffi, type Library, openLibrary } from "./library.js";
+import { startThread, type ThreadData } from "./thread.js";
+
+export interface Found {
+  readonly library: Library;
+  readonly host: StartHost;
+}
+
+/** A library with what threads need to call it, or why there is none and what to do. */
+export async function hostOf(asked?: string, candidates = known()): Promise<Found | string> {
+  const library = await find(asked, candidates);
+  if (typeof library === "string") return library;
+  const { path, prefix, single } = library;
+  const data: ThreadData = { from: import.meta.url, library: path, prefix, single, functions: [] };
+  const host = Object.assign((memory: WebAssembly.Memory) => startThread(memory, data), {
+    toString: () => `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`,
+  });
+  return { library, host };
+}
+
+/** A library, or why there is none and what to do. */
+async function find(asked: string | undefined, candidates: readonly string[]): Promise<Library | string> {
+  let koffi: Koffi;
+  try {
+    koffi = await import("koffi");
+  } catch (cause) {
+    const got = (cause as Error).message.split("\n")[0]!;
+    if (asked === undefined)
+      return `koffi, which calls a BLAS, does not load, so WebAssembly computes: ${got}`;
+    throw new DeviceError({
+      where: "native",
+      expected: "koffi to load",
+      got,
+      hint: "install it again",
+      cause,
+    });
+  }
+  if (asked !== undefined) return openLibrary(koffi, asked);
+  let refusal = "";
+  for (const path of candidates) {
+    try {
+      const library = openLibrary(koffi, path);
+      // The reference BLAS and others that are slower than WebAssembly say no name.
+      if (library.name !== "BLAS") return library;
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      if (!isMissing(error)) refusal ||= error.message.replace(/^native: /, "");
+    }
+  }
+  const found =
+    refusal === "" ? "no BLAS was found, so WebAssembly computes" : `${refusal}; WebAssembly computes`;
+  return `${found}; ${howToInstall()}`;
+}
