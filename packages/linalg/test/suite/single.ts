@@ -147,6 +147,25 @@ export function singleSuite(makeBackend: () => Promise<Backend>): void {
         expect(f(weights([6, 4], 1).astype("bf16")).dtype, name).toBe("f32");
     });
 
+    test("nystrom in f32 neither fails nor loses more than its shift where a has less than the rank", async () => {
+      const backend = await ready();
+      const gram = (n: number, rank: number) => {
+        const b = weights([n, rank], 6).astype("f32");
+        return b.matmul(b.T);
+      };
+      for (const [n, rank] of [
+        [40, 1],
+        [24, 5],
+      ] as const)
+        for (let seed = 0; seed < 5; seed++) {
+          const [error, size] = await numbers(backend, () => {
+            const { values, vectors } = nystrom(gram(n, rank), { rank: 8, key: key(seed) });
+            return [norm(gram(n, rank).sub(vectors.mul(values).matmul(vectors.T))), norm(gram(n, rank))];
+          });
+          expect(error![0]).toBeLessThan(1e-4 * size![0]!);
+        }
+    });
+
     test("ranks by numbers, fits and streams work in f32", async () => {
       const backend = await ready();
       const low = () =>
