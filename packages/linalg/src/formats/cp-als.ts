@@ -14,7 +14,7 @@ import {
 import { choleskyFrom, choleskySolve } from "../cholesky.js";
 import { expectCount, expectKey } from "../low-rank/expect.js";
 import { expectNumber } from "../matrix.js";
-import { asTensor, distance, khatriRao, unfold } from "./unfold.js";
+import { asTensor, distance, expectFiniteTensor, khatriRao, unfold } from "./unfold.js";
 
 /** A tensor Σ_r weights[r] · a₀[:, r] ∘ a₁[:, r] ∘ ⋯ of rank-one terms. */
 export class CanonicalPolyadic {
@@ -93,6 +93,7 @@ export async function cpAls(
   const shift = ridge ?? (y.dtype === "f64" ? 1e-8 : 1e-6);
   expectNumber(where, "ridge", shift, 0);
   const size = await norm(y).item();
+  if (!Number.isFinite(size)) await expectFiniteTensor(where, y);
   let best: CanonicalPolyadic | null = null;
   for (let start = 0; start < restarts; start++) {
     const fit = await fitFrom(where, y, rank, key.fold(start), iterations, tolerance * size, shift);

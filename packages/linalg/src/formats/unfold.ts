@@ -1,4 +1,5 @@
 import { type Dims, expandDims, moveaxis, norm, ShapeError, type Tensor } from "@lowrank/tensor";
+import { NumericalError } from "../errors.js";
 import { asReal, showDims } from "../matrix.js";
 
 /** A tensor of f32 or f64 with at least `least` axes. */
@@ -11,6 +12,28 @@ export function asTensor(where: string, x: Tensor, least: number): Tensor {
     });
   }
   return asReal(where, "x", x);
+}
+
+/** @throws NumericalError at the first element, row-major, that is NaN or infinite */
+export async function expectFiniteTensor(where: string, x: Tensor): Promise<void> {
+  const data = await x.data();
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  let rest = at;
+  const index = x.shape.toReversed().map((n) => {
+    const place = rest % n;
+    rest = (rest - place) / n;
+    return place;
+  });
+  throw new NumericalError({
+    where,
+    expected: "finite numbers",
+    got: `${data[at]} at ${showDims(index.reverse())}`,
+    reason: "notFinite",
+    batch: [],
+    index,
+    value: data[at]!,
+  });
 }
 
 function expectMode(where: string, mode: number, order: number): void {

@@ -50,7 +50,10 @@ export interface WhitenedSvd extends Factors {
  * it is not, this equals the decomposition of w L with Cholesky's factor L of H, undone by L⁻¹. k is `rank`, or what
  * `energy` or `tolerance` ask for of the values s; these make it a promise of computed parts, as with `truncatedSvd`.
  *
- * Source: the minimum is that of SVD-LLM, Wang et al. 2024, arXiv:2403.07378, section 3.1; there by Cholesky.
+ * A diagonal Gram matrix diag(d²) weighs the inputs one by one, as ASVD does with powers of their mean magnitude.
+ *
+ * Source: the minimum is that of SVD-LLM, Wang et al. 2024, arXiv:2403.07378, section 3.1; there by Cholesky. Diagonal:
+ * Yuan et al. 2023, arXiv:2312.05821.
  *
  * @throws ConfigError for a rule out of range, or not exactly one of gram and activations; ShapeError, DTypeError; when
  * computed NumericalError for a Gram matrix that is not symmetric positive semidefinite, NaN or infinity

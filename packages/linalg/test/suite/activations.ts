@@ -1,4 +1,4 @@
-import { type Backend, gradients, norm, setDefaultBackend, type Tensor, zeros } from "@lowrank/tensor";
+import { type Backend, eye, gradients, norm, setDefaultBackend, type Tensor, zeros } from "@lowrank/tensor";
 import { describe, expect, test } from "vitest";
 import {
   bestRank,
@@ -68,6 +68,16 @@ export function activationSuite(makeBackend: () => Promise<Backend>): void {
         },
         1e-9,
       );
+    });
+
+    test("a diagonal Gram matrix scales the inputs: the SVD of w D undone by D⁻¹", async () => {
+      const backend = await ready();
+      await expectClose(backend, "ASVD", () => {
+        const d = weights([6], 8).exp();
+        const gram = eye(6, 6, { dtype: "f64" }).mul(d.square());
+        const { left, right } = whitenedSvd(w(), { gram, rank: 2 });
+        return [[left.matmul(right), bestRank(w().mul(d), 2).div(d)]];
+      });
     });
 
     test("a singular Gram matrix is no obstacle: with fewer tokens than rank the outputs are exact", async () => {

@@ -1,6 +1,7 @@
 import {
   type Backend,
   conv2d,
+  eye,
   key,
   norm,
   setDefaultBackend,
@@ -474,6 +475,29 @@ export function formatSuite(makeBackend: () => Promise<Backend>): void {
       };
       for (const [name, f] of Object.entries(cut))
         await checkSlope(backend, name, (x) => weighed(f(x)), [drawn([3, 2, 4], 6)], { atol: 1e-6 });
+    });
+
+    test("numbers that are not finite are refused in the name of the format", async () => {
+      await ready();
+      const bad = () => weights(DIMS, 1).add(tensor([0, 0, Number.NaN], f64).mul(eye(5, 3, f64)));
+      const cp = cpAls(bad(), { rank: 1, key: key(0) });
+      await expect(cp).rejects.toThrow("cpAls: expected finite numbers, got NaN at [0, 0, 2]");
+      await expect(cp).rejects.toMatchObject({
+        code: "LOWRANK_NUMERICAL",
+        reason: "notFinite",
+        index: [0, 0, 2],
+      });
+      await expect(hosvd(bad(), { tolerance: 0.1 })).rejects.toThrow(
+        "hosvd: expected finite numbers, got NaN",
+      );
+      await expect(hooi(bad(), { ranks: [1, 1, 1] })).rejects.toThrow(
+        "hooi: expected finite numbers, got NaN",
+      );
+      await expect(tensorTrain(bad(), { tolerance: 0.1 })).rejects.toThrow(
+        "tensorTrain: expected finite numbers, got NaN",
+      );
+      const kronecker = kronSvd(weights([4, 4], 1).mul(Number.NaN), { shape: [2, 2], energy: 0.5 });
+      await expect(kronecker).rejects.toThrow("kronSvd: expected finite numbers, got NaN at [0, 0]");
     });
 
     test("ranks, modes, tolerances and shapes out of range are refused", async () => {
