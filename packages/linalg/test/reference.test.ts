@@ -1,4 +1,5 @@
 import { reference } from "@lowrank/tensor/reference";
+import { largeSpectrumSuite } from "./suite/goldens.js";
 import { largeSuite } from "./suite/large.js";
 import { linalgSuite } from "./suite/suite.js";
 
@@ -8,3 +9,4 @@ largeSuite(makeBackend, [
   [24, 24],
   [40, 16],
 ]);
+largeSpectrumSuite(makeBackend, [128]);

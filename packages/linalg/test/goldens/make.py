@@ -1,10 +1,11 @@
 # What LAPACK makes of the families of test/suite/families.ts, which are written here once more: every element is exact in
 # both, so that no input has to be kept.
 #
-# Singular values and eigenvalues come from mpmath with 40 digits, rounded once; "lapack" is LAPACK's own error beside them in
-# units of eps times the largest. From a side of 65 on they are LAPACK's.
+# Singular values and eigenvalues up to a side of 64 come from mpmath with 40 digits, rounded once. Those of larger squares
+# are u^T a v with LAPACK's vectors, summed in 80-bit floats: the error is of second order in that of the vectors. "lapack" is
+# the error of LAPACK's own values in units of eps times the largest.
 #
-#   python make.py [--squares 8 64] [--rectangles 20x12 12x20] [--out lapack.json]
+#   python make.py [--squares 8 64] [--rectangles 20x12 12x20] [--large 128 256 512 1024]
 
 import argparse
 import json
@@ -185,29 +186,41 @@ def small(m, n):
 mp.mp.dps = 40
 
 
-def measured(exact, lapack, falling):
-    """Values, falling or rising, and how far LAPACK's are off."""
-    if exact is None:
-        return {"values": lapack.tolist(), "lapack": None}
-    values = sorted(exact, reverse=falling)
-    top = max((abs(v) for v in values), default=mp.mpf(0))
-    worst = max((abs(v - mp.mpf(float(w))) for v, w in zip(values, lapack)), default=mp.mpf(0))
-    return {
-        "values": [float(v) for v in values],
-        "lapack": round(float(worst / top / mp.mpf(2) ** -52), 2) if top else 0,
-    }
+def error(exact, lapack):
+    """How far LAPACK's values are off, in eps times the largest."""
+    top = max((abs(v) for v in exact), default=0)
+    worst = max((abs(v - type(v)(w)) for v, w in zip(exact, lapack)), default=0)
+    return round(float(worst / top) * 2.0**52, 2) if top else 0
 
 
 def singular_values(a):
-    if max(a.shape) > 64:
-        return measured(None, sl.svdvals(a), True)
     tall = a if a.shape[0] >= a.shape[1] else a.T
-    return measured(list(mp.svd_r(mp.matrix(tall.tolist()), compute_uv=False)), sl.svdvals(a), True)
+    exact = sorted(mp.svd_r(mp.matrix(tall.tolist()), compute_uv=False), reverse=True)
+    return {"values": [float(v) for v in exact], "lapack": error(exact, sl.svdvals(a))}
 
 
 def eigenvalues(a):
-    exact = None if len(a) > 64 else list(mp.eigsy(mp.matrix(a.tolist()), eigvals_only=True))
-    return measured(exact, sl.eigvalsh(a), False)
+    exact = sorted(mp.eigsy(mp.matrix(a.tolist()), eigvals_only=True))
+    return {"values": [float(v) for v in exact], "lapack": error(exact, sl.eigvalsh(a))}
+
+
+def refined(left, a, right, lapack, falling):
+    u, v = left.astype(np.longdouble), right.astype(np.longdouble)
+    along = (u * (a.astype(np.longdouble) @ v)).sum(0)
+    exact = along / np.sqrt((u * u).sum(0) * (v * v).sum(0))
+    exact = np.sort(np.abs(exact))[::-1] if falling else np.sort(exact)
+    at = sorted({round(i * (len(lapack) - 1) / 16) for i in range(17)})
+    return {"at": at, "values": [float(exact[i]) for i in at], "lapack": error(list(exact), lapack)}
+
+
+def large_singular_values(a):
+    u, s, vt = sl.svd(a)
+    return refined(u, a, vt.T, s, True)
+
+
+def large_eigenvalues(a):
+    w, v = sl.eigh(a)
+    return refined(v, a, v, w, False)
 
 
 def plain(value):
@@ -222,28 +235,53 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--squares", type=int, nargs="*", default=[8, 64])
     parser.add_argument("--rectangles", nargs="*", default=["20x12", "12x20"])
-    parser.add_argument("--out", default="lapack.json")
+    parser.add_argument("--large", type=int, nargs="*", default=[128, 256, 512, 1024])
     options = parser.parse_args()
-    shapes = [(n, n) for n in options.squares] + [tuple(map(int, r.split("x"))) for r in options.rectangles]
-    singular = [
-        {"family": name, "m": m, "n": n, **singular_values(f(m, n))}
-        for m, n in shapes
-        for name, f in FAMILIES.items()
-    ]
-    eigen = [
-        {"family": name, "n": n, **eigenvalues(f(n))}
-        for n in options.squares
-        for name, f in SYMMETRIC.items()
-    ]
-    results = [{k: plain(v) for k, v in small(m, n).items()} for m, n in [(4, 4), (6, 3)]]
     made = {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "mpmath": mp.__version__,
     }
-    with open(options.out, "w") as out:
-        json.dump({"made": made, "singularValues": singular, "eigenvalues": eigen, "results": results}, out)
+    shapes = [(n, n) for n in options.squares] + [tuple(map(int, r.split("x"))) for r in options.rectangles]
+    write(
+        "lapack.json",
+        {
+            "made": made,
+            "singularValues": [
+                {"family": name, "m": m, "n": n, **singular_values(f(m, n))}
+                for m, n in shapes
+                for name, f in FAMILIES.items()
+            ],
+            "eigenvalues": [
+                {"family": name, "n": n, **eigenvalues(f(n))}
+                for n in options.squares
+                for name, f in SYMMETRIC.items()
+            ],
+            "results": [{k: plain(v) for k, v in small(m, n).items()} for m, n in [(4, 4), (6, 3)]],
+        },
+    )
+    write(
+        "lapack-large.json",
+        {
+            "made": made,
+            "singularValues": [
+                {"family": name, "n": n, **large_singular_values(f(n, n))}
+                for n in options.large
+                for name, f in FAMILIES.items()
+            ],
+            "eigenvalues": [
+                {"family": name, "n": n, **large_eigenvalues(f(n))}
+                for n in options.large
+                for name, f in SYMMETRIC.items()
+            ],
+        },
+    )
+
+
+def write(name, value):
+    with open(name, "w") as out:
+        json.dump(value, out)
         out.write("\n")
 
 

@@ -2,6 +2,7 @@ import type { Backend, Tensor } from "@lowrank/tensor";
 import { runOn } from "@lowrank/tensor/testing";
 import { describe, expect, test } from "vitest";
 import * as linalg from "../../src/index.js";
+import large from "../goldens/lapack-large.json" with { type: "json" };
 import lapack from "../goldens/lapack.json" with { type: "json" };
 import { FAMILIES, type Matrix, matrix, POSITIVE, random, SYMMETRIC } from "./families.js";
 import { EPS, frobenius, type Real, stored, toTensor } from "./measure.js";
@@ -129,5 +130,31 @@ export function goldenSuite(makeBackend: () => Promise<Backend>): void {
         }
       }
     });
+  });
+}
+
+/** Seventeen of the exact values of each square family of some sizes: 128, 256, 512 and 1024 are there. */
+export function largeSpectrumSuite(makeBackend: () => Promise<Backend>, sizes: readonly number[]): void {
+  describe(`spectra at ${sizes.join(", ")}`, () => {
+    for (const [what, rows, families, spectrum] of [
+      ["singular values", large.singularValues, FAMILIES, linalg.singularValues],
+      ["eigenvalues", large.eigenvalues, SYMMETRIC, (a: Tensor) => linalg.eigvalsh(a)],
+    ] as const) {
+      test(`${what} to 10 eps of the largest`, async () => {
+        const backend = await makeBackend();
+        for (const n of sizes) {
+          const wanted = rows.filter((row) => row.n === n);
+          expect(wanted.map(({ family }) => family)).toEqual(Object.keys(families));
+          for (const { family, at, values } of wanted) {
+            const a = families[family]!(n, n);
+            for (const dtype of REALS) {
+              const [got] = await runOn(backend, () => [spectrum(toTensor(stored(a, dtype), dtype))]);
+              const some = at.map((i) => got!.data[i]!);
+              expectValues(`${family} [${n}, ${n}] ${dtype}`, some, values, a, dtype);
+            }
+          }
+        }
+      });
+    }
   });
 }
