@@ -132,6 +132,16 @@ export function randomizedSuite(makeBackend: () => Promise<Backend>): void {
       }
     });
 
+    test("errorBound counts what is cut: where the basis holds all of a it is the first value cut", async () => {
+      const backend = await ready();
+      const [random, krylov] = await numbers(backend, () => [
+        randomizedSvd(slow(), { rank: 5, oversample: 19, key: key(1) }).errorBound,
+        blockKrylovSvd(slow(), { rank: 5, blockSize: 24, key: key(1) }).errorBound,
+      ]);
+      expect(random![0]).toBeCloseTo(SLOW[5]!, 12);
+      expect(krylov![0]).toBeCloseTo(SLOW[5]!, 12);
+    });
+
     test("the block Krylov space holds more than its last power", async () => {
       const backend = await ready();
       // Values that hardly fall: s_{k+1} is a tenth below s_k.
