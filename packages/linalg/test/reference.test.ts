@@ -9,4 +9,4 @@ largeSuite(makeBackend, [
   [24, 24],
   [40, 16],
 ]);
-largeSpectrumSuite(makeBackend, [128]);
+largeSpectrumSuite(makeBackend, [128], ["f64"]);

@@ -21,6 +21,7 @@ import {
   frobenius,
   matricesOf,
   type Real,
+  REALS,
   stored,
   toTensor,
 } from "./measure.js";
@@ -41,7 +42,6 @@ const SHAPES: readonly (readonly [number, number])[] = [
   [33, 33],
 ];
 const SIZES = [0, 1, 2, 3, 8, 21, 40];
-const REALS: readonly Real[] = ["f64", "f32"];
 
 /** Values of a result with one axis less than matrices, as rows of a batch. */
 const rows = (result: { dims: readonly number[]; data: ArrayLike<number> }): Float64Array[] => {

@@ -151,3 +151,19 @@ export const POSITIVE: Readonly<Record<string, (n: number) => Matrix>> = {
   minimum: (n) => matrix(n, n, (i, j) => Math.min(i, j) + 1),
   identity: (n) => FAMILIES["identity"]!(n, n),
 };
+
+/** Shapes that stand for all: one element, one row, one column, none, square, tall, wide. */
+export const SHAPES: readonly (readonly [number, number])[] = [
+  [1, 1],
+  [1, 5],
+  [5, 1],
+  [0, 2],
+  [2, 0],
+  [6, 6],
+  [9, 4],
+  [4, 9],
+  [20, 20],
+];
+
+/** Sides of square matrices. */
+export const SIZES: readonly number[] = [0, 1, 2, 5, 16, 33];

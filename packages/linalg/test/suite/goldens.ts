@@ -5,9 +5,7 @@ import * as linalg from "../../src/index.js";
 import large from "../goldens/lapack-large.json" with { type: "json" };
 import lapack from "../goldens/lapack.json" with { type: "json" };
 import { FAMILIES, type Matrix, matrix, POSITIVE, random, SYMMETRIC } from "./families.js";
-import { EPS, frobenius, type Real, stored, toTensor } from "./measure.js";
-
-const REALS: readonly Real[] = ["f64", "f32"];
+import { EPS, frobenius, REALS, type Real, stored, toTensor } from "./measure.js";
 
 /** Expects values to 10 eps of the largest, beside what storing the matrix in this dtype has moved them. */
 function expectValues(
@@ -134,7 +132,11 @@ export function goldenSuite(makeBackend: () => Promise<Backend>): void {
 }
 
 /** Seventeen of the exact values of each square family of some sizes: 128, 256, 512 and 1024 are there. */
-export function largeSpectrumSuite(makeBackend: () => Promise<Backend>, sizes: readonly number[]): void {
+export function largeSpectrumSuite(
+  makeBackend: () => Promise<Backend>,
+  sizes: readonly number[],
+  dtypes: readonly Real[] = REALS,
+): void {
   describe(`spectra at ${sizes.join(", ")}`, () => {
     for (const [what, rows, families, spectrum] of [
       ["singular values", large.singularValues, FAMILIES, linalg.singularValues],
@@ -147,7 +149,7 @@ export function largeSpectrumSuite(makeBackend: () => Promise<Backend>, sizes: r
           expect(wanted.map(({ family }) => family)).toEqual(Object.keys(families));
           for (const { family, at, values } of wanted) {
             const a = families[family]!(n, n);
-            for (const dtype of REALS) {
+            for (const dtype of dtypes) {
               const [got] = await runOn(backend, () => [spectrum(toTensor(stored(a, dtype), dtype))]);
               const some = at.map((i) => got!.data[i]!);
               expectValues(`${family} [${n}, ${n}] ${dtype}`, some, values, a, dtype);

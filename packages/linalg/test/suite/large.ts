@@ -3,9 +3,7 @@ import { runOn } from "@lowrank/tensor/testing";
 import { describe, expect, test } from "vitest";
 import * as linalg from "../../src/index.js";
 import { FAMILIES, type Matrix, POSITIVE, SYMMETRIC } from "./families.js";
-import { EPS, type Real, toTensor } from "./measure.js";
-
-const REALS: readonly Real[] = ["f64", "f32"];
+import { EPS, REALS, toTensor } from "./measure.js";
 
 const frobenius = (x: Tensor): Tensor => x.square().sum().sqrt();
 const wide = (x: Tensor): Tensor => x.astype("f64");

@@ -1,9 +1,10 @@
-import type { DType, Tensor } from "@lowrank/tensor";
-import { tensor } from "@lowrank/tensor";
+import { type Backend, type DType, type Tensor, tensor } from "@lowrank/tensor";
+import { runOn } from "@lowrank/tensor/testing";
 import { expect } from "vitest";
 import { type Matrix, matrix, product, transposed } from "./families.js";
 
 export type Real = "f32" | "f64";
+export const REALS: readonly Real[] = ["f64", "f32"];
 export const EPS: Record<Real, number> = { f32: 2 ** -23, f64: 2 ** -52 };
 
 /** The tensor of some matrices of one shape, [count, m, n] or [m, n] for one. */
@@ -76,4 +77,16 @@ export function expectSigns(what: string, u: Matrix, dtype: Real): void {
     if (!column.some((x) => x >= most * (1 - 100 * EPS[dtype])))
       expect.fail(`${what}: column ${j} of [${u.m}, ${u.n}] has its largest element negative`);
   }
+}
+
+/** Evaluates on a backend: results as lists of matrices, or the numbers of one. */
+export function evaluator(makeBackend: () => Promise<Backend>) {
+  return {
+    run: async (build: () => readonly Tensor[]): Promise<Matrix[][]> =>
+      (await runOn(await makeBackend(), build)).map(matricesOf),
+    numbers: async (build: () => Tensor): Promise<number[]> => {
+      const [result] = await runOn(await makeBackend(), () => [build()]);
+      return Array.from(result!.data);
+    },
+  };
 }

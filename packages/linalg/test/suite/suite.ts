@@ -2,17 +2,18 @@ import type { Backend } from "@lowrank/tensor";
 import { describe } from "vitest";
 import { activationSuite } from "./activations.js";
 import { derivedGradientSuite } from "./derived-gradients.js";
-import { derivedSuite } from "./derived.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
 import { formatSuite } from "./formats.js";
 import { goldenSuite } from "./goldens.js";
 import { klsSuite } from "./kls.js";
 import { manifoldSuite } from "./manifolds.js";
+import { matrixFunctionSuite } from "./matrix-functions.js";
 import { measureSuite } from "./measures.js";
 import { randomizedSuite } from "./randomized.js";
 import { refusalSuite } from "./refusals.js";
 import { singleSuite } from "./single.js";
+import { solverSuite } from "./solvers.js";
 import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
@@ -20,7 +21,8 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): 
   describe(`linalg on ${name}`, () => {
     factorisationSuite(makeBackend);
     factorisationGradientSuite(makeBackend);
-    derivedSuite(makeBackend);
+    solverSuite(makeBackend);
+    matrixFunctionSuite(makeBackend);
     derivedGradientSuite(makeBackend);
     goldenSuite(makeBackend);
     refusalSuite(makeBackend);
