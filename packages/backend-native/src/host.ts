@@ -2,11 +2,13 @@
 import type { StartHost } from "@lowrank/backend-wasm/host";
 import { DeviceError } from "@lowrank/tensor/backend";
 import { candidates as known, howToInstall } from "./candidates.js";
+import { functionsOf, type Lapack, lapackOf } from "./lapack.js";
 import { isMissing, type Koffi, type Library, openLibrary } from "./library.js";
 import { startThread, type ThreadData } from "./thread.js";
 
 export interface Found {
   readonly library: Library;
+  readonly lapack: Lapack;
   readonly host: StartHost;
 }
 
@@ -15,11 +17,17 @@ export async function hostOf(asked?: string, candidates = known()): Promise<Foun
   const library = await find(asked, candidates);
   if (typeof library === "string") return library;
   const { path, prefix, single } = library;
-  const data: ThreadData = { from: import.meta.url, library: path, prefix, single, functions: [] };
+  const data: ThreadData = {
+    from: import.meta.url,
+    library: path,
+    prefix,
+    single,
+    functions: functionsOf(library),
+  };
   const host = Object.assign((memory: WebAssembly.Memory) => startThread(memory, data), {
     toString: () => `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`,
   });
-  return { library, host };
+  return { library, lapack: lapackOf(data.functions), host };
 }
 
 /** A library, or why there is none and what to do. */

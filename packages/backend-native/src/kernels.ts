@@ -1,18 +1,55 @@
-import type { Replaceable } from "@lowrank/backend-wasm/host";
-import type { Group } from "@lowrank/tensor/backend";
+import type { EmitContext, Kernel, Replaceable } from "@lowrank/backend-wasm/host";
+import type { KernelGroup, OpDef } from "@lowrank/tensor/backend";
+import type { Lapack, NativeKernel } from "./lapack.js";
 import { emitMatmul, takesMatmul } from "./matmul.js";
+import { emitCodes, emitHalves, takesCodes, takesHalves } from "./widened.js";
 
-/** Gives products to the library. Those that it would not speed up, and all else, are left to WebAssembly. */
-export function useLibrary({ target, emit }: Replaceable, always = false): Replaceable {
-  const takes = (group: Group): boolean =>
-    group.kind === "kernel" && group.op.name === "matmul" && takesMatmul(group, always);
+/** What the library does of an op: whether it takes a group, all that it can if `always`, and what emits it. */
+type Ways = readonly (readonly [
+  takes: (group: KernelGroup, always: boolean) => boolean,
+  emit: (group: KernelGroup, ctx: EmitContext) => void,
+])[];
+
+const WAYS: Readonly<Record<string, Ways>> = {
+  matmul: [
+    [takesMatmul, emitMatmul],
+    [takesHalves, emitHalves],
+  ],
+  quantizedMatmul: [[takesCodes, emitCodes]],
+};
+
+/**
+ * Gives products to the library, and ops to the kernels that they bring for it. Products that it would not speed up, and
+ * all else, are left to WebAssembly.
+ */
+export function useLibrary({ target, emit }: Replaceable, lapack: Lapack, always = false): Replaceable {
+  const brought = new Map<OpDef, Kernel | undefined>();
+  const kernelOf = (op: OpDef): Kernel | undefined => {
+    if (!brought.has(op)) brought.set(op, (op.kernels?.["native"] as NativeKernel | undefined)?.(lapack));
+    return brought.get(op);
+  };
+  const wayOf = (group: KernelGroup) =>
+    Object.hasOwn(WAYS, group.op.name)
+      ? WAYS[group.op.name]!.find(([takes]) => takes(group, always))?.[1]
+      : kernelOf(group.op)?.emit;
   return {
     target: {
       ...target,
-      fusesEpilogue: (group, loop) => !takes(group) && (target.fusesEpilogue?.(group, loop) ?? false),
+      supports(site) {
+        const kernel = kernelOf(site.op);
+        return kernel ? (kernel.supports?.(site) ?? true) : target.supports(site);
+      },
+      layout(op, index) {
+        const kernel = kernelOf(op);
+        return kernel ? (kernel.layout?.(index) ?? "contiguous") : target.layout(op, index);
+      },
+      widens: (op, index) => (kernelOf(op) ? false : target.widens(op, index)),
+      inPlace: (op) => kernelOf(op)?.inPlace ?? (kernelOf(op) ? -1 : target.inPlace(op)),
+      fusesEpilogue: (group, loop) => !wayOf(group) && (target.fusesEpilogue?.(group, loop) ?? false),
     },
     emit(group, ctx) {
-      if (group.kind === "kernel" && takes(group)) emitMatmul(group, ctx);
+      const way = group.kind === "kernel" ? wayOf(group) : undefined;
+      if (way) way(group as KernelGroup, ctx);
       else emit(group, ctx);
     },
   };

@@ -3,7 +3,6 @@ import {
   chunksOf,
   type EmitContext,
   foldBatch,
-  matrices,
   type Product,
   productOf,
   transposed,
@@ -37,12 +36,12 @@ const CHUNK_NUMBERS = 1 << 18;
 const NOWHERE = 0 as unknown as Product["c"];
 
 /** A matrix as the library takes it: row-major or turned, with the distance of its rows or columns. */
-function layoutOf(
-  rows: number,
-  columns: number,
-  row: number,
-  step: number,
-): { turned: number; ld: number } | null {
+export interface Layout {
+  readonly turned: 0 | 1;
+  readonly ld: number;
+}
+
+function layoutOf(rows: number, columns: number, row: number, step: number): Layout | null {
   if ((step === 1 || columns === 1) && (row >= columns || rows === 1))
     return { turned: 0, ld: Math.max(row, columns) };
   if ((row === 1 || rows === 1) && (step >= rows || columns === 1))
@@ -50,19 +49,20 @@ function layoutOf(
   return null;
 }
 
-const layouts = (p: Product) => {
+export function layoutsOf(p: Product): { a: Layout; b: Layout } | null {
   // One row may have any step.
-  const a = p.M === 1 ? p.stepA > 0 && { turned: 0, ld: p.stepA } : layoutOf(p.M, p.K, p.rowA, p.stepA);
+  const a =
+    p.M === 1 ? p.stepA > 0 && ({ turned: 0, ld: p.stepA } as const) : layoutOf(p.M, p.K, p.rowA, p.stepA);
   const b = layoutOf(p.K, p.N, p.stepB, p.columnB);
   return a && b ? { a, b } : null;
-};
+}
 
 /** Whether the library does it, and, unless `always`, does it faster. */
 export function takesMatmul(group: KernelGroup, always: boolean): boolean {
   const { dtype, size } = group.outputs[0]!;
   if ((dtype !== "f32" && dtype !== "f64") || size === 0) return false;
   const p = shapeOf(group, null);
-  if (p.dtypeA !== dtype || p.dtypeB !== dtype || p.K === 0 || !layouts(p)) return false;
+  if (p.dtypeA !== dtype || p.dtypeB !== dtype || p.K === 0 || !layoutsOf(p)) return false;
   const work = p.M * p.N * p.K;
   if (always) return true;
   if (p.M === 1) return work >= LEAST_WORK_OF_ROW;
@@ -70,7 +70,7 @@ export function takesMatmul(group: KernelGroup, always: boolean): boolean {
 }
 
 /** A product as the library gets it: one column is a row by the transposed matrix. */
-function shapeOf(group: KernelGroup, ctx: EmitContext | null): Product {
+export function shapeOf(group: KernelGroup, ctx: EmitContext | null): Product {
   const p = foldBatch(productOf(group, ctx, ctx?.pointer(group.outputs[0]!) ?? NOWHERE));
   return p.N === 1 && p.M > 1 ? transposed(p) : p;
 }
@@ -81,7 +81,17 @@ const partsOf = (size: number): number => Math.max(1, Math.round(size / PART));
 /** A product of matrices by the library. */
 export function emitMatmul(group: KernelGroup, ctx: EmitContext): void {
   const p = shapeOf(group, ctx);
-  const { a, b } = layouts(p)!;
+  const { a, b } = layoutsOf(p)!;
+  emitGemm({ ...p, bytes: dtypeBytes(p.dtypeA) }, a, b, ctx);
+}
+
+interface Gemm extends Pick<Product, "M" | "N" | "K" | "a" | "b" | "c" | "rowC" | "batch"> {
+  /** Bytes of a number. */
+  readonly bytes: number;
+}
+
+/** Appends the command for a product, cut into parts that follow from its shape. */
+export function emitGemm(p: Gemm, a: Layout, b: Layout, ctx: EmitContext): void {
   const work = p.M * p.N * p.K;
   let [across, down] = [partsOf(p.N), partsOf(p.M)];
   if (p.M === 1) across = chunksOf(p.N * p.K, CHUNK_NUMBERS, p.N);
@@ -90,12 +100,12 @@ export function emitMatmul(group: KernelGroup, ctx: EmitContext): void {
     else across = 2;
   }
   const [rows, columns] = [Math.ceil(p.M / down), Math.ceil(p.N / across)];
-  const count = matrices(p);
+  const count = p.batch.reduce((product, axis) => product * axis.size, 1);
   const units = count * Math.ceil(p.M / rows) * Math.ceil(p.N / columns);
   const chunks = Math.min(units, chunksOf(count * work, p.M === 1 ? CHUNK_NUMBERS : CHUNK_WORK, 256));
   // biome-ignore format: in the order of the words
   const words = [
-    p.a, p.b, p.c, p.M, p.N, p.K, a.ld, b.ld, p.rowC, a.turned, b.turned, dtypeBytes(p.dtypeA), rows, columns, 0,
+    p.a, p.b, p.c, p.M, p.N, p.K, a.ld, b.ld, p.rowC, a.turned, b.turned, p.bytes, rows, columns, 0,
     count, p.batch.length, ...p.batch.flatMap((axis) => [axis.size, axis.a, axis.b, axis.c]),
   ];
   // A chunk is worth several of the embedded backend's.

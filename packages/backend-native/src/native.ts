@@ -2,6 +2,7 @@ import { wasm, type WasmBackend, type WasmOptions } from "@lowrank/backend-wasm"
 import type { Replaceable } from "@lowrank/backend-wasm/host";
 import { hostOf } from "./host.js";
 import { useLibrary } from "./kernels.js";
+import type { Lapack } from "./lapack.js";
 
 export interface NativeOptions extends Pick<WasmOptions, "threads" | "maxMemoryBytes" | "profile"> {
   /**
@@ -29,6 +30,8 @@ export interface NativeLibrary {
 export interface NativeBackend extends WasmBackend {
   /** Null where none was found, and WebAssembly does all. */
   readonly library: NativeLibrary | null;
+  /** @internal the routines of the library beside products, for ops that bring a kernel as `kernels.native` */
+  readonly lapack: Lapack | null;
 }
 
 /**
@@ -50,13 +53,14 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
   const found = await hostOf(asked, candidates);
   if (typeof found === "string") {
     onFallback(`native: ${found}`);
-    return Object.assign(await wasm(rest), { library: null });
+    return Object.assign(await wasm(rest), { library: null, lapack: null });
   }
-  const { library, host } = found;
+  const { library, lapack, host } = found;
   const backend = (await wasm({ ...rest, host })) as WasmBackend & Replaceable;
   const { name, version, path } = library;
-  return Object.assign(backend, useLibrary(backend, always), {
+  return Object.assign(backend, useLibrary(backend, lapack, always), {
     name: "native",
     library: { name, version, path },
+    lapack,
   });
 }

@@ -11,7 +11,7 @@ export interface ThreadData {
   readonly prefix: string;
   /** The function, if there is one, by which a thread asks the library to add none of its own, and its argument. */
   readonly single: { readonly name: string; readonly type: string; readonly value: number } | null;
-  /** Functions that CALL can call: name and types of the arguments, `p` for an address, `i` for an int, `f`, `d`. */
+  /** Functions that CALL can call: name and types of the arguments, `p` an address, `i` an int, `l` a length, `f`, `d`. */
   readonly functions: readonly (readonly [name: string, types: string])[];
 }
 
@@ -54,7 +54,7 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
     lib.func(
       `${prefix}${name}`,
       "void",
-      Array.from(types, (t) => ({ p: "uintptr_t", i: "int", f: "float", d: "double" })[t]!),
+      Array.from(types, (t) => ({ p: "uintptr_t", i: "int", l: "size_t", f: "float", d: "double" })[t]!),
     ),
   );
   let buffer: ArrayBufferLike | null = null;
@@ -76,7 +76,7 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
       table[words[at + 1]!]!(
         ...Array.from(types, (type) => {
           const byte = 4 * next++;
-          if (type === "i") return view.getInt32(byte, true);
+          if (type === "i" || type === "l") return view.getInt32(byte, true);
           if (type === "f") return view.getFloat32(byte, true);
           if (type === "p") return view.getUint32(byte, true) && base + view.getUint32(byte, true);
           next++;

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  type Backend,
   type DType,
   evaluate,
   flip,
+  gradients,
   matmul,
+  quantizedMatmul,
   setDefaultBackend,
   slice,
   type Tensor,
@@ -101,6 +104,62 @@ describe.skipIf(noBlas)("products by the library", () => {
               operand([3, 2], K, N, vb, dtype),
               `${va} by ${vb} in ${dtype}`,
             );
+  });
+
+  test("f16 and bf16 on either side, and results in them", async () => {
+    for (const [M, K, N] of [
+      [2, 5, 7],
+      [33, 65, 31],
+      [70, 40, 130],
+    ] as const)
+      for (const half of ["f16", "bf16"] as const)
+        for (const va of VIEWS)
+          for (const vb of VIEWS) {
+            const what = `${va} by ${vb} in ${half}`;
+            const [a, b] = [operand([], M, K, va, half), operand([], K, N, vb, half)];
+            await check(a, b, what);
+            await check(operand([], M, K, va, "f32"), b, what);
+            await check(a, operand([], K, N, vb, "f32"), what);
+          }
+  });
+
+  test("blocks of a matrix of halves or codes that is larger than one", async () => {
+    // 8 MiB are 700 columns of 3,000 f32.
+    for (const view of ["rows", "columns"] as const)
+      await check(operand([], 40, 3000, "rows", "f32"), operand([], 3000, 1500, view, "bf16"), view);
+    await check(operand([], 1500, 3000, "rows", "f16"), operand([], 3000, 40, "rows", "f32"), "left");
+    const [K, N, groupSize] = [3072, 1536, 32];
+    const numbers = (count: number): Float32Array => Float32Array.from({ length: count }, random);
+    const scales = numbers((N * K) / groupSize);
+    const bytes = {
+      8: Int8Array.from({ length: N * K }, () => 127 * random()),
+      4: new Uint8Array((N * K) / 2),
+    };
+    for (const i of bytes[4].keys()) bytes[4][i] = 128 + 127 * random();
+    for (const bits of [8, 4] as const)
+      for (const transposed of [false, true]) {
+        const x = numbers(40 * (transposed ? N : K));
+        const run = async (on: Backend): Promise<ArrayLike<number>> => {
+          setDefaultBackend(on);
+          const w = tensor(bytes[bits], { shape: [N, (K * bits) / 8] });
+          const s = tensor(scales, { shape: [N, K / groupSize] });
+          const input = tensor(x, { shape: [40, transposed ? N : K] });
+          const y = (t: Tensor) => quantizedMatmul(t, w, s, { bits, groupSize });
+          // x W is the gradient of x Wᵀ
+          const other = tensor(new Float32Array(40 * K), { shape: [40, K] });
+          return (await (transposed
+            ? gradients(y(other), [other], input)[0]!
+            : y(input)
+          ).data()) as Float32Array;
+        };
+        const [got, want] = [await run(backend), await run(plain)];
+        const largest = Array.from(want).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+        for (let i = 0; i < want.length; i++)
+          if (!(Math.abs(got[i]! - want[i]!) <= 1e-5 * largest))
+            throw new Error(
+              `${bits} bits, transposed ${transposed}, element ${i}: got ${got[i]}, want ${want[i]}`,
+            );
+      }
   });
 
   test("the same bits on one thread and on three", async () => {

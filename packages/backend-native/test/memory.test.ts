@@ -6,6 +6,7 @@ import { Plan } from "../../backend-wasm/src/executor.js";
 import { Machine } from "../../backend-wasm/src/machine.js";
 import { target } from "../../backend-wasm/src/target.js";
 import { type Found, hostOf } from "../src/host.js";
+import { lapackOf } from "../src/lapack.js";
 import { useLibrary } from "../src/kernels.js";
 import { noBlas } from "./blas.js";
 
@@ -25,7 +26,7 @@ const below = (n: number): number => {
 
 const op: OpDef<null> = { name: "matmul", kind: "kernel", infer: () => [] };
 const NO_NODE = null as unknown as Node;
-const { emit } = useLibrary({ target, emit: emitGroup }, true);
+const { emit } = useLibrary({ target, emit: emitGroup }, lapackOf([]), true);
 
 /** A batch of matrices in memory, as it is or turned, with a gap behind each row. */
 interface Matrix {
