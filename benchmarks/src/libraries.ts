@@ -33,7 +33,11 @@ const libraries = {
   /** Ours on an engine without relaxed SIMD. */
   "lowrank-wasm-plain": { driver: "lowrank.ts", kinds: ["matmul"], env: { BENCH_PLAIN: "1" } },
   /** Ours on one thread, beside ours on several. */
-  "lowrank-wasm-1": { driver: "lowrank.ts", kinds: ["matmul", "mlp", "decoder"], threads: 1 },
+  "lowrank-wasm-1": {
+    driver: "lowrank.ts",
+    kinds: ["matmul", "mlp", "decoder", "decomposition"],
+    threads: 1,
+  },
   /** Ours on the BLAS of the machine. */
   "lowrank-native": { driver: "lowrank-native.ts", kinds: ["matmul", "rank", "mlp", "decoder"] },
   "jax-js": { driver: "jax-js.ts", program: "jax-js.mjs" },
@@ -42,6 +46,8 @@ const libraries = {
   "onnxruntime-node": { driver: "onnxruntime.ts", program: "onnxruntime.mjs" },
   numpy: { driver: "native.py" },
   torch: { driver: "native.py" },
+  "ml-matrix": { driver: "ml-matrix.ts", kinds: ["decomposition"] },
+  "svd-js": { driver: "svd-js.ts", kinds: ["decomposition"] },
   /** Reads the bytes of the weights and does nothing with them. */
   reading: { driver: "reading.ts", kinds: ["matvec"] },
   /** Node without a library. */
@@ -58,11 +64,24 @@ export type Library = keyof typeof libraries;
 /** All that is timed: ours, the peers, native libraries, and what the machine itself allows. */
 export const LIBRARIES: Readonly<Record<Library, Participation>> = libraries;
 
-/** The libraries of `bench core`, or of `bench webgpu`. */
-export const librariesOf = (bench: "core" | "webgpu"): Library[] =>
-  (Object.keys(LIBRARIES) as Library[]).filter(
-    (lib) => (LIBRARIES[lib].gpu ?? false) === (bench === "webgpu"),
-  );
+const LINALG: readonly Library[] = [
+  "lowrank-wasm",
+  "lowrank-wasm-1",
+  "jax-js",
+  "ml-matrix",
+  "svd-js",
+  "numpy",
+];
+
+/** The libraries of `bench core`, `bench webgpu` or `bench linalg`. */
+export const librariesOf = (bench: "core" | "webgpu" | "linalg"): Library[] =>
+  bench === "linalg"
+    ? [...LINALG]
+    : (Object.keys(LIBRARIES) as Library[]).filter(
+        (lib) =>
+          (LIBRARIES[lib].gpu ?? false) === (bench === "webgpu") &&
+          LIBRARIES[lib].kinds?.join() !== "decomposition",
+      );
 
 /** Whether a library belongs to a row. The others have no line in it: they are no competitors there. */
 export function takesPart(lib: Library, kind: Kind, threads: number): boolean {

@@ -9,7 +9,7 @@ import { measurePairs, type PairedSample } from "./paired.js";
 import { installPeers, PEERS } from "./peers.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
-import { CORE_ROWS, chooseRows, WEBGPU_ROWS } from "./rows/index.js";
+import { CORE_ROWS, chooseRows, LINALG_ROWS, WEBGPU_ROWS } from "./rows/index.js";
 import { writeResults } from "./results.js";
 import { coreTable, curveTable, memoryTable, overheadTable, pairedTable } from "./table.js";
 import { THREAD_OPS } from "./thread-jobs.js";
@@ -21,6 +21,7 @@ const HELP = `pnpm bench NAME [options]
 
   core      products, element-wise chains, rows and training steps, beside other libraries: see --libs
   webgpu    products, rows, attention and training steps on one GPU, beside other libraries, and what the GPU can do
+  linalg    SVD, eigenvalues, QR, Cholesky and solving in f64 and f32, beside other libraries
   overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
@@ -31,10 +32,11 @@ const HELP = `pnpm bench NAME [options]
   --json         one JSON object a line
   --rows a,b     only these rows: names, or their beginnings with a *
   --libs a,b     only these libraries (core): ${librariesOf("core").join(", ")};
-                 (webgpu): ${librariesOf("webgpu").join(", ")}
+                 (webgpu): ${librariesOf("webgpu").join(", ")};
+                 (linalg): ${librariesOf("linalg").join(", ")}
   --transposed   products with transposed factors too (webgpu)
   --threads N    threads of each library             1; paired: all cores
-  --samples N    turns of each library on each row (core, webgpu)       9
+  --samples N    turns of each library on each row (core, webgpu, linalg)       9
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
@@ -86,15 +88,15 @@ async function main(): Promise<void> {
     if (flags.json) console.log(JSON.stringify(line));
   };
 
-  if (name === "core") {
-    const libraries = chooseFrom("libs", librariesOf("core"), flags.libs);
+  if (name === "core" || name === "linalg") {
+    const libraries = chooseFrom("libs", librariesOf(name), flags.libs);
     installPeers(PEERS.filter((peer) => libraries.includes(peer)));
     const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "9"));
     const lines: (Sample | Summary)[] = [];
-    for (const row of chooseRows(CORE_ROWS, flags.rows, threads)) {
+    for (const row of chooseRows(name === "core" ? CORE_ROWS : LINALG_ROWS, flags.rows, threads)) {
       if (!flags.json) console.error(`${row.name} ...`);
       const found = await race(row, {
-        bench: "core",
+        bench: name,
         libraries,
         threads,
         turns,
@@ -190,7 +192,7 @@ async function main(): Promise<void> {
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, overhead, curves, memory, threads, paired or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, overhead, curves, memory, threads, paired or results, got "${name}"`,
     );
 }
 

@@ -15,6 +15,8 @@ export type Counts = Record<
 export interface Job {
   /** Does it once, to the end: when it returns, results exist and one number of them has been read. */
   run(): void | Promise<void>;
+  /** Its processor time is told too: it works on the thread that runs it, which a busy machine slows down. */
+  cpu?: true;
   /** How many times a run does it, where that is more than once: its time is divided by this. */
   per?: number;
   /** Looks at the whole result, of the last run or of one more; null where there is none to be compared. */
@@ -91,7 +93,7 @@ async function answer(contender: Contender, state: { job: Job | null }, request:
     const { user, system } = process.cpuUsage(before);
     cpu_ms.push((user + system) / 1000 / times);
   } while (ms.length < atMost && performance.now() - start < atLeastMs);
-  return contender.adapter === undefined ? { ms } : { ms, cpu_ms };
+  return contender.adapter === undefined && !job.cpu ? { ms } : { ms, cpu_ms };
 }
 
 /** Answers requests on standard input until it is closed, one JSON object a line. */

@@ -15,8 +15,8 @@ export interface Sample {
   /** Three quarters of the runs took at most this long. */
   q3_ms: number | null;
   /**
-   * The median of what all processors worked in a run, on a GPU only. On a software adapter it holds the kernels, and is
-   * the steadier measure where the machine does other things too.
+   * The median of what all processors worked in a run, on a GPU and of decompositions. On a software adapter it holds the
+   * kernels, and is the steadier measure where the machine does other things too.
    */
   cpu_ms?: number;
   /** Timed runs. */

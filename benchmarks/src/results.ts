@@ -4,6 +4,7 @@ import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { goalsMarkdown } from "./goals.js";
+import { linalgMarkdown } from "./linalg-results.js";
 import { type MainJob, mainJobMarkdown } from "./main-job-results.js";
 import { markdownTable } from "./markdown.js";
 import type { Point, Verdict } from "./memory.js";
@@ -121,6 +122,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
   webgpu: (lines) => webgpuMarkdown(lines as (Sample | Summary)[]),
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
+  linalg: (lines) => linalgMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),

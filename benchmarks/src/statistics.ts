@@ -15,7 +15,7 @@ export const significant = (x: number, digits = 4): number => Number(x.toPrecisi
 /** The library under test: on the processor, and in `bench webgpu`. */
 export const OURS = "lowrank-wasm";
 export const OURS_GPU = "lowrank-webgpu";
-export const JS_PEERS: readonly string[] = ["jax-js", "tfjs-wasm", "onnxruntime-web"];
+export const JS_PEERS: readonly string[] = ["jax-js", "tfjs-wasm", "onnxruntime-web", "ml-matrix", "svd-js"];
 export const GPU_PEERS: readonly string[] = ["jax-js-webgpu", "tfjs-webgpu"];
 const NATIVE: readonly string[] = ["numpy", "torch"];
 

@@ -66,6 +66,7 @@ export function workOf(spec: Row["spec"]): Work {
     }
     case "matvec":
       return { bytes: spec.sizeBytes, flops: 2 * sizeOf(spec.x.shape) * spec.x.shape[1]! };
+    case "decomposition":
     case "start":
       return { bytes: 0, flops: 0 };
   }

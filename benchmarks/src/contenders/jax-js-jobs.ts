@@ -2,6 +2,7 @@ import { blockUntilReady, defaultDevice, jit, nn, numpy as np, tree, valueAndGra
 import { digest } from "../check.js";
 import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
 import type { Check, Job, Jobs } from "../protocol.js";
+import { decomposition } from "./jax-js-decompositions.js";
 import type { DecoderSpec } from "../rows/decoder.js";
 import type { MlpSpec } from "../rows/mlp.js";
 
@@ -203,6 +204,7 @@ function decoder(spec: DecoderSpec): Job {
 
 /** Rows in this library, on the default device. */
 export const jaxJobs: Jobs = {
+  decomposition,
   matmul: ({ a, b, transposeA, transposeB }) =>
     single([fill(a), fill(b)], (x, y) =>
       np.matmul(transposeA ? np.transpose(x!) : x!, transposeB ? np.transpose(y!) : y!),

@@ -23,6 +23,7 @@ import {
 import { digest } from "../check.js";
 import { type Drawn, type Filled, integers, numbers } from "../inputs.js";
 import type { Check, Job, Jobs } from "../protocol.js";
+import { decomposition } from "./lowrank-decompositions.js";
 import type { DecoderSpec } from "../rows/decoder.js";
 import type { MatvecSpec } from "../rows/matvec.js";
 import type { MlpSpec } from "../rows/mlp.js";
@@ -182,6 +183,7 @@ async function matvec({ weights, x, copies }: MatvecSpec): Promise<Job | string>
 
 /** Rows in this library, on the default backend. */
 export const lowrankJobs: Jobs = {
+  decomposition,
   matmul({ a, b, transposeA, transposeB }) {
     const [x, y] = [resident(a), resident(b)];
     return single(() => matmul(transposeA ? x.T : x, transposeB ? y.T : y));

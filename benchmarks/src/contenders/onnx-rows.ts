@@ -83,6 +83,8 @@ export function onnxGraph(spec: Spec): Graph | string {
         shape: spec.x.shape,
         type: "f32",
       };
+    case "decomposition":
+      return "it has no decompositions";
     case "matvec": {
       const { weights, x } = spec;
       if ("values" in weights) {

@@ -170,6 +170,7 @@ function decoder(spec: DecoderSpec): Job {
 
 /** Rows in this library, on the backend that is set. */
 export const tfjsJobs: Jobs = {
+  decomposition: () => "it takes no part",
   matmul({ a, b, transposeA, transposeB }) {
     const [x, y] = [fill(a), fill(b)];
     return single(() => tf.matMul(x, y, transposeA, transposeB));

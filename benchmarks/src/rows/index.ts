@@ -1,6 +1,7 @@
 import { attentionRows } from "./attention.js";
 import { chainRow } from "./chain.js";
 import { decoderRows } from "./decoder.js";
+import { decompositionRows } from "./decomposition.js";
 import { layerNormRows } from "./layernorm.js";
 import { matmulRows } from "./matmul.js";
 import { matvecRows } from "./matvec.js";
@@ -23,6 +24,9 @@ export const CORE_ROWS: readonly Row[] = [
   ...matvecRows,
   startRow,
 ];
+
+/** The rows of `bench linalg`. */
+export const LINALG_ROWS: readonly Row[] = decompositionRows;
 
 /** The rows of `bench webgpu`: what the adapter can do comes first, the others are held against it. */
 export const WEBGPU_ROWS: readonly Row[] = [

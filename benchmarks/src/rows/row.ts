@@ -1,6 +1,7 @@
 import type { AttentionSpec } from "./attention.js";
 import type { ChainSpec } from "./chain.js";
 import type { DecoderSpec } from "./decoder.js";
+import type { DecompositionSpec } from "./decomposition.js";
 import type { LayerNormSpec } from "./layernorm.js";
 import type { MatmulSpec } from "./matmul.js";
 import type { MatvecSpec } from "./matvec.js";
@@ -21,6 +22,7 @@ export type Spec =
   | MlpSpec
   | DecoderSpec
   | MatvecSpec
+  | DecompositionSpec
   | ProbeSpec;
 
 export interface Row {
