@@ -1,6 +1,8 @@
 // Argument words of every kernel, 32 bits each:
-//   0 table  1 kernel  2 type (1: f64)  3 matrices  4 units of a matrix  5 faults, 32 bytes a matrix  6... its own
-// An operand is two words: the address of the first matrix, and the bytes from one to the next. Strides are in bytes.
+//   0 table  1 kernel + 256 · first matrix  2 (1: f64) + 2 · matrices that rooms are for  3 matrices  4 units of a matrix
+//   5 faults, 32 bytes a matrix of all  6... its own
+// An operand is two words: the address of the first matrix of all, and the bytes from one to the next, plus 1 where it is a room
+// that one slice of the batch uses after the other. Strides are in bytes.
 
 export const KERNEL = 4;
 export const TYPE = 8;
@@ -14,11 +16,23 @@ export function word(args: usize, index: i32): i32 {
   return load<i32>(args + (<usize>index << 2));
 }
 
-/** The address of matrix `b` of the operand at words `index` and `index + 1`. */
+/** The place of matrix `b` within its slice of the batch. */
 // @ts-ignore: decorator
 @inline
+function placeOf(args: usize, b: i32): usize {
+  return <usize>b % <usize>(load<u32>(args, TYPE) >> 1);
+}
+
+/** The address of matrix `b` of the operand at words `index` and `index + 1`. */
 export function operand(args: usize, index: i32, b: i32): usize {
-  return load<usize>(args + (<usize>index << 2)) + <usize>b * load<usize>(args + (<usize>(index + 1) << 2));
+  const first = load<usize>(args + (<usize>index << 2));
+  const step = load<usize>(args + (<usize>(index + 1) << 2));
+  return (step & 1) != 0 ? first + placeOf(args, b) * (step - 1) : first + <usize>b * step;
+}
+
+/** The address of the power of two that goes with matrix `b`; word `index` has that of the first of a slice. */
+export function factorAt(args: usize, index: i32, b: i32): usize {
+  return load<usize>(args + (<usize>index << 2)) + (placeOf(args, b) << 3);
 }
 
 /** First of the parts `part` of `parts` that `size` things are cut into evenly. */

@@ -1,5 +1,5 @@
 // From the values and vectors of a decomposition to what is handed out: order, signs, the scale of the input.
-import { fail, operand, OUT_OF_DOMAIN, word } from "./args";
+import { factorAt, fail, operand, OUT_OF_DOMAIN, word } from "./args";
 import { sortIndices } from "./deflate";
 import { bidiagonalQr, tridiagonalQl } from "./small";
 
@@ -52,7 +52,7 @@ export function putValues<T>(args: usize, b: i32): void {
   const from = operand(args, 6, b);
   const to = operand(args, 8, b);
   const n = word(args, 10);
-  const factor = 1 / load<f64>(load<usize>(args, 12 << 2) + (<usize>b << 3));
+  const factor = 1 / load<f64>(factorAt(args, 12, b));
   // Brackets of values that are almost equal may overlap.
   for (let i = 1; i < n; i++) {
     const at = from + (<usize>i << 3);

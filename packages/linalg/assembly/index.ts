@@ -90,13 +90,13 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
 }
 
 function runUnit(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): void {
-  const wide = load<i32>(args, TYPE) != 0;
+  const wide = (load<i32>(args, TYPE) & 1) != 0;
   switch (kernel) {
     case ids.LIST: // 6 addresses of argument blocks  7 how many: all of them for one matrix after another
       for (let i = 0; i < word(args, 7); i++) {
         const inner = load<usize>(load<usize>(args, 6 << 2) + (<usize>i << 2));
         const units = load<i32>(inner, UNITS);
-        for (let u = 0; u < units; u++) runUnit(load<i32>(inner, KERNEL), inner, b, u, scratch);
+        for (let u = 0; u < units; u++) runUnit(load<i32>(inner, KERNEL) & 255, inner, b, u, scratch);
       }
       return;
     case ids.INSPECT:
@@ -114,6 +114,7 @@ export function f(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
   const units = load<i32>(args, UNITS);
   const total = load<i32>(args, BATCH) * units;
   const last = cut(total, chunk + 1, chunks);
+  const kernel = load<i32>(args, KERNEL);
   for (let u = cut(total, chunk, chunks); u < last; u++)
-    runUnit(load<i32>(args, KERNEL), args, u / units, u % units, scratch);
+    runUnit(kernel & 255, args, (kernel >>> 8) + u / units, u % units, scratch);
 }

@@ -1,5 +1,5 @@
 // What comes first and last: looking at the input, bringing it to size 1, copies.
-import { cut, fail, FAULTS, NOT_FINITE, NOT_SYMMETRIC, operand, UNITS, word } from "./args";
+import { cut, factorAt, fail, FAULTS, NOT_FINITE, NOT_SYMMETRIC, operand, UNITS, word } from "./args";
 import { lanes } from "./simd";
 
 /** Parts of a matrix that are read. */
@@ -94,7 +94,7 @@ export function inspect<T>(args: usize, b: i32): void {
     }
     if (abs(worst) > 20 * <f64>rows * epsOf<T>() * most) fail(args, b, NOT_SYMMETRIC, atRow, atColumn, worst);
   }
-  if (load<i32>(args, 13 << 2)) store<f64>(load<usize>(args, 13 << 2) + (<usize>b << 3), powerOf(most));
+  if (load<i32>(args, 13 << 2)) store<f64>(factorAt(args, 13, b), powerOf(most));
 }
 
 /** The first fault of the batch as the status of the run. 6 status  7 matrices */
@@ -119,7 +119,7 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
   const units = load<i32>(args, UNITS);
   const last = cut(word(args, 12), unit + 1, units);
   let factor: f64 = 1;
-  if (load<i32>(args, 16 << 2)) factor = load<f64>(load<usize>(args, 16 << 2) + (<usize>b << 3));
+  if (load<i32>(args, 16 << 2)) factor = load<f64>(factorAt(args, 16, b));
   if (word(args, 17)) factor = 1 / factor;
   const from = operand(args, 9, b);
   const to = operand(args, 6, b);

@@ -216,6 +216,31 @@ describe("large matrices on wasm", () => {
   });
 });
 
+test("a batch larger than there is room for at once gives what its matrices give one by one, and the first fault", async () => {
+  const backend = await wasm({ threads: 2 });
+  setDefaultBackend(backend);
+  const [count, n] = [150, 100];
+  const data = FAMILIES["random"]!(count * n, n).data;
+  const all = fromHost("f64", [count, n, n], data);
+  const { u, s, vt } = svd(all);
+  const w = eigh(all, { assumeSymmetric: true }).values;
+  await evaluate(u, s, vt, w);
+  for (const b of [0, 68, 69, 70, 149]) {
+    const one = fromHost("f64", [n, n], data.slice(b * n * n, (b + 1) * n * n));
+    const alone = svd(one);
+    const expected = [alone.u, alone.s, alone.vt, eigh(one, { assumeSymmetric: true }).values];
+    for (const [i, x] of [u, s, vt, w].entries())
+      expect(Array.from(await x.slice([[b, b + 1]]).data())).toEqual(Array.from(await expected[i]!.data()));
+  }
+  const odd = data.slice();
+  odd[140 * n * n + 3 * n + 5] = Number.NaN;
+  odd[120 * n * n + 7] = Number.POSITIVE_INFINITY;
+  await expect(evaluate(svd(fromHost("f64", [count, n, n], odd)).s)).rejects.toThrow(
+    "svd: expected finite numbers, got Infinity at [0, 7] of matrix [120]",
+  );
+  await backend.dispose();
+});
+
 test("one thread, two and three give the same bits", async () => {
   const results: Record<string, number[]>[] = [];
   for (const threads of [1, 2, 3]) {

@@ -20,6 +20,12 @@ const GRAIN = 1 << 17;
 /** Work of a matrix up to which one thread does all of it before the next matrix, while it is in the cache. */
 const SMALL = 1 << 21;
 const FAULT_BYTES = 32;
+/** Marks the step of a room: it is counted within the slice. */
+const IN_SLICES = 1;
+/** Bytes of rooms that a slice of a large batch is to do with. */
+const SLICE_BYTES = 64 << 20;
+/** Rooms of a decomposition, in matrices. */
+const ROOMS = 12;
 
 interface Command {
   readonly kernel: number;
@@ -32,6 +38,8 @@ interface Command {
 export class Program {
   readonly bytes: number;
   readonly batch: number;
+  /** Matrices that there is room for at once: slices of the batch follow one another. */
+  private readonly slice: number;
   private readonly wide: number;
   private readonly faults: Fixup;
   private readonly commands: Command[] = [];
@@ -45,6 +53,11 @@ export class Program {
     this.batch = dims.slice(0, -2).reduce((a, b) => a * b, 1);
     this.wide = Number(dtype === "f64");
     this.bytes = this.wide ? 8 : 4;
+    const sides = [...this.group.outputs, this.group.inputs[0] as Operand].flatMap(({ dims }) =>
+      dims.slice(-2),
+    );
+    const largest = Math.max(...sides) * Math.max(...dims.slice(-2)) * this.bytes;
+    this.slice = Math.max(1, Math.min(this.batch, Math.floor(SLICE_BYTES / (ROOMS * largest + 1))));
     this.faults = ctx.workspace(FAULT_BYTES * this.batch);
   }
 
@@ -70,14 +83,17 @@ export class Program {
   /** Room for a matrix of each, rows a whole number of vectors apart. */
   room(rows: number, columns: number, bytes = this.bytes): Matrix {
     const row = Math.ceil((columns * bytes) / 16) * 16;
-    const step = Math.max(16, rows * row);
-    return { at: this.ctx.workspace(step * this.batch), step, row, column: bytes };
+    return this.inSlices(rows * row, row, bytes);
   }
 
   /** Room for rows of so many bytes. */
   rows(count: number, row: number): Matrix {
-    const step = Math.max(16, count * row);
-    return { at: this.ctx.workspace(step * this.batch), step, row, column: this.bytes };
+    return this.inSlices(count * row, row, this.bytes);
+  }
+
+  private inSlices(bytes: number, row: number, column: number): Matrix {
+    const step = Math.max(16, Math.ceil(bytes / 16) * 16);
+    return { at: this.ctx.workspace(step * this.slice), step: step + IN_SLICES, row, column };
   }
 
   /** `count` numbers of `bytes` for each matrix. */
@@ -166,24 +182,31 @@ export class Program {
 
   /** Appends the commands to the plan. */
   finish(where: string): void {
-    const { ctx, batch, wide, faults } = this;
+    const { ctx, batch, slice, faults } = this;
     const work = this.commands.reduce((sum, command) => sum + command.work, 0);
-    const header = (units: number) => [wide, batch, units, faults];
-    if (batch > 1 && work <= SMALL) {
-      const blocks = this.commands.map(({ kernel, words, units }) =>
-        ctx.data([0, kernel, ...header(units), ...words]),
-      );
-      const chunks = chunksOf(batch, work * batch);
-      ctx.linked(extension, kernels.LIST, [...header(1), ctx.data(blocks), blocks.length], chunks);
-    } else {
-      for (const { kernel, words, units, work } of this.commands) {
-        const chunks = chunksOf(batch * units, batch * work);
-        ctx.linked(extension, kernel, [...header(units), ...words], chunks);
-      }
+    const together = slice > 1 && work <= SMALL;
+    const type = this.wide + 2 * slice;
+    const blocks = together
+      ? this.commands.map(({ kernel, words, units }) =>
+          ctx.data([0, kernel, type, 1, units, faults, ...words]),
+        )
+      : [];
+    const list = together ? ctx.data(blocks) : 0;
+    for (let first = 0; first < batch; first += slice) {
+      const count = Math.min(slice, batch - first);
+      const append = ({ kernel, words, units, work }: Command): void =>
+        ctx.linked(
+          extension,
+          kernel + 256 * first,
+          [type, count, units, faults, ...words],
+          chunksOf(count * units, count * work),
+        );
+      if (together) append({ kernel: kernels.LIST, words: [list, blocks.length], units: 1, work });
+      else for (const command of this.commands) append(command);
     }
     const lead = (this.group.inputs[0] as Operand).dims.slice(0, -2);
     const status = ctx.status((words) => faultOf(where, lead, words));
-    ctx.linked(extension, kernels.REPORT, [wide, 1, 1, faults, status, batch], 1);
+    ctx.linked(extension, kernels.REPORT, [type, 1, 1, faults, status, batch], 1);
   }
 
   private contiguous(at: Fixup, dims: readonly number[]): Matrix {
