@@ -22,6 +22,7 @@ interface Case {
 const cases: Case[] = [
   { name: "grouped, causal", T: 70, S: 70, H: 4, Hk: 2, d: 32, causal: true, backward: true },
   { name: "80 and 96 wide, masked", T: 36, S: 40, H: 2, Hk: 1, d: 80, dv: 96, mask: true, backward: true },
+  { name: "ragged, masked", T: 13, S: 21, H: 2, Hk: 1, d: 8, dv: 12, mask: true, backward: true },
   { name: "256 wide", T: 34, S: 34, H: 1, Hk: 1, d: 256 },
   { name: "few queries", T: 3, S: 300, H: 2, Hk: 1, d: 96, causal: true, offset: 290 },
 ];
@@ -34,12 +35,18 @@ const maskOf = ({ T, S }: Case) =>
     { shape: [1, 1, T, S], dtype: "bool" },
   );
 
-describe.skipIf(noGpu)("attention", { timeout: 300_000 }, () => {
+/** Both ways to place threads; only narrow heads have two. */
+const tiles = [
+  ["threads that share rows", true, cases],
+  ["a square of threads", false, cases.filter(({ d, dv = d }) => Math.max(d, dv) <= 64)],
+] as const;
+
+describe.skipIf(noGpu).each(tiles)("attention by %s", { timeout: 300_000 }, (_, software, some) => {
   let backend: WebGpuBackend;
-  beforeAll(async () => void (backend = await start()));
+  beforeAll(async () => void (backend = await start({ software })));
   afterAll(() => backend.dispose());
 
-  test.each(cases)("$name", async (one) => {
+  test.each(some)("$name", async (one) => {
     const { T, S, H, Hk, d, dv = d, causal = false, offset = 0, mask, backward } = one;
     const shapes = [
       [B, T, H, d],

@@ -4,7 +4,7 @@ import type { Scratch } from "../shader.js";
 import { storeFour, storeOne } from "../wgsl/storage.js";
 import { seq } from "../wgsl/text.js";
 import { Call, statistic } from "./attention-call.js";
-import { addProduct, declareShare, EDGE, eachShare, products, THREADS, tileText } from "./attention-tile.js";
+import { addProduct, declareShare, EDGE, eachShare, products, tileFor, tileText } from "./attention-tile.js";
 
 export interface Backward {
   readonly o: Operand;
@@ -52,43 +52,46 @@ function emitQueries(group: KernelGroup, { lse, dy, delta }: Backward, ctx: Emit
   const { shader, q, k, v, d, dv, T, S, H } = c;
   const out = group.outputs[0]!;
   const [batch, t, heads] = q.dims as [number, number, number];
-  const count = Math.ceil(t / EDGE);
+  const tile = tileFor(ctx.traits, c);
+  const { rows, height } = tile;
+  const count = Math.ceil(t / height);
   const blocks = shader.param(count);
   const [qOf, kOf, vOf, dyOf] = [c.place(q), c.place(k), c.place(v), c.place(dy)];
   const [lseOf, deltaOf] = statistics(c, lse, delta);
   const seen = c.seen();
   const to = shader.bind(out, true);
-  const text = `${c.queries(blocks)}
+  const text = `${c.queries(blocks, tile)}
 ${seq(
-  4,
+  rows,
   (r) => `  let row${r} = min(i + ${r}u, ${T} - 1u);
   let q${r} = ${qOf("b", `row${r}`, "h")};
   let g${r} = ${dyOf("b", `row${r}`, "h")};
   let shift${r} = F(shift_of(${lseOf(`row${r}`)}));
   let delta${r} = F(${deltaOf(`row${r}`)});`,
 )}
-${declareShare("x", d)}
-  let end = ${c.lastKey(`min(block * ${EDGE}u + ${EDGE}u, ${T})`)};
+${declareShare(tile, "x", d)}
+  let end = ${c.lastKey(`min(block * ${height}u + ${height}u, ${T})`)};
   for (var j0 = 0u; j0 < end; j0 += ${EDGE}u) {
     let j = j0 + tx * 4u;
 ${seq(4, (r) => `    let key${r} = min(j + ${r}u, ${S} - 1u);\n    let k${r} = ${kOf("b", `key${r}`, "hk")};\n    let v${r} = ${vOf("b", `key${r}`, "hk")};`)}
-${products(c, "s", [q, "q"], [k, "k"], d)}
-${products(c, "dp", [dy, "g"], [v, "v"], dv)}
+${products(c, tile, "s", [q, "q"], [k, "k"], d)}
+${products(c, tile, "dp", [dy, "g"], [v, "v"], dv)}
     workgroupBarrier();
-${seq(4, (r) => {
+${seq(rows, (r) => {
   const visible = seq(4, (l) => `(j + ${l}u < ${S})${seen(`row${r}`, `key${l}`)}`, ", ");
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift${r}), vec4<bool>(${visible}));
-    scores[ty * 4u + ${r}u][tx] = p${r} * (dp${r} - delta${r}) * ${c.scale};`;
+    scores[ty * ${rows}u + ${r}u][tx] = p${r} * (dp${r} - delta${r}) * ${c.scale};`;
 })}
     workgroupBarrier();
-${addProduct(c, "x", "scores", k, d, (n) => kOf("b", `min(j0 + ${n}, ${S} - 1u)`, "hk"))}
+${addProduct(c, tile, "x", "scores", k, d, (n) => kOf("b", `min(j0 + ${n}, ${S} - 1u)`, "hk"))}
   }
 ${eachShare(
+  tile,
   d,
   (r, n, column) =>
     `if (i + ${r}u < ${T}) { ${storeFour(out.dtype, to, `((((b * ${T} + i + ${r}u) * ${H} + h) * ${4 * d}u) + ${column})`, `x${r}_${n}`)} }`,
 )}`;
-  ctx.dispatch(shader.build(batch * heads * count, THREADS, text, tileText("scores")));
+  ctx.dispatch(shader.build(batch * heads * count, tile.threads, text, tileText(tile, "scores")));
 }
 
 function statistics(c: Call, lse: Operand, delta: Scratch) {
@@ -113,7 +116,9 @@ function emitKeys(
   const { shader, q, k, v, d, dv, T, S, H, Hk, G } = c;
   const [, dk, dvalues] = group.outputs;
   const [batch, s, heads] = k.dims as [number, number, number];
-  const count = Math.ceil(s / EDGE);
+  const tile = tileFor(ctx.traits, c);
+  const { rows, height } = tile;
+  const count = Math.ceil(s / height);
   const blocks = shader.param(count);
   const [qOf, kOf, dyOf] = [c.place(q), c.place(k), c.place(dy)];
   const vOf = forKeys ? c.place(v) : null;
@@ -123,6 +128,7 @@ function emitKeys(
   const store = (to: (typeof group.outputs)[number], share: string, width: number): string => {
     const buffer = shader.bind(to, true);
     return eachShare(
+      tile,
       width,
       (r, n, column) =>
         `if (j + ${r}u < ${S}) { ${storeFour(to.dtype, buffer, `((((b * ${S} + j + ${r}u) * ${Hk} + hk) * ${4 * width}u) + ${column})`, `${share}${r}_${n}`)} }`,
@@ -133,26 +139,25 @@ function emitKeys(
   const text = `  let block = group % ${blocks};
   let hk = (group / ${blocks}) % ${Hk};
   let b = group / ${blocks} / ${Hk};
-  let ty = lid / 8u;
-  let tx = lid % 8u;
-  let j = block * ${EDGE}u + ty * 4u;
+${tile.place}
+  let j = block * ${height}u + ty * ${rows}u;
 ${seq(
-  4,
+  rows,
   (r) => `  let key${r} = min(j + ${r}u, ${S} - 1u);
   let k${r} = ${kOf("b", `key${r}`, "hk")};
 ${vOf ? `  let v${r} = ${vOf("b", `key${r}`, "hk")};` : ""}`,
 )}
-${forKeys ? declareShare("x", d) : ""}
-${forValues ? declareShare("y", dv) : ""}
-  let first = (${c.firstQuery(`(block * ${EDGE}u)`)} / ${EDGE}u) * ${EDGE}u;
+${forKeys ? declareShare(tile, "x", d) : ""}
+${forValues ? declareShare(tile, "y", dv) : ""}
+  let first = (${c.firstQuery(`(block * ${height}u)`)} / ${EDGE}u) * ${EDGE}u;
   for (var g = 0u; g < ${G}; g++) {
     let h = hk * ${G} + g;
     for (var i0 = first; i0 < ${T}; i0 += ${EDGE}u) {
     let i = i0 + tx * 4u;
 ${seq(4, (r) => `    let row${r} = min(i + ${r}u, ${T} - 1u);\n    let q${r} = ${qOf("b", `row${r}`, "h")};`)}
     let shift = F(${seq(4, (r) => `shift_of(${lseOf(`row${r}`)})`, ", ")});
-${products(c, "s", [k, "k"], [q, "q"], d)}
-${seq(4, (r) => {
+${products(c, tile, "s", [k, "k"], [q, "q"], d)}
+${seq(rows, (r) => {
   const visible = seq(4, (l) => `(i + ${l}u < ${T}) & (j + ${r}u < ${S})${seen(`row${l}`, `key${r}`)}`, ", ");
   return `    let p${r} = select(F(0.0), exp_(s${r} * ${c.scale} - shift), vec4<bool>(${visible}));`;
 })}
@@ -160,19 +165,21 @@ ${
   forKeys
     ? `${seq(4, (r) => `    let g${r} = ${dyOf("b", `row${r}`, "h")};`)}
     let delta = F(${seq(4, (r) => deltaOf!(`row${r}`), ", ")});
-${products(c, "dp", [v, "v"], [dy, "g"], dv)}`
+${products(c, tile, "dp", [v, "v"], [dy, "g"], dv)}`
     : ""
 }
     workgroupBarrier();
-${forValues ? seq(4, (r) => `    weights[ty * 4u + ${r}u][tx] = p${r};`) : ""}
-${forKeys ? seq(4, (r) => `    scores[ty * 4u + ${r}u][tx] = p${r} * (dp${r} - delta) * ${c.scale};`) : ""}
+${forValues ? seq(rows, (r) => `    weights[ty * ${rows}u + ${r}u][tx] = p${r};`) : ""}
+${forKeys ? seq(rows, (r) => `    scores[ty * ${rows}u + ${r}u][tx] = p${r} * (dp${r} - delta) * ${c.scale};`) : ""}
     workgroupBarrier();
-${forValues ? addProduct(c, "y", "weights", dy, dv, queryPlace(dyOf)) : ""}
-${forKeys ? addProduct(c, "x", "scores", q, d, queryPlace(qOf)) : ""}
+${forValues ? addProduct(c, tile, "y", "weights", dy, dv, queryPlace(dyOf)) : ""}
+${forKeys ? addProduct(c, tile, "x", "scores", q, d, queryPlace(qOf)) : ""}
     }
   }
 ${forKeys ? store(dk!, "x", d) : ""}
 ${forValues ? store(dvalues!, "y", dv) : ""}`;
-  const shared = [forValues ? tileText("weights") : "", forKeys ? tileText("scores") : ""].join("\n");
-  ctx.dispatch(shader.build(batch * heads * count, THREADS, text, shared));
+  const shared = [forValues ? tileText(tile, "weights") : "", forKeys ? tileText(tile, "scores") : ""].join(
+    "\n",
+  );
+  ctx.dispatch(shader.build(batch * heads * count, tile.threads, text, shared));
 }

@@ -2,7 +2,7 @@ import { type KernelGroup, type Operand, type Site, sizeOf } from "@lowrank/tens
 import { operandAt, scalarAt } from "../emit.js";
 import { type Scratch, Shader } from "../shader.js";
 import { seq } from "../wgsl/text.js";
-import { EDGE } from "./attention-tile.js";
+import type { Tile } from "./attention-tile.js";
 import { loadFour, loadOne } from "../wgsl/storage.js";
 import { isGpuFloat } from "./rows.js";
 
@@ -101,15 +101,14 @@ export class Call {
   }
 
   /** Statements that say where a thread stands that works on a tile of queries: of `blocks` in each head. */
-  queries(blocks: string): string {
+  queries(blocks: string, { place, height, rows }: Tile): string {
     const { H } = this;
     return `  let block = group % ${blocks};
   let h = (group / ${blocks}) % ${H};
   let b = group / ${blocks} / ${H};
   let hk = h / ${this.G};
-  let ty = lid / 8u;
-  let tx = lid % 8u;
-  let i = block * ${EDGE}u + ty * 4u;`;
+${place}
+  let i = block * ${height}u + ty * ${rows}u;`;
   }
 
   /** The first key that no query before `i` sees, at most S. */

@@ -5,7 +5,7 @@ import { lane, seq } from "../wgsl/text.js";
 import { emitBackward } from "./attention-backward.js";
 import { type AttentionArg, Call, supportsAttention } from "./attention-call.js";
 import { emitDecode, isDecode } from "./attention-decode.js";
-import { addProduct, declareShare, EDGE, products, shares, THREADS, tileText } from "./attention-tile.js";
+import { addProduct, declareShare, EDGE, products, shares, tileFor, tileText } from "./attention-tile.js";
 
 /** Queries by workgroups: blocks of keys pass by, and rows keep a running maximum and sum. */
 function emitForward(group: KernelGroup, ctx: EmitContext): void {
@@ -13,46 +13,54 @@ function emitForward(group: KernelGroup, ctx: EmitContext): void {
   const { shader, q, k, v, d, dv, T, S, H } = c;
   const [o, lse] = group.outputs as [Value, Value];
   const [batch, t, heads] = q.dims as [number, number, number];
-  const count = Math.ceil(t / EDGE);
+  const tile = tileFor(ctx.traits, c);
+  const { high, rows, height } = tile;
+  const fours = rows / 4;
+  const count = Math.ceil(t / height);
   const blocks = shader.param(count);
   const [qOf, kOf, vOf] = [c.place(q), c.place(k), c.place(v)];
   const seen = c.seen();
   const visible = (r: number): string =>
     `vec4<bool>(${seq(4, (l) => `(j + ${l}u < ${S})${seen(`row${r}`, `min(j + ${l}u, ${S} - 1u)`)}`, ", ")})`;
+  // Numbers of rows stand in fours.
+  const four = (g: number): string => `ty * ${fours}u + ${g}u`;
+  const ofFour = (g: number, text: (r: number) => string): string => seq(4, (l) => text(4 * g + l), ", ");
+  const ofRow = (r: number): string => `${r >> 2}.${lane(r & 3)}`;
   const [toO, toLse] = [shader.bind(o, true), shader.bind(lse, true)];
-  const text = `${c.queries(blocks)}
-${seq(4, (r) => `  let row${r} = min(i + ${r}u, ${T} - 1u);\n  let q${r} = ${qOf("b", `row${r}`, "h")};`)}
-${declareShare("o", dv)}
-  var m = F(-3.0e38);
-  var l = F(0.0);
-  let end = ${c.lastKey(`min(block * ${EDGE}u + ${EDGE}u, ${T})`)};
+  const text = `${c.queries(blocks, tile)}
+${seq(rows, (r) => `  let row${r} = min(i + ${r}u, ${T} - 1u);\n  let q${r} = ${qOf("b", `row${r}`, "h")};`)}
+${declareShare(tile, "o", dv)}
+${seq(fours, (n) => `  var m${n} = F(-3.0e38);\n  var l${n} = F(0.0);`)}
+  let end = ${c.lastKey(`min(block * ${height}u + ${height}u, ${T})`)};
   for (var j0 = 0u; j0 < end; j0 += ${EDGE}u) {
     let j = j0 + tx * 4u;
 ${seq(4, (r) => `    let k${r} = ${kOf("b", `min(j + ${r}u, ${S} - 1u)`, "hk")};`)}
-${products(c, "s", [q, "q"], [k, "k"], d)}
-${seq(4, (r) => `    s${r} = select(F(-3.0e38), s${r} * ${c.scale}, ${visible(r)});`)}
-    tops[tx][ty] = F(${seq(4, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`, ", ")});
+${products(c, tile, "s", [q, "q"], [k, "k"], d)}
+${seq(rows, (r) => `    s${r} = select(F(-3.0e38), s${r} * ${c.scale}, ${visible(r)});`)}
+${seq(fours, (g) => `    tops[tx][${four(g)}] = F(${ofFour(g, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`)});`)}
     workgroupBarrier();
-    var top = m;
-${seq(8, (n) => `    top = max(top, tops[${n}][ty]);`)}
-    let shrink = exp_(m - top);
-    m = top;
-${seq(4, (r) => `    s${r} = select(F(0.0), exp_(s${r} - F(m.${lane(r)})), s${r} > F(-1.0e38));`)}
-    l = l * shrink + F(${seq(4, (r) => `dot(s${r}, F(1.0))`, ", ")});
-${seq(4, (r) => `    weights[ty * 4u + ${r}u][tx] = s${r};`)}
-${seq(4, (r) => seq(shares(dv), (n) => `    o${r}_${n} *= shrink.${lane(r)};`))}
+${seq(
+  fours,
+  (g) => `    var top${g} = m${g};
+${seq(8, (n) => `    top${g} = max(top${g}, tops[${n}][${four(g)}]);`)}
+    let shrink${g} = exp_(m${g} - top${g});
+    m${g} = top${g};`,
+)}
+${seq(rows, (r) => `    s${r} = select(F(0.0), exp_(s${r} - F(m${ofRow(r)})), s${r} > F(-1.0e38));`)}
+${seq(fours, (g) => `    l${g} = l${g} * shrink${g} + F(${ofFour(g, (r) => `dot(s${r}, F(1.0))`)});`)}
+${seq(rows, (r) => `    weights[ty * ${rows}u + ${r}u][tx] = s${r};`)}
+${seq(rows, (r) => seq(shares(dv), (n) => `    o${r}_${n} *= shrink${ofRow(r)};`))}
     workgroupBarrier();
-${addProduct(c, "o", "weights", v, dv, (n) => vOf("b", `min(j0 + ${n}, ${S} - 1u)`, "hk"))}
+${addProduct(c, tile, "o", "weights", v, dv, (n) => vOf("b", `min(j0 + ${n}, ${S} - 1u)`, "hk"))}
   }
   workgroupBarrier();
-  tops[tx][ty] = l;
+${seq(fours, (g) => `  tops[tx][${four(g)}] = l${g};`)}
   workgroupBarrier();
-  var total = F(0.0);
-${seq(8, (n) => `  total += tops[${n}][ty];`)}
+${seq(fours, (g) => `  var total${g} = F(0.0);\n${seq(8, (n) => `  total${g} += tops[${n}][${four(g)}];`)}`)}
 ${seq(
-  4,
+  rows,
   (r) => `  if (i + ${r}u < ${T}) {
-    let sum = total.${lane(r)};
+    let sum = total${ofRow(r)};
     let scale = select(1.0 / sum, 0.0, sum == 0.0);
     let to = ((b * ${T} + i + ${r}u) * ${H} + h) * ${4 * dv}u;
 ${seq(
@@ -60,11 +68,11 @@ ${seq(
   (n) =>
     `    if (tx + ${8 * n}u < ${dv}u) { ${storeFour(o.dtype, toO, `(to + (tx + ${8 * n}u) * 4u)`, `(o${r}_${n} * scale)`)} }`,
 )}
-    if (tx == 0u) { ${storeOne("f32", toLse, `((b * ${H} + h) * ${T} + i + ${r}u)`, `select(m.${lane(r)} + log_(F(sum)).x, -inf().x, sum == 0.0)`)} }
+    if (tx == 0u) { ${storeOne("f32", toLse, `((b * ${H} + h) * ${T} + i + ${r}u)`, `select(m${ofRow(r)} + log_(F(sum)).x, -inf().x, sum == 0.0)`)} }
   }`,
 )}`;
-  const shared = `${tileText("weights")}\nvar<workgroup> tops: array<array<F, 8>, 8>;`;
-  ctx.dispatch(shader.build(batch * heads * count, THREADS, text, shared));
+  const shared = `${tileText(tile, "weights")}\nvar<workgroup> tops: array<array<F, ${high * fours}>, 8>;`;
+  ctx.dispatch(shader.build(batch * heads * count, tile.threads, text, shared));
 }
 
 /** Attention that never writes the scores: an online softmax over tiles of keys (Dao et al. 2022, arXiv:2205.14135). */
