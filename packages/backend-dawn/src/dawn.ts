@@ -1,8 +1,12 @@
 import { requestDevice, type WebGpuBackend, type WebGpuOptions, webgpu } from "@lowrank/backend-webgpu";
 import { type AdapterChoice, adapterOf, type DawnAdapter, describe } from "./adapters.js";
 import { hold, instanceOf, type Toggles } from "./instance.js";
+import { tuneFile } from "./tune-file.js";
 
-/** Options of Dawn, and those of `webgpu` but for what only a browser has. */
+/**
+ * Options of Dawn, and those of `webgpu` but for what only a browser has. `tune: true` keeps what was measured in
+ * `lowrank/webgpu-tune.json` of the user's cache folder.
+ */
 export interface DawnOptions extends AdapterChoice, Omit<WebGpuOptions, "device" | "forceFallbackAdapter"> {}
 
 /** The WebGPU backend on a device of this machine. */
@@ -37,7 +41,8 @@ export async function dawn(options: DawnOptions = {}): Promise<DawnBackend> {
   hold(gpu, device);
   let backend: WebGpuBackend;
   try {
-    backend = await webgpu({ ...rest, device });
+    const tune = rest.tune === true ? tuneFile() : rest.tune;
+    backend = await webgpu({ ...rest, ...(tune !== undefined && { tune }), device });
   } catch (error) {
     device.destroy();
     throw error;

@@ -20,6 +20,7 @@ import { GpuMemory } from "./memory.js";
 import { Plan } from "./plan.js";
 import { Profiler } from "./profiler.js";
 import { targetOf } from "./target.js";
+import type { TuneStore } from "./tuner.js";
 
 export interface WebGpuOptions extends AdapterOptions {
   /** The device to work on; it stays the caller's and is not destroyed by `dispose`. Default: one that is asked for here. */
@@ -36,6 +37,12 @@ export interface WebGpuOptions extends AdapterOptions {
    * anything has happened. Slow: for finding faults. Default: false, and a refusal ends the backend.
    */
   validate?: boolean;
+  /**
+   * Measure ways to form a product on the device, when a plan with one of a new class of shapes runs for the first time, and
+   * take the fastest. A store keeps what was measured for later programs; `true` forgets it with the backend. Results are the
+   * same bits with and without, and the first run takes longer. Default: false, ways by shape alone.
+   */
+  tune?: boolean | TuneStore;
   /** Measure each kernel by timestamps, which makes plans slower. Needs the feature timestamp-query. Default: false. */
   profile?: boolean;
 }
@@ -93,9 +100,18 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuBackend
     });
   }
   const ownsDevice = !options.device;
-  const { validate = false } = options;
+  const { validate = false, tune = false } = options;
   const gpu = new GpuContext(device, { maxMemoryBytes, submitMs, validate, ownsDevice });
   if (profile) gpu.profiler = new Profiler(device, gpu.faults);
+  if (tune) {
+    try {
+      gpu.tuner = await (await import("./tune.js")).startTuner(gpu, tune);
+    } catch (error) {
+      gpu.dispose();
+      if (ownsDevice) device.destroy();
+      throw error;
+    }
+  }
   return new GpuBackend(gpu, ownsDevice);
 }
 

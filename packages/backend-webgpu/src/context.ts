@@ -6,6 +6,7 @@ import { Order } from "./order.js";
 import { Pace } from "./pace.js";
 import { Pipelines } from "./pipelines.js";
 import type { Profiler } from "./profiler.js";
+import type { Tuner } from "./tuner.js";
 
 /** Bytes that are handed to the queue at once: it copies them. */
 const UPLOAD = 64 << 20;
@@ -28,6 +29,7 @@ export class GpuContext {
   readonly validate: boolean;
   readonly traits: Traits;
   profiler: Profiler | null = null;
+  tuner: Tuner | null = null;
   /** Memory for temporaries, which one plan at a time uses. */
   arena: Slab | null = null;
   /** A plan is between its submits. */

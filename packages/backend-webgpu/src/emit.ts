@@ -2,10 +2,13 @@ import type { DType, KernelGroup, LoopGroup, Operand, Site, Target } from "@lowr
 import { bug } from "@lowrank/tensor/backend";
 import type { Traits } from "./emit-traits.js";
 import type { Dispatch, Scratch } from "./shader.js";
+import type { Tuner } from "./tuner.js";
 
 /** What an emitter writes to while a plan is prepared: dispatches run in their order, each seeing what came before. */
 export interface EmitContext {
   readonly traits: Traits;
+  /** Knows the fastest ways to form products, or null: each is formed as `variantFor` says. */
+  readonly tuner: Pick<Tuner, "choose"> | null;
   dispatch(dispatch: Dispatch): void;
   /** Memory for the dispatches of this group. */
   scratch(bytes: number): Scratch;

@@ -1,5 +1,6 @@
 export { type WebGpuBackend, type WebGpuOptions, webgpu } from "./backend.js";
 export { type AdapterOptions, requestDevice } from "./device.js";
+export type { TuneStore } from "./tuner.js";
 export {
   type ChromeTrace,
   type ChromeTraceEvent,

@@ -50,8 +50,10 @@ interface Run {
 
 /** A plan on the GPU: a list of dispatches, in as few submits as their time allows. */
 export class Plan implements Executable {
-  readonly peakBytes: number;
-  private readonly steps: Step[];
+  peakBytes = 0;
+  private steps: readonly Step[] = [];
+  /** What was known of the fastest kernels when the steps were made. */
+  private tuned = 0;
   private readonly parameters: Parameters;
   private parts: readonly Part[] = [];
   /** Speed of the device that the parts were made for. */
@@ -66,10 +68,22 @@ export class Plan implements Executable {
   constructor(
     private readonly gpu: GpuContext,
     private readonly schedule: Schedule,
-    emit: (group: Group, context: EmitContext) => void,
+    private readonly emit: (group: Group, context: EmitContext) => void,
     /** Told at the end of each run. */
     private readonly onRun: () => void,
   ) {
+    this.parameters = new Parameters(gpu, schedule.scalars);
+    for (const { home, size, dtype } of schedule.values) {
+      if (home.kind === "leaf" || home.kind === "root")
+        this.need(home.kind, home.slot, size * dtypeBytes(dtype));
+    }
+    this.make();
+  }
+
+  /** Makes the dispatches. */
+  private make(): void {
+    const { gpu, schedule, emit } = this;
+    this.tuned = gpu.tuner?.version ?? 0;
     const temporaries = ceilTo(schedule.arenaBytes, ALIGN);
     let scratchBytes = 0;
     this.steps = schedule.groups.flatMap((group) => {
@@ -94,6 +108,7 @@ export class Plan implements Executable {
         at = end; // the scratch of one piece serves the next
         emit(piece, {
           traits: gpu.traits,
+          tuner: gpu.tuner,
           dispatch: (d) => {
             if (d.workgroups > 0) dispatches.push(d);
           },
@@ -105,11 +120,8 @@ export class Plan implements Executable {
     });
     this.peakBytes = temporaries + scratchBytes;
     expectArena(this.peakBytes, gpu.device.limits);
-    this.parameters = new Parameters(gpu, schedule.scalars);
-    for (const { home, size, dtype } of schedule.values) {
-      if (home.kind === "leaf" || home.kind === "root")
-        this.need(home.kind, home.slot, size * dtypeBytes(dtype));
-    }
+    this.parts = [];
+    this.parameters.outdated();
   }
 
   run(bindings: Bindings): Promise<void> {
@@ -163,6 +175,8 @@ export class Plan implements Executable {
     const { gpu } = this;
     try {
       gpu.faults.expectAlive();
+      if (gpu.tuner?.asked) await gpu.tuner.settle();
+      if (gpu.tuner && gpu.tuner.version !== this.tuned) this.make();
       if (this.steps.some((step) => !step.pipeline.compiled)) await this.compile();
       const wait = gpu.pace.turn();
       if (wait) await gpu.turn();

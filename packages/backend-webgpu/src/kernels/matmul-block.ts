@@ -107,7 +107,7 @@ ${seq(rows, (r) =>
 
 /** Where a thread stands: `tx`, `ty` and `kl`. Neighbours read what lies side by side. */
 function placeText(b: Side, { high, wide, lanes }: Variant): string {
-  if (lanes === 1) return `  let tx = lid % ${wide}u;\n  let ty = lid / ${wide}u;`;
+  if (lanes === 1) return `  let tx = lid % ${wide}u;\n  let ty = ${high > 1 ? `lid / ${wide}u` : "0u"};`;
   return b.along === "outer"
     ? `  let tx = lid % ${wide}u;\n  let ty = lid / ${wide}u % ${high}u;\n  let kl = lid / ${wide * high}u;`
     : `  let kl = lid % ${lanes}u;\n  let tx = lid / ${lanes}u % ${wide}u;\n  let ty = lid / ${lanes * wide}u;`;

@@ -1,6 +1,7 @@
-import { sizeOf } from "@lowrank/tensor/backend";
+import { type KernelGroup, sizeOf } from "@lowrank/tensor/backend";
+import type { EmitContext } from "../emit.js";
 import type { Traits } from "../emit-traits.js";
-import type { Variant } from "./matmul-block.js";
+import { emitProduct, type Variant } from "./matmul-block.js";
 import type { Product } from "./product.js";
 
 const square = (shared: boolean, rows: number, columns: number): Variant => ({
@@ -45,3 +46,10 @@ export function variantFor(p: Product, traits: Traits): Variant {
 
 const splitFor = (groups: number, K: number): number =>
   Math.max(1, Math.min(Math.floor(FULL / 2 / groups), Math.floor(K / PART)));
+
+/** Emits a product in the fastest way that was measured, or as its shape says. */
+export function emitBest(group: KernelGroup, p: Product, ctx: EmitContext): void {
+  const fixed = variantFor(p, ctx.traits);
+  const emit = (way: Variant, to: EmitContext): void => emitProduct(group, p, way, to);
+  emit(ctx.tuner?.choose(group, p, fixed, emit, ctx) ?? fixed, ctx);
+}

@@ -2,8 +2,7 @@ import { sizeOf } from "@lowrank/tensor/backend";
 import { type Kernel, operandAt } from "../emit.js";
 import { emitElements } from "./elements.js";
 import { canFinish } from "./finish.js";
-import { emitProduct } from "./matmul-block.js";
-import { variantFor } from "./matmul-variants.js";
+import { emitBest } from "./matmul-variants.js";
 import { productOf } from "./product.js";
 
 /** Products of matrices over their last two axes, read with any strides, summed in f32. */
@@ -22,7 +21,6 @@ export const matmulKernel: Kernel = {
       emitElements("matmul of nothing", y, ctx, () => "  return 0.0;");
       return;
     }
-    const product = productOf(group);
-    emitProduct(group, product, variantFor(product, ctx.traits), ctx);
+    emitBest(group, productOf(group), ctx);
   },
 };

@@ -3,8 +3,7 @@ import { type Kernel, operandAt } from "../emit.js";
 import type { Shader } from "../shader.js";
 import { loadOne } from "../wgsl/storage.js";
 import { canFinish } from "./finish.js";
-import { emitProduct } from "./matmul-block.js";
-import { variantFor } from "./matmul-variants.js";
+import { emitBest } from "./matmul-variants.js";
 import { type Product, type Side, stridedSide } from "./product.js";
 import { isGpuFloat } from "./rows.js";
 
@@ -98,6 +97,6 @@ export const quantizedMatmulKernel: Kernel = {
         { offset: 0, strides: [] },
       ],
     };
-    emitProduct(group, product, variantFor(product, ctx.traits), ctx);
+    emitBest(group, product, ctx);
   },
 };
