@@ -18,7 +18,6 @@ import { emitGroup } from "./emit-group.js";
 import { expectSizes } from "./limits.js";
 import { GpuMemory } from "./memory.js";
 import { Plan } from "./plan.js";
-import { Profiler } from "./profiler.js";
 import { targetOf } from "./target.js";
 import type { TuneStore } from "./tuner.js";
 
@@ -99,20 +98,11 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuBackend
       hint: "leave profile out, or use another adapter or browser",
     });
   }
-  const ownsDevice = !options.device;
   const { validate = false, tune = false } = options;
-  const gpu = new GpuContext(device, { maxMemoryBytes, submitMs, validate, ownsDevice });
-  if (profile) gpu.profiler = new Profiler(device, gpu.faults);
-  if (tune) {
-    try {
-      gpu.tuner = await (await import("./tune.js")).startTuner(gpu, tune);
-    } catch (error) {
-      gpu.dispose();
-      if (ownsDevice) device.destroy();
-      throw error;
-    }
-  }
-  return new GpuBackend(gpu, ownsDevice);
+  const gpu = new GpuContext(device, { maxMemoryBytes, submitMs, validate, ownsDevice: !options.device });
+  if (profile) gpu.profiler = new (await import("./profiler.js")).Profiler(device, gpu.faults);
+  if (tune) await (await import("./tune.js")).startTuner(gpu, tune);
+  return new GpuBackend(gpu);
 }
 
 class GpuBackend implements WebGpuBackend {
@@ -123,10 +113,7 @@ class GpuBackend implements WebGpuBackend {
   private peak = 0;
   private disposed = false;
 
-  constructor(
-    private readonly gpu: GpuContext,
-    private readonly ownsDevice: boolean,
-  ) {
+  constructor(private readonly gpu: GpuContext) {
     this.device = gpu.device;
     this.target = targetOf(gpu.device.limits);
     const { profiler } = gpu;
@@ -218,7 +205,6 @@ class GpuBackend implements WebGpuBackend {
     if (this.disposed) return;
     this.disposed = true;
     this.gpu.dispose();
-    if (this.ownsDevice) this.device.destroy();
   }
 
   private alive(buffer: DeviceBuffer, where: string): GpuMemory {

@@ -28,6 +28,7 @@ export class GpuContext {
   readonly pace: Pace;
   readonly validate: boolean;
   readonly traits: Traits;
+  private readonly ownsDevice: boolean;
   profiler: Profiler | null = null;
   tuner: Tuner | null = null;
   /** Memory for temporaries, which one plan at a time uses. */
@@ -47,6 +48,7 @@ export class GpuContext {
     this.pipelines = new Pipelines(device);
     this.pace = new Pace(submitMs);
     this.validate = validate;
+    this.ownsDevice = ownsDevice;
     this.traits = traitsOf(device);
   }
 
@@ -178,6 +180,7 @@ export class GpuContext {
     this.profiler?.dispose();
     this.pool.dispose();
     this.arena = null;
+    if (this.ownsDevice) this.device.destroy();
   }
 
   private dropArena(): void {

@@ -53,7 +53,7 @@ export class Plan implements Executable {
   peakBytes = 0;
   private steps: readonly Step[] = [];
   /** What was known of the fastest kernels when the steps were made. */
-  private tuned = 0;
+  private tuned: number | undefined;
   private readonly parameters: Parameters;
   private parts: readonly Part[] = [];
   /** Speed of the device that the parts were made for. */
@@ -83,7 +83,7 @@ export class Plan implements Executable {
   /** Makes the dispatches. */
   private make(): void {
     const { gpu, schedule, emit } = this;
-    this.tuned = gpu.tuner?.version ?? 0;
+    this.tuned = gpu.tuner?.version;
     const temporaries = ceilTo(schedule.arenaBytes, ALIGN);
     let scratchBytes = 0;
     this.steps = schedule.groups.flatMap((group) => {
@@ -175,8 +175,7 @@ export class Plan implements Executable {
     const { gpu } = this;
     try {
       gpu.faults.expectAlive();
-      if (gpu.tuner?.asked) await gpu.tuner.settle();
-      if (gpu.tuner && gpu.tuner.version !== this.tuned) this.make();
+      if (gpu.tuner && (await gpu.tuner.settle()) !== this.tuned) this.make();
       if (this.steps.some((step) => !step.pipeline.compiled)) await this.compile();
       const wait = gpu.pace.turn();
       if (wait) await gpu.turn();

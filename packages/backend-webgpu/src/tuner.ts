@@ -1,6 +1,7 @@
 import { ConfigError, type KernelGroup, sizeOf } from "@lowrank/tensor/backend";
 import type { EmitContext } from "./emit.js";
-import type { Variant } from "./kernels/matmul-block.js";
+import type { Traits } from "./emit-traits.js";
+import { emitProduct, type Variant } from "./kernels/matmul-block.js";
 import { nameOf, waysOf } from "./kernels/matmul-ways.js";
 import type { Product } from "./kernels/product.js";
 import type { Dispatch, Scratch } from "./shader.js";
@@ -14,13 +15,11 @@ export interface TuneStore {
 /** Milliseconds of each way, a list of dispatches; null where the device refuses it. */
 export type Timer = (ways: readonly (readonly Dispatch[])[], flops: number) => Promise<(number | null)[]>;
 
-type Emit = (way: Variant, context: EmitContext) => void;
-
 interface Question {
+  readonly group: KernelGroup;
+  readonly product: Product;
   readonly ways: readonly Variant[];
-  readonly emit: Emit;
-  readonly context: EmitContext;
-  readonly flops: number;
+  readonly traits: Traits;
 }
 
 /** Counts up when a name comes to mean another kernel: what was kept before is measured anew. */
@@ -60,32 +59,30 @@ export class Tuner {
     return tuner;
   }
 
-  /** Whether there is something to measure. */
-  get asked(): boolean {
-    return this.questions.size > 0;
-  }
-
   /** The fastest way for products like this. Where none is known, `fixed`, and it is measured at the next `settle`. */
-  choose(group: KernelGroup, product: Product, fixed: Variant, emit: Emit, context: EmitContext): Variant {
+  choose(group: KernelGroup, product: Product, fixed: Variant, { traits }: EmitContext): Variant {
     const ways = waysOf(product, fixed);
     const key = keyOf(group, product, fixed);
     const name = this.known.get(key);
     const way = ways.find((one) => nameOf(one) === name);
     if (way) return way;
-    const { M, N, K, batch } = product;
-    if (ways.length > 1)
-      this.questions.set(key, { ways, emit, context, flops: 2 * sizeOf(batch) * M * N * K });
+    if (ways.length > 1) this.questions.set(key, { group, product, ways, traits });
     return fixed;
   }
 
-  /** Measures what was asked since the last call; of equals the first is taken. */
-  async settle(): Promise<void> {
+  /**
+   * Measures what was asked since the last call; of equals the first is taken.
+   *
+   * @returns `version`
+   */
+  async settle(): Promise<number> {
     const questions = [...this.questions];
     this.questions.clear();
-    for (const [key, { ways, emit, context, flops }] of questions) {
+    for (const [key, { group, product, ways, traits }] of questions) {
+      const { M, N, K, batch } = product;
       const times = await this.time(
-        ways.map((way) => dispatchesOf(way, emit, context)),
-        flops,
+        ways.map((way) => dispatchesOf(group, product, way, traits)),
+        2 * sizeOf(batch) * M * N * K,
       );
       let best = 0;
       times.forEach((ms, i) => {
@@ -95,6 +92,7 @@ export class Tuner {
       if (best > 0) this.version++;
     }
     if (questions.length > 0) await this.save();
+    return this.version;
   }
 
   private async load(): Promise<void> {
@@ -131,10 +129,10 @@ function keyOf(group: KernelGroup, { name, M, N, K, batch, a, b }: Product, fixe
 }
 
 /** The dispatches of one way, with scratch where nothing else of it lies. */
-function dispatchesOf(way: Variant, emit: Emit, { traits }: EmitContext): Dispatch[] {
+function dispatchesOf(group: KernelGroup, product: Product, way: Variant, traits: Traits): Dispatch[] {
   const dispatches: Dispatch[] = [];
   let at = 2 ** 40; // beyond every arena: the memory of a measurement is its own
-  emit(way, {
+  emitProduct(group, product, way, {
     traits,
     tuner: null,
     dispatch: (dispatch) => dispatches.push(dispatch),

@@ -41,7 +41,7 @@ export class Call {
   readonly Hk: string;
   readonly G: string;
   readonly scale: string;
-  private readonly arg: AttentionArg;
+  readonly arg: AttentionArg;
   private readonly offset: string;
 
   constructor(

@@ -20,23 +20,17 @@ export interface Tile {
   readonly place: string;
 }
 
-const tile = (high: number, rows: number): Tile => ({
-  high,
-  rows,
-  height: high * rows,
-  threads: high * 8,
-  place: `  let ty = ${high > 1 ? "lid / 8u" : "0u"};\n  let tx = lid % 8u;`,
-});
-
-/** Widest heads of tiles with eight rows a thread, in vectors. */
-const NARROW = 16;
-
 /**
  * 32 rows by 32 columns, 4 × 4 a thread. A CPU that plays the GPU reads what all threads of a workgroup read in a fraction of
- * the time: there they stand side by side and share eight rows, unless heads are wide and its compiler would take minutes.
+ * the time: there they stand side by side and share their rows, eight of them where that is worth the time of compiling.
  */
-export const tileFor = ({ software }: Traits, { d, dv }: Call): Tile =>
-  software && Math.max(d, dv) <= NARROW ? tile(1, 8) : tile(8, 4);
+export function tileFor({ software }: Traits, { d, dv, arg }: Call): Tile {
+  const high = software ? 1 : 8;
+  const widest = Math.max(d, dv);
+  const rows = software && !arg.mask && widest >= 8 && widest <= 16 ? 8 : 4;
+  const place = `  let ty = ${high > 1 ? "lid / 8u" : "0u"};\n  let tx = lid % 8u;`;
+  return { high, rows, height: high * rows, threads: high * 8, place };
+}
 
 export const tileText = ({ height }: Tile, name: string): string =>
   `var<workgroup> ${name}: array<array<F, 8>, ${height}>;`;

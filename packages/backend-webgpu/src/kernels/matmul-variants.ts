@@ -50,6 +50,5 @@ const splitFor = (groups: number, K: number): number =>
 /** Emits a product in the fastest way that was measured, or as its shape says. */
 export function emitBest(group: KernelGroup, p: Product, ctx: EmitContext): void {
   const fixed = variantFor(p, ctx.traits);
-  const emit = (way: Variant, to: EmitContext): void => emitProduct(group, p, way, to);
-  emit(ctx.tuner?.choose(group, p, fixed, emit, ctx) ?? fixed, ctx);
+  emitProduct(group, p, ctx.tuner?.choose(group, p, fixed, ctx) ?? fixed, ctx);
 }
