@@ -5,7 +5,7 @@ import { BOTH, FIRST, node, numbers, POLES, RHO, whole } from "./divide";
 import { hypot2, rotate } from "./vector";
 
 /** Singular values of a matrix of size 1 that are zeros. */
-const NOTHING: f64 = 1e-150;
+const NOTHING: f64 = 1e-75;
 
 /** Half the distance from 1 to the next number. */
 // @ts-ignore: decorator
@@ -187,7 +187,7 @@ function deflateSingular<T>(args: usize, b: i32, lo: i32, mid: i32, hi: i32, roo
     if (length != 0) turn<T>(v, rowV, mid, hi, lo, end, first / length, other / length);
     first = length;
   }
-  const tolerance = max(8 * unitOf<T>() * most, NOTHING); // whose square is a number still
+  const tolerance = max(8 * unitOf<T>() * most, NOTHING); // the slopes of the secular equation are numbers still
   if (abs(first) <= tolerance) first = tolerance;
   store<f64>(z + (<usize>mid << 3), first);
   store<f64>(numbers(args, 36, b, lo) + RHO, 1);

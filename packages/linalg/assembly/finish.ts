@@ -23,7 +23,7 @@ export function values(args: usize, b: i32): void {
 }
 
 /** What beside a matrix of size 1 is zero. */
-const NOTHING: f64 = 1e-140;
+const NOTHING: f64 = 1e-70;
 
 /** The order of values, and the values ascending. 6 values  8 order (i32)  10 n  11 descending  12 ascending values  14 merged */
 export function orderValues(args: usize, b: i32, scratch: usize): void {

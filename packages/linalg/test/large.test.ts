@@ -195,9 +195,11 @@ describe("large matrices on wasm", () => {
         [700, 130],
         [130, 700],
         [200, 150],
+        [666, 333],
       ] as const) {
         for (const family of [...GRADES, "gradedBoth", "kahan"]) {
           if (m * n > 500_000 && family !== "random") continue;
+          if (m === 666 && !["ones", "rankDeficient"].includes(family)) continue; // much of R is zeros
           const what = `svd ${m} ${n} ${family} ${dtype}`;
           const a = made(FAMILIES[family]!(m, n), dtype);
           const { u, s, vt } = svd(a, { full: m * n === 700 * 130 && family === "random" });
