@@ -11,6 +11,8 @@ interface Goal {
   /** The run that it is judged in: `core` on one thread or two, or `webgpu` on a software adapter or a real one. */
   threads: 1 | 2 | "software" | "gpu";
   what: string;
+  /** Judged only in runs that this library took part in. Default: in all. */
+  lib?: string;
   /** From medians in milliseconds, or from whole lines; null where one of them is missing. */
   measure: (ms: RowTimes, line: (lib: string) => Sample | undefined) => number | null;
   atLeast?: number;
@@ -156,7 +158,7 @@ const GOALS: readonly Goal[] = [
     measure: (_, line) => line(OURS_GPU)?.of_f32 ?? null,
     atLeast: 0.5,
   },
-  ...ON_BLAS,
+  ...ON_BLAS.map((goal) => ({ ...goal, lib: NATIVE })),
   { rows: ["start"], threads: 1, what: "ms beyond Node alone", measure: beyondNode, atMost: 40 },
 ];
 
@@ -175,7 +177,10 @@ export function judgeRun(samples: readonly Sample[]): Judged[] {
   return rows.flatMap((row) => {
     const line = (lib: string): Sample | undefined => samples.find((s) => s.row === row && s.lib === lib);
     const ms: RowTimes = (lib) => line(lib)?.median_ms ?? null;
-    return GOALS.filter((g) => g.threads === run && g.rows.includes(row)).map((g) => {
+    const judged = GOALS.filter(
+      (g) => g.threads === run && g.rows.includes(row) && (g.lib === undefined || line(g.lib) !== undefined),
+    );
+    return judged.map((g) => {
       const found = g.measure(ms, line);
       const met = found === null ? null : found >= (g.atLeast ?? 0) && found <= (g.atMost ?? Infinity);
       return {

@@ -2,8 +2,9 @@ import { markdownTable } from "./markdown.js";
 
 /** One run of the main job, a language model fine-tuned and scored on held-out text, on one device. */
 export interface MainJob {
-  readonly bench: "webgpu-main-job";
-  readonly device: "webgpu" | "wasm";
+  readonly bench: "webgpu-main-job" | "native-main-job";
+  readonly device: "webgpu" | "native" | "wasm";
+  /** The GPU, or the BLAS. */
   readonly adapter?: string;
   /** What was run, with DEVICE and N for what differs. */
   readonly command: string;
@@ -14,7 +15,7 @@ export interface MainJob {
   readonly note?: string;
 }
 
-const words = (device: MainJob["device"]): string => (device === "wasm" ? "Wasm" : "WebGPU");
+const WORDS = { wasm: "Wasm", native: "Native", webgpu: "WebGPU" } as const;
 
 /** The runs of the same command and steps, one device beside the other. */
 export function mainJobMarkdown(lines: readonly MainJob[]): string {
@@ -29,7 +30,7 @@ export function mainJobMarkdown(lines: readonly MainJob[]): string {
           ? `${(100 * Math.abs(run.perplexity_after / other.perplexity_after - 1)).toPrecision(2)} %`
           : "";
       const numbers = [run.perplexity_before.toFixed(3), run.perplexity_after.toFixed(3), apart];
-      return [`${words(run.device)}, ${run.steps} steps`, ...numbers, run.seconds_per_step.toFixed(2)];
+      return [`${WORDS[run.device]}, ${run.steps} steps`, ...numbers, run.seconds_per_step.toFixed(2)];
     });
     const head = ["", "perplexity before", "after", "apart", "s a step"];
     const notes = new Set(runs.flatMap(({ note }) => note ?? []));
@@ -37,7 +38,7 @@ export function mainJobMarkdown(lines: readonly MainJob[]): string {
       "\n\n",
     );
   });
-  return [`The same training on a GPU, ${[...adapters].join(", ")}, and on WebAssembly.`, ...tables].join(
-    "\n\n",
-  );
+  const on = lines.some(({ device }) => device === "webgpu") ? "on a GPU" : "with the BLAS of the machine";
+  const title = `The same training ${on}, ${[...adapters].join(", ")}, and on WebAssembly.`;
+  return [title, ...tables].join("\n\n");
 }

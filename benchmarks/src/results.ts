@@ -120,6 +120,7 @@ async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
   "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
+  "native-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
   webgpu: (lines) => webgpuMarkdown(lines as (Sample | Summary)[]),
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
   linalg: (lines) => linalgMarkdown(lines as (Sample | Summary)[]),
@@ -156,8 +157,9 @@ export async function writeResults(): Promise<string> {
     if (!show) continue;
     const body = await show(lines, file);
     // Runs that no bench prints say themselves how they were made.
-    const origin =
-      bench === "webgpu-main-job" ? [] : [`\`${commandFor(bench, lines)} > benchmarks/results/${file}\``];
+    const origin = bench.endsWith("-main-job")
+      ? []
+      : [`\`${commandFor(bench, lines)} > benchmarks/results/${file}\``];
     parts.push(`${[`## ${file}`, ...origin, body].join("\n\n")}\n`);
   }
   const path = `${folder}README.md`;

@@ -19,7 +19,7 @@ const NUMBERS = {
 } as const satisfies Record<string, readonly [least: number, fallback: number | undefined, about: string]>;
 
 /** Where to compute. */
-const DEVICES = ["wasm", "webgpu"] as const;
+const DEVICES = ["wasm", "native", "webgpu"] as const;
 
 type NumberName = keyof typeof NUMBERS;
 
@@ -45,7 +45,7 @@ const help = (): string =>
       ([name, [, fallback, about]]) =>
         `  --${name.padEnd(14)}${about}${fallback === undefined ? "" : ` (${fallback})`}`,
     ),
-    "  --device NAME   wasm, the embedded backend, or webgpu, a GPU through Dawn (wasm)",
+    "  --device NAME   wasm, the embedded backend, native, with the BLAS of the machine, or webgpu, a GPU through Dawn (wasm)",
     "  --prompt TEXT   what the model is to continue",
     "  --out FOLDER    for the adapter and report.html (examples/quickstart/output)",
     "  --json          one JSON object with all facts, nothing else",
@@ -91,7 +91,7 @@ export function readSettings(): Settings & { quick: boolean } {
   const device = DEVICES.find((name) => name === word);
   if (device === undefined) {
     return leave(
-      `--device: expected ${DEVICES.join(" or ")}, got ${JSON.stringify(word)}; --help lists the settings`,
+      `--device: expected ${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}, got ${JSON.stringify(word)}; --help lists the settings`,
       2,
     );
   }

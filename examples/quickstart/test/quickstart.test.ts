@@ -65,7 +65,9 @@ describe("the quick start", () => {
     expect(stderr).toBe('--rank: expected an integer of at least 1, got "many"; --help lists the settings\n');
     const other = await quickstart(["--device", "gpu"]);
     expect(other.code).toBe(2);
-    expect(other.stderr).toBe('--device: expected wasm or webgpu, got "gpu"; --help lists the settings\n');
+    expect(other.stderr).toBe(
+      '--device: expected wasm, native or webgpu, got "gpu"; --help lists the settings\n',
+    );
   });
 });
 
