@@ -42,14 +42,6 @@ export function cut(size: i32, part: i32, parts: i32): i32 {
   return <i32>((<i64>size * part) / parts);
 }
 
-// Faults, as src/wasm/faults.ts words them.
-export const NOT_FINITE = 1;
-export const NOT_SYMMETRIC = 2;
-export const NOT_POSITIVE = 3;
-export const SINGULAR = 4;
-export const NO_CONVERGENCE = 5;
-export const OUT_OF_DOMAIN = 6;
-
 /** Notes what is wrong with matrix `b`; later kernels leave that matrix alone. */
 export function fail(args: usize, b: i32, fault: i32, row: i32, column: i32, value: f64): void {
   const at = load<usize>(args, FAULTS) + (<usize>b << 5);

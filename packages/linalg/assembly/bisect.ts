@@ -2,10 +2,9 @@
 // around the value that QR iterations found. Singular values are eigenvalues of [[0, Bᵀ], [B, 0]], tridiagonal when its rows are
 // shuffled (Golub and Kahan 1965).
 import { operand, word } from "./args";
+import { BISECTED } from "./kernels";
 
 const EPS: f64 = 2.220446049250313e-16;
-/** Values of a unit: four vectors, whose divisions overlap. */
-export const BISECTED = 8;
 /** What stands for a pivot of 0. */
 const PIVOT: f64 = 1e-290;
 const HALVINGS = 1100;

@@ -1,5 +1,6 @@
 // The block of the diagonal of Cholesky's factorisation; the panel below is `triangular`, the rest `product`.
-import { fail, NOT_POSITIVE, operand, word } from "./args";
+import { fail, operand, word } from "./args";
+import { NOT_POSITIVE } from "./faults";
 import { dot } from "./vector";
 
 /** a = L Lᵀ in place, rows by dots. 6 a  8 row  9 n  10 number of its first row in the whole matrix */

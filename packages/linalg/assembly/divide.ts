@@ -5,7 +5,8 @@
 //   10 q, or u  12 row  13 v  15 row  16 room like q  18 room like v  20 values  22 diagonal  24 off-diagonal
 //   26 z  28 poles  30 z of the poles  32 source of each new row (i32)  34 pole of each of them (i32)  36 facts of the nodes
 //   38 distances and weights of v  40 row  41 weights of u  43 row
-import { cut, fail, NO_CONVERGENCE, operand, word } from "./args";
+import { cut, fail, operand, word } from "./args";
+import { NO_CONVERGENCE } from "./faults";
 import { gemm } from "./gemm";
 import { secularRoot } from "./secular";
 import { bidiagonalQr, tridiagonalQl } from "./small";

@@ -1,6 +1,8 @@
 // From the values and vectors of a decomposition to what is handed out: order, signs, the scale of the input.
-import { factorAt, fail, operand, OUT_OF_DOMAIN, word } from "./args";
+import { factorAt, fail, operand, word } from "./args";
+import { OUT_OF_DOMAIN } from "./faults";
 import { sortIndices } from "./deflate";
+import { FINISHED } from "./kernels";
 import { bidiagonalQr, tridiagonalQl } from "./small";
 
 /** Values alone, ascending, or NaN where QR iterations fail. 6 d  8 e  10 n  11 singular values  12 room for 2 n numbers  14 result */
@@ -71,9 +73,6 @@ export function putValues<T>(args: usize, b: i32): void {
   if (domain == 1 ? !(low > unit) : !(low >= -20 * unit)) fail(args, b, OUT_OF_DOMAIN, 0, domain == 1 ? 1 : 0, low);
 }
 
-/** Vectors of a unit, so that what is transposed stays in the cache. */
-const VECTORS = 16;
-
 /**
  * Rows in order and with their signs, as rows or as columns.
  * 6 q  8 row  9 result  11 row  12 vectors  13 length  14 order  16 how many are in order, the others follow as they are
@@ -88,8 +87,8 @@ export function finishVectors<T>(args: usize, b: i32, unit: i32): void {
   const length = word(args, 13);
   const order = operand(args, 14, b);
   const signs = operand(args, 17, b);
-  const first = unit * VECTORS;
-  const last = min(first + VECTORS, word(args, 12));
+  const first = unit * FINISHED;
+  const last = min(first + FINISHED, word(args, 12));
   for (let j = first; j < last; j++) {
     const source = j < word(args, 16) ? load<i32>(order + (<usize>j << 2)) : j;
     const from = q + <usize>source * row;

@@ -36,3 +36,8 @@ export const ORDER = 32;
 export const FINISH_VECTORS = 33;
 export const BISECT = 34;
 export const PUT_VALUES = 35;
+
+/** Values that one unit of BISECT brackets: four vectors, whose divisions overlap. */
+export const BISECTED = 8;
+/** Vectors that one unit of FINISH_VECTORS moves, so that what is transposed stays in the cache. */
+export const FINISHED = 16;

@@ -1,5 +1,6 @@
 // What comes first and last: looking at the input, bringing it to size 1, copies.
-import { cut, factorAt, fail, FAULTS, NOT_FINITE, NOT_SYMMETRIC, operand, UNITS, word } from "./args";
+import { cut, factorAt, fail, FAULTS, operand, UNITS, word } from "./args";
+import { NOT_FINITE, NOT_SYMMETRIC } from "./faults";
 import { lanes } from "./simd";
 
 /** Parts of a matrix that are read. */
@@ -44,6 +45,39 @@ function powerOf(most: f64): f64 {
   return reinterpret<f64>(<i64>(1023 - max(-1000, min(1000, exponent))) << 52);
 }
 
+/** Notes the pair across the diagonal that differs most, if by more than is allowed: the first of equal ones. */
+function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64): void {
+  const row = <usize>n * sizeof<T>();
+  let off = false;
+  for (let i0 = 0; i0 < n; i0 += 16) {
+    for (let j0 = 0; j0 <= i0; j0 += 16) {
+      let most = <T>0;
+      for (let i = i0; i < min(i0 + 16, n); i++) {
+        let below = a + <usize>i * row + <usize>j0 * sizeof<T>();
+        let beside = a + <usize>j0 * row + <usize>i * sizeof<T>();
+        for (let j = j0; j < min(j0 + 16, i); j++, below += sizeof<T>(), beside += row)
+          most = max<T>(most, abs<T>(load<T>(below) - load<T>(beside)));
+      }
+      off = off || <f64>most > allowed;
+    }
+  }
+  if (!off) return;
+  let worst: f64 = 0;
+  let atRow = 0;
+  let atColumn = 0;
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) {
+      const below = <f64>load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
+      const difference = below - <f64>load<T>(a + <usize>j * row + <usize>i * sizeof<T>());
+      if (abs(difference) <= abs(worst)) continue;
+      worst = difference;
+      atRow = i;
+      atColumn = j;
+    }
+  }
+  if (abs(worst) > allowed) fail(args, b, NOT_SYMMETRIC, atRow, atColumn, worst);
+}
+
 /**
  * Notes what is not finite or not symmetric, and the power of two that brings the matrix to size 1.
  * 6 a  8 rows  9 columns  10 part  11 symmetric  12 first input  13 factor (8 bytes a matrix, 0: not asked for)
@@ -71,29 +105,7 @@ export function inspect<T>(args: usize, b: i32): void {
     }
     most = max(most, size);
   }
-  if (word(args, 11)) {
-    let worst: f64 = 0;
-    let atRow = 0;
-    let atColumn = 0;
-    for (let i0 = 0; i0 < rows; i0 += 16) {
-      for (let j0 = 0; j0 <= i0; j0 += 16) {
-        for (let i = i0; i < min(i0 + 16, rows); i++) {
-          for (let j = j0; j < min(j0 + 16, i); j++) {
-            const below = <f64>load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
-            const difference = below - <f64>load<T>(a + <usize>j * row + <usize>i * sizeof<T>());
-            const better = abs(difference) > abs(worst);
-            const earlier = abs(difference) == abs(worst) && (i < atRow || (i == atRow && j < atColumn));
-            if (better || (earlier && worst != 0)) {
-              worst = difference;
-              atRow = i;
-              atColumn = j;
-            }
-          }
-        }
-      }
-    }
-    if (abs(worst) > 20 * <f64>rows * epsOf<T>() * most) fail(args, b, NOT_SYMMETRIC, atRow, atColumn, worst);
-  }
+  if (word(args, 11)) expectSymmetric<T>(args, b, a, rows, 20 * <f64>rows * epsOf<T>() * most);
   if (load<i32>(args, 13 << 2)) store<f64>(factorAt(args, 13, b), powerOf(most));
 }
 

@@ -1,5 +1,6 @@
 // Solving with triangles: blocks of the diagonal by substitution on packed columns, the rest by `gemm`.
-import { fail, operand, SINGULAR, word } from "./args";
+import { fail, operand, word } from "./args";
+import { SINGULAR } from "./faults";
 import { gemm, GEMM_SCRATCH } from "./gemm";
 import { loadSplat, madd } from "./simd";
 

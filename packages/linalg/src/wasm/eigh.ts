@@ -11,12 +11,6 @@ const BLOCK = 32;
 
 const DOMAINS = { positive: 1, nonnegative: 2 } as const;
 
-/** Values that one unit of BISECT brackets. */
-const BISECTED = 8;
-
-/** Vectors that one unit of FINISH_VECTORS moves. */
-export const FINISHED = 16;
-
 /** To tridiagonal form by reflections, divide and conquer, and back. */
 export const eighKernel: Kernel = {
   emit(group, ctx) {
@@ -36,7 +30,7 @@ export const eighKernel: Kernel = {
     const words = [
       q.at, q.step, q.row, vectors.at, vectors.step, vectors.row, n, n, order.at, order.step, n, signs.at, signs.step, 1, 1, n,
     ];
-    program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / FINISHED), n * n);
+    program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / kernels.FINISHED), n * n);
     program.finish(where);
   },
 };
@@ -99,7 +93,7 @@ function handOut(
   const words = [
     diagonal.at, diagonal.step, off.at, off.step, n, Number(singular), found.at, found.step, values.at, values.step,
   ];
-  program.run(kernels.BISECT, words, Math.ceil(n / BISECTED), (singular ? 100 : 50) * n * n);
+  program.run(kernels.BISECT, words, Math.ceil(n / kernels.BISECTED), (singular ? 100 : 50) * n * n);
   const scale = [factor.at, domain ? DOMAINS[domain] : 0];
   program.run(kernels.PUT_VALUES, [values.at, values.step, to.at, to.step, n, Number(singular), ...scale]);
 }

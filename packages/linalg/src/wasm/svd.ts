@@ -3,7 +3,7 @@ import type { Kernel } from "@lowrank/backend-wasm/kernel";
 import * as kernels from "../../assembly/kernels.js";
 import type { SvdArg } from "../svd.js";
 import { type Banded, emitDivide } from "./divide.js";
-import { emitOrder, emitValues, FINISHED } from "./eigh.js";
+import { emitOrder, emitValues } from "./eigh.js";
 import { type Matrix, Part, Program, transposed } from "./program.js";
 import { emitQr } from "./qr.js";
 import { blockFactors, reflectRight, type Reflections } from "./reflections.js";
@@ -70,7 +70,7 @@ export const svdKernel: Kernel = {
         x.at, x.step, x.row, to.at, to.step, to.row, count, length, order.at, order.step, n, signs.at, signs.step,
         Number(choose), Number(asColumns), signed,
       ];
-      program.run(kernels.FINISH_VECTORS, words, Math.ceil(count / FINISHED), count * length);
+      program.run(kernels.FINISH_VECTORS, words, Math.ceil(count / kernels.FINISHED), count * length);
     };
     // The u of the input is the v of its transpose; its signs are those that are chosen.
     if (wide) {
