@@ -17,7 +17,7 @@ const FLOORS = {
   "backend-native": { imports: ["tensor", "backend-wasm"], node: "free" },
   nn: { imports: ["tensor"], node: "never" },
   optim: { imports: ["tensor", "nn"], node: "never" },
-  linalg: { imports: ["tensor"], lazy: ["backend-wasm"], node: "never" },
+  linalg: { imports: ["tensor"], lazy: ["backend-wasm", "backend-native"], node: "never" },
   models: { imports: ["tensor", "nn"], node: "lazy" },
   adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },

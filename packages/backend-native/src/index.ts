@@ -1,3 +1,3 @@
-export type { Lapack, NativeKernel, Routine } from "./lapack.js";
+export type { Calls, Each, Lapack, NativeKernel, Routine } from "./lapack.js";
 export { native } from "./native.js";
 export type { NativeBackend, NativeLibrary, NativeOptions } from "./native.js";

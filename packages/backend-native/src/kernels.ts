@@ -25,7 +25,8 @@ const WAYS: Readonly<Record<string, Ways>> = {
 export function useLibrary({ target, emit }: Replaceable, lapack: Lapack, always = false): Replaceable {
   const brought = new Map<OpDef, Kernel | undefined>();
   const kernelOf = (op: OpDef): Kernel | undefined => {
-    if (!brought.has(op)) brought.set(op, (op.kernels?.["native"] as NativeKernel | undefined)?.(lapack));
+    if (!brought.has(op))
+      brought.set(op, (op.kernels?.["native"] as NativeKernel | undefined)?.(lapack, always));
     return brought.get(op);
   };
   const wayOf = (group: KernelGroup) =>

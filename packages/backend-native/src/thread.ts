@@ -27,10 +27,12 @@ export const CALL = 1;
  *       13 rows of a part  14 columns of a part  15 beta  16 matrices  17 batch axes
  *       18.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c, in elements
  *     1 CALL: a function of the table
- *       1 its number  2.. its arguments for each chunk, a word each, two for a `d`
+ *       1 its number  2 calls  3 address of a word: where it is not 0, there is no call (0: none)  4 bytes to that of the next
+ *       5.. arguments: an address with the bytes to that of the next call and to that of the next chunk; two words of a `d`;
+ *         none of an `l`, which is 1; else one
  *
- * A unit of GEMM is a part of one matrix of c. Parts come from shapes only, and the library works on one with one thread, so
- * that the same bits come out on any number of threads.
+ * A unit of GEMM is a part of one matrix of c, one of CALL a call. Parts come from shapes only, and the library works on a
+ * unit with one thread, so that the same bits come out on any number of threads.
  *
  * The text of this function is sent to threads: it uses nothing from outside and names no function inside.
  */
@@ -70,19 +72,28 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
     const at = (args >>> 2) + 1;
     if (words[at] === 1) {
       const types = functions[words[at + 1]!]![1];
-      const width = types.length + types.split("d").length - 1;
       const view = new DataView(buffer);
-      let next = at + 2 + chunk * width;
-      table[words[at + 1]!]!(
-        ...Array.from(types, (type) => {
-          const byte = 4 * next++;
-          if (type === "i" || type === "l") return view.getInt32(byte, true);
-          if (type === "f") return view.getFloat32(byte, true);
-          if (type === "p") return view.getUint32(byte, true) && base + view.getUint32(byte, true);
-          next++;
-          return view.getFloat64(byte, true);
-        }),
-      );
+      const end = Math.floor((words[at + 2]! * (chunk + 1)) / chunks);
+      for (let i = Math.floor((words[at + 2]! * chunk) / chunks); i < end; i++) {
+        if (words[at + 3]! !== 0 && words[((words[at + 3]! >>> 0) + i * words[at + 4]!) >>> 2] !== 0)
+          continue;
+        let next = at + 5;
+        table[words[at + 1]!]!(
+          ...Array.from(types, (type) => {
+            if (type === "l") return 1;
+            const byte = 4 * next++;
+            if (type === "i") return view.getInt32(byte, true);
+            if (type === "f") return view.getFloat32(byte, true);
+            if (type === "d") {
+              next++;
+              return view.getFloat64(byte, true);
+            }
+            const steps = i * (words[next]! >>> 0) + chunk * (words[next + 1]! >>> 0);
+            next += 2;
+            return base + view.getUint32(byte, true) + steps;
+          }),
+        );
+      }
       return;
     }
     const [M, N, K] = [words[at + 4]!, words[at + 5]!, words[at + 6]!];

@@ -9,6 +9,7 @@ import { gather, leaf, merge, secular, vectors, weights } from "./divide";
 import { finishVectors, orderValues, putValues, values } from "./finish";
 import { product } from "./gemm";
 import * as ids from "./kernels";
+import { freeColumns, fromOne, info, svdSigns, widen } from "./lapack";
 import { luFinish, luPanel, luUpdate } from "./lu";
 import { copy, identity, inspect, report } from "./prepare";
 import { qrFinish, qrPanel, qrPivoted } from "./qr";
@@ -84,6 +85,16 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
       return putValues<T>(args, b);
     case ids.FINISH_VECTORS:
       return finishVectors<T>(args, b, unit);
+    case ids.INFO:
+      return info<T>(args, b);
+    case ids.FREE_COLUMNS:
+      return freeColumns(args, b);
+    case ids.FROM_ONE:
+      return fromOne(args, b);
+    case ids.WIDEN:
+      return widen<T>(args, b);
+    case ids.SVD_SIGNS:
+      return svdSigns<T>(args, b);
     default:
       unreachable();
   }

@@ -101,7 +101,7 @@ export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): voi
   );
 }
 
-/** The permutation and its sign. 6 pivots  8 p  10 sign  12 m  13 steps  14 columns of a panel */
+/** The permutation and its sign. 6 pivots  8 p  10 sign  12 m  13 steps  14 columns of a panel  15 number of the first row */
 export function luFinish<T>(args: usize, b: i32): void {
   const p = operand(args, 8, b);
   const pivots = operand(args, 6, b);
@@ -109,7 +109,7 @@ export function luFinish<T>(args: usize, b: i32): void {
   for (let i = 0; i < word(args, 12); i++) store<i32>(p + (<usize>i << 2), i);
   let sign = <T>1;
   for (let k = 0; k < word(args, 13); k++) {
-    const other = load<i32>(pivots + (<usize>k << 2)) + (k / block) * block;
+    const other = load<i32>(pivots + (<usize>k << 2)) + (k / block) * block - word(args, 15);
     if (other == k) continue;
     swapRows(p + (<usize>k << 2), p + (<usize>other << 2), 4);
     sign = -sign;

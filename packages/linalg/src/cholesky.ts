@@ -14,6 +14,7 @@ import { diagonal } from "./diagonal.js";
 import { batchOf, expectFinite, expectSymmetric } from "./each-matrix.js";
 import { notPositiveDefinite } from "./faults.js";
 import { asSquare, columnsOf, expectNumber, expectSquareAval, leadOf, rowsOf, showDims } from "./matrix.js";
+import { choleskyNative } from "./native/cholesky.js";
 import { choleskyKernel } from "./wasm/cholesky.js";
 import { applyTriangularSolve, triangularSolve } from "./triangular-solve.js";
 
@@ -37,7 +38,7 @@ export const choleskyOp: OpDef<SymmetricArg> = /* @__PURE__ */ defineOp<Symmetri
     const left = applyTriangularSolve(L!, P, { transpose: true, where: "gradient of cholesky" });
     return [symmetricPart(applyTriangularSolve(L!, left, { left: false, where: "gradient of cholesky" }))];
   },
-  kernels: { wasm: choleskyKernel },
+  kernels: { wasm: choleskyKernel, native: choleskyNative },
   reference([x], { where, assumeSymmetric }) {
     const batch = batchOf(x!);
     expectFinite(where, batch, assumeSymmetric ? "lower" : "all");

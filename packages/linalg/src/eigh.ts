@@ -6,6 +6,7 @@ import { noConvergence, notInDomain } from "./faults.js";
 import { asSquare, epsOf, expectSquareAval } from "./matrix.js";
 import { type Eigen, jacobiEigen } from "./reference/jacobi-eigen.js";
 import { inverseGaps } from "./spectral-gaps.js";
+import { eighNative, eigvalshNative } from "./native/eigh.js";
 import { eighKernel, eigvalshKernel } from "./wasm/eigh.js";
 
 export interface EighArg extends SymmetricArg {
@@ -35,7 +36,7 @@ export const eighOp: OpDef<EighArg> = /* @__PURE__ */ defineOp<EighArg>("eigh", 
     return [inferValues(a!), a!];
   },
   vjp: (_, { outputs: [w, V], dys: [dw, dV] }) => [eighGradient(w!, V!, dw!, dV!)],
-  kernels: { wasm: eighKernel },
+  kernels: { wasm: eighKernel, native: eighNative },
   reference([x], arg) {
     const batch = batchOf(x!);
     const n = batch.rows;
@@ -60,7 +61,7 @@ export const eigvalshOp: OpDef<EighArg> = /* @__PURE__ */ defineOp<EighArg>("eig
     const [w, V] = applyMulti(eighOp, [a!], arg);
     return [eighGradient(w!, V!, dw, null)];
   },
-  kernels: { wasm: eigvalshKernel },
+  kernels: { wasm: eigvalshKernel, native: eigvalshNative },
   reference([x], arg) {
     const batch = batchOf(x!);
     const values = new Float64Array(batch.count * batch.rows);

@@ -14,6 +14,7 @@ import {
   expandDims,
   broadcastTo,
 } from "@lowrank/tensor";
+import { luNative } from "./native/lu.js";
 import { luKernel } from "./wasm/lu.js";
 import { batchOf, expectFinite } from "./each-matrix.js";
 import { asMatrix, columnsOf, expectMatrixAval, rowsOf } from "./matrix.js";
@@ -39,7 +40,7 @@ export const luOp: OpDef<LuArg> = /* @__PURE__ */ defineOp<LuArg>("lu", {
   vjp: (_, { outputs: [packed, p], dys: [d] }) => [
     d ? takeRows(luGradient(packed!, d), argsort(p!, -1)) : null,
   ],
-  kernels: { wasm: luKernel },
+  kernels: { wasm: luKernel, native: luNative },
   reference([x], { where }) {
     const batch = batchOf(x!);
     expectFinite(where, batch);

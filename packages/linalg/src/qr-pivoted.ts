@@ -9,6 +9,7 @@ import {
   takeAlongAxis,
   type Tensor,
 } from "@lowrank/tensor";
+import { qrPivotedNative } from "./native/qr.js";
 import { qrPivotedKernel } from "./wasm/qr.js";
 import { batchOf, expectFinite } from "./each-matrix.js";
 import { asMatrix, expectMatrixAval, rowsOf } from "./matrix.js";
@@ -35,7 +36,7 @@ export const qrPivotedOp: OpDef<{ readonly where: string }> = /* @__PURE__ */ de
   // The permutation is a constant: the gradient of qr(a[:, p]), its columns put back.
   vjp: (_, { inputs: [a], outputs: [q, r, p], dys: [dq, dr] }) =>
     dq || dr ? [takeColumns(qrGradient(takeColumns(a!, p!), q!, r!, dq!, dr!), argsort(p!, -1))] : [null],
-  kernels: { wasm: qrPivotedKernel },
+  kernels: { wasm: qrPivotedKernel, native: qrPivotedNative },
   reference([x], { where }) {
     const batch = batchOf(x!);
     expectFinite(where, batch);

@@ -11,6 +11,7 @@ import {
   triu,
   zerosLike,
 } from "@lowrank/tensor";
+import { qrNative } from "./native/qr.js";
 import { qrKernel } from "./wasm/qr.js";
 import { batchOf, expectFinite } from "./each-matrix.js";
 import { asMatrix, columnsOf, expectMatrixAval, rowsOf } from "./matrix.js";
@@ -43,7 +44,7 @@ export const qrOp: OpDef<QrArg> = /* @__PURE__ */ defineOp<QrArg>("qr", {
     const thin = slice(q!, [...a!.shape.slice(0, -2).map(() => null), null, [0, k]]);
     return [qrGradient(a!, thin, head(r!, k), thinGradient(q!, thin, dq!, k), dr ? head(dr, k) : null)];
   },
-  kernels: { wasm: qrKernel },
+  kernels: { wasm: qrKernel, native: qrNative },
   reference([x], { where, full }) {
     const batch = batchOf(x!);
     expectFinite(where, batch);

@@ -5,6 +5,7 @@ import { noConvergence } from "./faults.js";
 import { asMatrix, columnsOf, expectMatrixAval, rowsOf } from "./matrix.js";
 import { jacobiSvd, type Svd as SvdArrays } from "./reference/jacobi-svd.js";
 import { inverseSquareGaps, inverseValues } from "./spectral-gaps.js";
+import { singularValuesNative, svdNative } from "./native/svd.js";
 import { singularValuesKernel, svdKernel } from "./wasm/svd.js";
 
 export interface SvdArg {
@@ -38,7 +39,7 @@ export const svdOp: OpDef<SvdArg> = /* @__PURE__ */ defineOp<SvdArg>("svd", {
       svdGradient(thin(u!), s!, thin(V), du && thinGradient(u!, du, q), ds!, dV && thinGradient(V, dV, q)),
     ];
   },
-  kernels: { wasm: svdKernel },
+  kernels: { wasm: svdKernel, native: svdNative },
   reference([x], { where, full }) {
     const batch = batchOf(x!);
     const { count, rows: m, columns: n } = batch;
@@ -71,7 +72,7 @@ export const singularValuesOp: OpDef<{ readonly where: string }> = /* @__PURE__ 
     const [u, s, vt] = applyMulti(svdOp, [a!], { where, full: false });
     return [svdGradient(u!, s!, vt!.T, null, ds, null)];
   },
-  kernels: { wasm: singularValuesKernel },
+  kernels: { wasm: singularValuesKernel, native: singularValuesNative },
   reference([x], { where }) {
     const batch = batchOf(x!);
     const q = Math.min(batch.rows, batch.columns);

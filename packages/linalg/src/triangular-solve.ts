@@ -10,6 +10,7 @@ import {
   tril,
   triu,
 } from "@lowrank/tensor";
+import { triangularSolveNative } from "./native/triangular-solve.js";
 import { triangularSolveKernel } from "./wasm/triangular-solve.js";
 import { batchOf, expectFinite } from "./each-matrix.js";
 import { singular } from "./faults.js";
@@ -75,7 +76,7 @@ export const triangularSolveOp: OpDef<TriangularSolveArg> = /* @__PURE__ */ defi
       const inner = arg.unitDiagonal ? 1 : 0;
       return [(arg.lower ? tril(full, -inner) : triu(full, inner)).neg(), db];
     },
-    kernels: { wasm: triangularSolveKernel },
+    kernels: { wasm: triangularSolveKernel, native: triangularSolveNative },
     reference([a, b], arg) {
       const [A, B] = [batchOf(a!), batchOf(b!)];
       expectFinite(arg.where, A, arg.lower ? "lower" : "upper");

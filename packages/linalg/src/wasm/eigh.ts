@@ -9,7 +9,7 @@ import { blockFactors, reflectRight } from "./reflections.js";
 /** Columns of a panel. */
 const BLOCK = 32;
 
-const DOMAINS = { positive: 1, nonnegative: 2 } as const;
+export const DOMAINS = { positive: 1, nonnegative: 2 } as const;
 
 /** To tridiagonal form by reflections, divide and conquer, and back. */
 export const eighKernel: Kernel = {

@@ -36,7 +36,7 @@ export const luKernel: Kernel = {
       );
     }
     const [p, sign] = [program.list(1), program.list(2)];
-    const words = [pivots.at, pivots.step, p.at, p.step, sign.at, sign.step, m, steps, BLOCK];
+    const words = [pivots.at, pivots.step, p.at, p.step, sign.at, sign.step, m, steps, BLOCK, 0];
     program.run(kernels.LU_FINISH, words);
     program.finish(where);
   },

@@ -19,9 +19,9 @@ export const Part = { all: 0, lower: 1, upper: 2 } as const;
 const GRAIN = 1 << 17;
 /** Work of a matrix up to which one thread does all of it before the next matrix, while it is in the cache. */
 const SMALL = 1 << 21;
-const FAULT_BYTES = 32;
+export const FAULT_BYTES = 32;
 /** Marks the step of a room: it is counted within the slice. */
-const IN_SLICES = 1;
+export const IN_SLICES = 1;
 /** Bytes of rooms that a slice of a large batch is to do with. */
 const SLICE_BYTES = 64 << 20;
 /** Rooms of a decomposition, in matrices. */
@@ -34,20 +34,23 @@ interface Command {
   readonly work: number;
 }
 
+type Step = (first: number, count: number) => void;
+
 /** The commands of one decomposition of a batch of matrices: a fixed list, made from shapes. */
 export class Program {
   readonly bytes: number;
   readonly batch: number;
   /** Matrices that there is room for at once: slices of the batch follow one another. */
-  private readonly slice: number;
+  protected readonly slice: number;
   private readonly wide: number;
-  private readonly faults: Fixup;
-  private readonly commands: Command[] = [];
+  private readonly type: number;
+  protected readonly faults: Fixup;
+  private readonly steps: (Command[] | Step)[] = [];
   private inspected = false;
 
   constructor(
-    private readonly group: KernelGroup,
-    private readonly ctx: EmitContext,
+    protected readonly group: KernelGroup,
+    protected readonly ctx: EmitContext,
   ) {
     const { dims, dtype } = this.group.inputs[0] as Operand;
     this.batch = dims.slice(0, -2).reduce((a, b) => a * b, 1);
@@ -58,6 +61,7 @@ export class Program {
     );
     const largest = Math.max(...sides) * Math.max(...dims.slice(-2)) * this.bytes;
     this.slice = Math.max(1, Math.min(this.batch, Math.floor(SLICE_BYTES / (ROOMS * largest + 1))));
+    this.type = this.wide + 2 * this.slice;
     this.faults = ctx.workspace(FAULT_BYTES * this.batch);
   }
 
@@ -119,7 +123,15 @@ export class Program {
    * @param work multiply-adds of one matrix
    */
   run(kernel: number, words: readonly ArgWord[], units = 1, work = 0): void {
-    if (units > 0) this.commands.push({ kernel, words, units, work });
+    if (units === 0) return;
+    const last = this.steps.at(-1);
+    if (Array.isArray(last)) last.push({ kernel, words, units, work });
+    else this.steps.push([{ kernel, words, units, work }]);
+  }
+
+  /** What appends other commands for some matrices of the batch. */
+  protected step(step: Step): void {
+    this.steps.push(step);
   }
 
   /** Refuses what is not finite or, if asked, not symmetric; `factor` gets the power of two that brings it to size 1. */
@@ -182,31 +194,36 @@ export class Program {
 
   /** Appends the commands to the plan. */
   finish(where: string): void {
-    const { ctx, batch, slice, faults } = this;
-    const work = this.commands.reduce((sum, command) => sum + command.work, 0);
-    const together = slice > 1 && work <= SMALL;
-    const type = this.wide + 2 * slice;
-    const blocks = together
-      ? this.commands.map(({ kernel, words, units }) =>
-          ctx.data([0, kernel, type, 1, units, faults, ...words]),
-        )
-      : [];
-    const list = together ? ctx.data(blocks) : 0;
-    for (let first = 0; first < batch; first += slice) {
-      const count = Math.min(slice, batch - first);
-      const append = ({ kernel, words, units, work }: Command): void =>
-        ctx.linked(
-          extension,
-          kernel + 256 * first,
-          [type, count, units, faults, ...words],
-          chunksOf(count * units, count * work),
-        );
-      if (together) append({ kernel: kernels.LIST, words: [list, blocks.length], units: 1, work });
-      else for (const command of this.commands) append(command);
-    }
+    const { ctx, batch, slice, faults, type } = this;
+    const all = this.steps.flatMap((step) => (typeof step === "function" ? [] : step));
+    const together = slice > 1 && all.reduce((sum, command) => sum + command.work, 0) <= SMALL;
+    const steps = this.steps.map((step) => (typeof step === "function" ? step : this.append(step, together)));
+    for (let first = 0; first < batch; first += slice)
+      for (const step of steps) step(first, Math.min(slice, batch - first));
     const lead = (this.group.inputs[0] as Operand).dims.slice(0, -2);
     const status = ctx.status((words) => faultOf(where, lead, words));
     ctx.linked(extension, kernels.REPORT, [type, 1, 1, faults, status, batch], 1);
+  }
+
+  private append(commands: readonly Command[], together: boolean): Step {
+    const { ctx, faults, type } = this;
+    const one = ({ kernel, words, units, work }: Command, first: number, count: number): void =>
+      ctx.linked(
+        extension,
+        kernel + 256 * first,
+        [type, count, units, faults, ...words],
+        chunksOf(count * units, count * work),
+      );
+    if (!together || commands.length === 0)
+      return (first, count) => {
+        for (const command of commands) one(command, first, count);
+      };
+    const blocks = commands.map(({ kernel, words, units }) =>
+      ctx.data([0, kernel, type, 1, units, faults, ...words]),
+    );
+    const work = commands.reduce((sum, command) => sum + command.work, 0);
+    const list = { kernel: kernels.LIST, words: [ctx.data(blocks), blocks.length], units: 1, work };
+    return (first, count) => one(list, first, count);
   }
 
   private contiguous(at: Fixup, dims: readonly number[]): Matrix {
@@ -218,7 +235,7 @@ export class Program {
 /** The same matrices with rows for columns. */
 export const transposed = (m: Matrix): Matrix => ({ ...m, row: m.column, column: m.row });
 
-const chunksOf = (units: number, work: number): number =>
+export const chunksOf = (units: number, work: number): number =>
   Math.max(1, Math.min(units, 4096, Math.floor(work / GRAIN)));
 
 /** Rows and columns of a block of a product: some twenty blocks of a large one, each worth packing for. */

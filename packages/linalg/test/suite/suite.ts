@@ -5,7 +5,7 @@ import { derivedGradientSuite } from "./derived-gradients.js";
 import { factorisationGradientSuite } from "./factorisation-gradients.js";
 import { factorisationSuite } from "./factorisations.js";
 import { formatSuite } from "./formats.js";
-import { goldenSuite } from "./goldens.js";
+import { type Accuracy, goldenSuite } from "./goldens.js";
 import { klsSuite } from "./kls.js";
 import { manifoldSuite } from "./manifolds.js";
 import { matrixFunctionSuite } from "./matrix-functions.js";
@@ -17,14 +17,14 @@ import { solverSuite } from "./solvers.js";
 import { truncationSuite } from "./truncation.js";
 
 /** All that is true of this package on any backend. */
-export function linalgSuite(name: string, makeBackend: () => Promise<Backend>): void {
+export function linalgSuite(name: string, makeBackend: () => Promise<Backend>, accuracy?: Accuracy): void {
   describe(`linalg on ${name}`, () => {
     factorisationSuite(makeBackend);
     factorisationGradientSuite(makeBackend);
     solverSuite(makeBackend);
     matrixFunctionSuite(makeBackend);
     derivedGradientSuite(makeBackend);
-    goldenSuite(makeBackend);
+    goldenSuite(makeBackend, accuracy);
     refusalSuite(makeBackend);
     measureSuite(makeBackend);
     truncationSuite(makeBackend);
