@@ -17,11 +17,15 @@ const makeBackend = () => blas({ threads: 2, always: true });
 
 describe.skipIf(noBlas)("by the library", () => {
   linalgSuite("native", makeBackend, accuracy);
-  largeSuite(makeBackend, [
-    [24, 24],
-    [130, 97],
-    [60, 200],
-  ]);
+  largeSuite(
+    makeBackend,
+    [
+      [24, 24],
+      [130, 97],
+      [60, 200],
+    ],
+    accuracy,
+  );
   largeSpectrumSuite(makeBackend, [128], REALS, accuracy);
 
   const WAYS: Readonly<Record<string, (n: number) => Tensor[]>> = {
@@ -46,9 +50,9 @@ describe.skipIf(noBlas)("by the library", () => {
         const backend = await blas({ threads, always: true });
         setDefaultBackend(backend);
         const calls = countCalls(backend as unknown as Replaceable);
-        const results_ = way(200);
-        await evaluate(...results_);
-        results.push(await Promise.all(results_.map(async (x) => Array.from(await x.data()))));
+        const parts = way(200);
+        await evaluate(...parts);
+        results.push(await Promise.all(parts.map(async (x) => Array.from(await x.data()))));
         if (["OpenBLAS", "MKL", "Accelerate"].includes(backend.library!.name))
           expect(calls()).toBeGreaterThan(0);
         backend.dispose();

@@ -3,6 +3,7 @@ import { runOn } from "@lowrank/tensor/testing";
 import { describe, expect, test } from "vitest";
 import * as linalg from "../../src/index.js";
 import { FAMILIES, type Matrix, POSITIVE, SYMMETRIC } from "./families.js";
+import type { Accuracy } from "./goldens.js";
 import { EPS, REALS, toTensor } from "./measure.js";
 
 const frobenius = (x: Tensor): Tensor => x.square().sum().sqrt();
@@ -101,11 +102,12 @@ function squares(families: Readonly<Record<string, (n: number) => Matrix>>): typ
 
 /**
  * Backward errors and orthogonality of larger matrices, measured in f64 by products on the backend itself: below 20 n eps.
- * Values only against the values of the whole decomposition to 10 eps.
+ * Values only against the values of the whole decomposition to 10 eps, or what else `accuracy` says.
  */
 export function largeSuite(
   makeBackend: () => Promise<Backend>,
   shapes: readonly (readonly [number, number])[],
+  accuracy: Accuracy = () => 10,
 ): void {
   describe(`sizes ${shapes.map((s) => s.join("×")).join(", ")}`, () => {
     for (const [name, { families, errors }] of Object.entries(CHECKS)) {
@@ -125,7 +127,8 @@ export function largeSuite(
               );
               for (const [i, what] of names.entries()) {
                 const [error, scale] = [results[2 * i]!.data[0]!, results[2 * i + 1]!.data[0]!];
-                const factor = /- (singularValues|eigvalsh)/.test(what) ? 10 : 20 * Math.max(m, n);
+                const most = Math.max(m, n);
+                const factor = /- (singularValues|eigvalsh)/.test(what) ? accuracy(most) : 20 * most;
                 const bound = factor * EPS[dtype] * scale;
                 if (!(error <= bound))
                   expect.fail(`${what} of ${family} ${dtype} [${m}, ${n}]: ${error}, allowed ${bound}`);
