@@ -39,7 +39,7 @@ const libraries = {
     threads: 1,
   },
   /** Ours on the BLAS of the machine. */
-  "lowrank-native": { driver: "lowrank-native.ts", kinds: ["matmul", "rank", "mlp", "decoder"] },
+  "lowrank-native": { driver: "lowrank-native.ts", kinds: ["matmul", "rank", "mlp", "decoder", "decomposition"] },
   "jax-js": { driver: "jax-js.ts", program: "jax-js.mjs" },
   "tfjs-wasm": { driver: "tfjs-wasm.ts", program: "tfjs-wasm.mjs" },
   "onnxruntime-web": { driver: "onnxruntime.ts", program: "onnxruntime.mjs" },
@@ -67,6 +67,7 @@ export const LIBRARIES: Readonly<Record<Library, Participation>> = libraries;
 const LINALG: readonly Library[] = [
   "lowrank-wasm",
   "lowrank-wasm-1",
+  "lowrank-native",
   "jax-js",
   "ml-matrix",
   "svd-js",

@@ -36,11 +36,11 @@ export const ORDER = 32;
 export const FINISH_VECTORS = 33;
 export const BISECT = 34;
 export const PUT_VALUES = 35;
-export const INFO = 40;
-export const FREE_COLUMNS = 41;
-export const FROM_ONE = 42;
-export const WIDEN = 43;
-export const SVD_SIGNS = 44;
+export const INFO = 36;
+export const FREE_COLUMNS = 37;
+export const FROM_ONE = 38;
+export const WIDEN = 39;
+export const SVD_SIGNS = 40;
 
 /** Values that one unit of BISECT brackets: four vectors, whose divisions overlap. */
 export const BISECTED = 8;

@@ -1,5 +1,6 @@
 // Between the routines of a host's LAPACK and what a decomposition hands out.
-import { fail, NOT_POSITIVE, operand, word } from "./args";
+import { fail, operand, word } from "./args";
+import { NOT_POSITIVE } from "./faults";
 
 /** Rounds that LAPACK gives an eigenvalue or singular value. */
 const ROUNDS = 30;

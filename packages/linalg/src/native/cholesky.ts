@@ -1,7 +1,8 @@
+import { NOT_POSITIVE } from "../../assembly/faults.js";
 import type { SymmetricArg } from "../cholesky.js";
 import { choleskyKernel } from "../wasm/cholesky.js";
 import { Part } from "../wasm/program.js";
-import { Fault, nativeKernel, NativeProgram, shapeOf } from "./program.js";
+import { nativeKernel, NativeProgram, shapeOf } from "./program.js";
 
 /** potrf on the result: the lower triangle by rows is the upper one by columns. */
 export const choleskyNative = /* @__PURE__ */ nativeKernel(choleskyKernel, {
@@ -15,7 +16,7 @@ export const choleskyNative = /* @__PURE__ */ nativeKernel(choleskyKernel, {
     program.inspect(a, n, n, { part: assumeSymmetric ? Part.lower : Part.all, symmetric: !assumeSymmetric });
     program.copy(L, a, n, n, { part: Part.lower });
     program.call("potrf", ["U", n, L, n, info]);
-    program.check(info, Fault.notPositive, L);
+    program.check(info, NOT_POSITIVE, L);
     program.finish(where);
   },
 });

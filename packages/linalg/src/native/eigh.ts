@@ -1,8 +1,9 @@
+import { NO_CONVERGENCE } from "../../assembly/faults.js";
 import * as kernels from "../../assembly/kernels.js";
 import type { EighArg } from "../eigh.js";
-import { DOMAINS, eighKernel, eigvalshKernel, FINISHED } from "../wasm/eigh.js";
+import { DOMAINS, eighKernel, eigvalshKernel } from "../wasm/eigh.js";
 import { type Matrix, Part } from "../wasm/program.js";
-import { BLOCK, Fault, nativeKernel, NativeProgram, shapeOf } from "./program.js";
+import { BLOCK, nativeKernel, NativeProgram, shapeOf } from "./program.js";
 
 /** syevd: its vectors are columns, which are our rows. */
 export const eighNative = /* @__PURE__ */ nativeKernel(eighKernel, {
@@ -18,7 +19,7 @@ export const eighNative = /* @__PURE__ */ nativeKernel(eighKernel, {
       vectors.at, vectors.step, vectors.row, to.at, to.step, to.row, n, n, signs.at, signs.step, 0, signs.at, signs.step,
       1, 1, n,
     ];
-    program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / FINISHED), n * n);
+    program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / kernels.FINISHED), n * n);
     program.finish((group.arg as EighArg).where);
   },
 });
@@ -54,7 +55,7 @@ function emitEigen(
   program.call("syevd", [
     withVectors ? "V" : "N", "U", n, a, n, found, program.work(size), size, program.work(integers, 4), integers, info,
   ]);
-  program.check(info, Fault.noConvergence);
+  program.check(info, NO_CONVERGENCE);
   emitValues(program, found, values, to, n, { descending: false, factor, domain });
   return a;
 }

@@ -6,9 +6,6 @@ import { chunksOf, FAULT_BYTES, IN_SLICES, type Matrix, Program } from "../wasm/
 
 type Arguments = readonly (string | number | Each)[];
 
-/** Faults of assembly/args.ts. */
-export const Fault = { notPositive: 3, noConvergence: 5 } as const;
-
 /** Block of columns for which LAPACK gets room. */
 export const BLOCK = 64;
 

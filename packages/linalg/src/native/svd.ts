@@ -1,9 +1,10 @@
 import { svdKernel, singularValuesKernel } from "../wasm/svd.js";
+import { NO_CONVERGENCE } from "../../assembly/faults.js";
 import * as kernels from "../../assembly/kernels.js";
 import type { SvdArg } from "../svd.js";
 import type { Matrix } from "../wasm/program.js";
 import { emitValues } from "./eigh.js";
-import { BLOCK, Fault, nativeKernel, NativeProgram, shapeOf } from "./program.js";
+import { BLOCK, nativeKernel, NativeProgram, shapeOf } from "./program.js";
 
 /** gesdd on the transpose as it lies there: aᵀ = V S Uᵀ, whose V by columns is our vᵀ by rows and whose Uᵀ is our u. */
 export const svdNative = /* @__PURE__ */ nativeKernel(svdKernel, {
@@ -60,7 +61,7 @@ function emitSingular(
   program.call("gesdd", [
     job, n, m, a, n, found, vt, n, u, columns, program.work(size), size, program.work(8 * q, 4), info,
   ]);
-  program.check(info, Fault.noConvergence);
+  program.check(info, NO_CONVERGENCE);
   emitValues(program, found, values, program.list(job === "N" ? 0 : 1), q, {
     descending: true,
     factor,
