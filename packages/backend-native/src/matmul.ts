@@ -25,9 +25,10 @@ const FEW_ROWS = 8;
 const CACHED = 1 << 18;
 /**
  * Rows and columns of a part of a product that one thread takes: the library packs its operands anew for each. A product of
- * 512³ in 2 parts takes 1.05 times as long on one thread as in one, in 4 parts 1.12, in 8 parts 1.2.
+ * 512³ in 2 parts takes 1.05 times as long on one thread as in one, in 4 parts 1.12, in 8 parts 1.2; one of 2,048³ in 4 parts
+ * 1.07, in 16 parts 2.
  */
-const PART = 512;
+const PART = 1024;
 /** Multiply-adds from which even a product of one part is halved, about 0.2 ms. */
 const WORTH_HALVING = 1 << 24;
 /** Multiply-adds of a chunk, some 40 µs, and numbers of the matrix where there is one row of a time. */
