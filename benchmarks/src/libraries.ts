@@ -39,7 +39,10 @@ const libraries = {
     threads: 1,
   },
   /** Ours on the BLAS of the machine. */
-  "lowrank-native": { driver: "lowrank-native.ts", kinds: ["matmul", "rank", "mlp", "decoder", "decomposition"] },
+  "lowrank-native": {
+    driver: "lowrank-native.ts",
+    kinds: ["matmul", "rank", "mlp", "decoder", "decomposition"],
+  },
   "jax-js": { driver: "jax-js.ts", program: "jax-js.mjs" },
   "tfjs-wasm": { driver: "tfjs-wasm.ts", program: "tfjs-wasm.mjs" },
   "onnxruntime-web": { driver: "onnxruntime.ts", program: "onnxruntime.mjs" },
