@@ -118,6 +118,9 @@ export function report(args: usize): void {
   }
 }
 
+/** Rows and columns of what is transposed at a time. */
+const TILE = 8;
+
 /**
  * Copies rows, transposed if asked, times a factor or its inverse.
  * 6 to  8 row  9 from  11 row  12 rows  13 columns (of the result)  14 transpose  15 part (1: zeros above the diagonal,
@@ -137,12 +140,15 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
   const to = operand(args, 6, b);
   const first = cut(word(args, 12), unit, units);
   if (word(args, 14)) {
-    for (let i0 = first; i0 < last; i0 += 16) {
-      for (let j = 0; j < columns; j++) {
-        const at = from + <usize>j * rowFrom;
-        for (let i = i0; i < min(i0 + 16, last); i++) {
-          const value = load<T>(at + <usize>i * sizeof<T>());
-          store<T>(to + <usize>i * rowTo + <usize>j * sizeof<T>(), <T>(<f64>value * factor));
+    // Rows a power of two apart share a set of the cache: a tile has no more of them than the set has ways.
+    for (let i0 = first; i0 < last; i0 += TILE) {
+      for (let j0 = 0; j0 < columns; j0 += TILE) {
+        for (let i = i0; i < min(i0 + TILE, last); i++) {
+          const at = to + <usize>i * rowTo;
+          for (let j = j0; j < min(j0 + TILE, columns); j++) {
+            const value = load<T>(from + <usize>j * rowFrom + <usize>i * sizeof<T>());
+            store<T>(at + <usize>j * sizeof<T>(), <T>(<f64>value * factor));
+          }
         }
       }
     }

@@ -20,7 +20,7 @@ describe.skipIf(noBlas)("by the library", () => {
   largeSuite(
     makeBackend,
     [
-      [24, 24],
+      [128, 128],
       [130, 97],
       [60, 200],
     ],
@@ -60,6 +60,16 @@ describe.skipIf(noBlas)("by the library", () => {
       expect(results[1]).toEqual(results[0]);
     });
   }
+
+  test("what the library would not do faster is left to WebAssembly", async () => {
+    const backend = await blas({ threads: 1 });
+    setDefaultBackend(backend);
+    const calls = countCalls(backend as unknown as Replaceable);
+    for (const [name, way] of Object.entries(WAYS)) if (name !== "lu") await evaluate(...way(6));
+    await evaluate(...WAYS["lu"]!(64));
+    expect(calls()).toBe(0);
+    backend.dispose();
+  });
 
   test("a batch that is taken in slices is as its matrices one by one", async () => {
     const backend = await blas({ threads: 3, always: true });

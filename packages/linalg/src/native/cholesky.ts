@@ -7,7 +7,7 @@ import { nativeKernel, NativeProgram, shapeOf } from "./program.js";
 /** potrf on the result: the lower triangle by rows is the upper one by columns. */
 export const choleskyNative = /* @__PURE__ */ nativeKernel(choleskyKernel, {
   routines: ["potrf"],
-  least: 1,
+  least: 32,
   emit(group, ctx, lapack) {
     const { where, assumeSymmetric } = group.arg as SymmetricArg;
     const [n] = shapeOf(group);

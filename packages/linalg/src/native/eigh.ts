@@ -8,7 +8,7 @@ import { BLOCK, nativeKernel, NativeProgram, shapeOf } from "./program.js";
 /** syevd: its vectors are columns, which are our rows. */
 export const eighNative = /* @__PURE__ */ nativeKernel(eighKernel, {
   routines: ["syevd"],
-  least: 1,
+  least: 16,
   emit(group, ctx, lapack) {
     const [n] = shapeOf(group);
     const program = new NativeProgram(group, ctx, lapack, 4 * n ** 3);
@@ -27,7 +27,7 @@ export const eighNative = /* @__PURE__ */ nativeKernel(eighKernel, {
 /** syevd without vectors. */
 export const eigvalshNative = /* @__PURE__ */ nativeKernel(eigvalshKernel, {
   routines: ["syevd"],
-  least: 1,
+  least: 8,
   emit(group, ctx, lapack) {
     const [n] = shapeOf(group);
     const program = new NativeProgram(group, ctx, lapack, (2 * n ** 3) / 3);
@@ -44,7 +44,7 @@ function emitEigen(
   withVectors: boolean,
 ): Matrix {
   const [input, to] = [program.input(0), program.list(0)];
-  const [factor, a, info] = [program.numbers(1), program.packed(n, n), program.integers(1)];
+  const [factor, a, info] = [program.numbers(1), program.matrix(n, n), program.integers(1)];
   const part = assumeSymmetric ? Part.lower : Part.all;
   program.inspect(input, n, n, { part, symmetric: !assumeSymmetric, factor });
   program.copy(a, input, n, n, { factor });
@@ -53,7 +53,7 @@ function emitEigen(
   const integers = withVectors ? 3 + 5 * n : 1;
   // biome-ignore format: in the order of the routine
   program.call("syevd", [
-    withVectors ? "V" : "N", "U", n, a, n, found, program.work(size), size, program.work(integers, 4), integers, info,
+    withVectors ? "V" : "N", "U", n, a, program.ld(a), found, program.work(size), size, program.work(integers, 4), integers, info,
   ]);
   program.check(info, NO_CONVERGENCE);
   emitValues(program, found, values, to, n, { descending: false, factor, domain });

@@ -24,9 +24,15 @@ export class NativeProgram extends Program {
     this.chunks = chunksOf(this.slice, this.slice * work);
   }
 
-  /** Room for a matrix of each without gaps: as column-major, it has `rows` columns. */
-  packed(rows: number, columns: number): Matrix {
-    return this.rows(rows, columns * this.bytes);
+  /** Room for a matrix of each; as column-major it has `rows` columns. None of a power of two apart, which share a set of the cache. */
+  matrix(rows: number, columns: number): Matrix {
+    const bytes = columns * this.bytes;
+    return this.rows(rows, bytes % 1024 === 0 ? bytes + 64 : bytes);
+  }
+
+  /** The distance of its rows in elements. */
+  ld({ row }: Matrix): number {
+    return row / this.bytes;
   }
 
   /** Room that matrices use one after the other. */

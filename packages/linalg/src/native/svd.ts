@@ -9,7 +9,7 @@ import { BLOCK, nativeKernel, NativeProgram, shapeOf } from "./program.js";
 /** gesdd on the transpose as it lies there: aᵀ = V S Uᵀ, whose V by columns is our vᵀ by rows and whose Uᵀ is our u. */
 export const svdNative = /* @__PURE__ */ nativeKernel(svdKernel, {
   routines: ["gesdd"],
-  least: 1,
+  least: 16,
   emit(group, ctx, lapack) {
     const { where, full } = group.arg as SvdArg;
     const [m, n] = shapeOf(group);
@@ -31,7 +31,7 @@ export const svdNative = /* @__PURE__ */ nativeKernel(svdKernel, {
 /** gesdd without vectors. */
 export const singularValuesNative = /* @__PURE__ */ nativeKernel(singularValuesKernel, {
   routines: ["gesdd"],
-  least: 1,
+  least: 8,
   emit(group, ctx, lapack) {
     const [m, n] = shapeOf(group);
     const program = new NativeProgram(group, ctx, lapack, 2 * m * n * Math.min(m, n));
@@ -52,14 +52,14 @@ function emitSingular(
   vt: Matrix,
 ): void {
   const [q, most] = [Math.min(m, n), Math.max(m, n)];
-  const [factor, a, info] = [program.numbers(1), program.packed(m, n), program.integers(1)];
+  const [factor, a, info] = [program.numbers(1), program.matrix(m, n), program.integers(1)];
   program.inspect(program.input(0), m, n, { factor });
   program.copy(a, program.input(0), m, n, { factor });
   const [found, values] = [program.numbers(q, program.bytes), program.numbers(q)];
   const size = (job === "N" ? 0 : 4 * q * q) + 10 * q + most + BLOCK * (m + n);
   // biome-ignore format: in the order of the routine
   program.call("gesdd", [
-    job, n, m, a, n, found, vt, n, u, columns, program.work(size), size, program.work(8 * q, 4), info,
+    job, n, m, a, program.ld(a), found, vt, n, u, columns, program.work(size), size, program.work(8 * q, 4), info,
   ]);
   program.check(info, NO_CONVERGENCE);
   emitValues(program, found, values, program.list(job === "N" ? 0 : 1), q, {

@@ -16,7 +16,7 @@ const PART_SIZE = 32;
 /** trsm on a copy of b, whose columns (or rows, from the right) are cut into equal parts if there is one matrix. */
 export const triangularSolveNative = /* @__PURE__ */ nativeKernel(triangularSolveKernel, {
   routines: ["trsm"],
-  least: 1,
+  least: 32,
   emit(group, ctx, lapack) {
     const { where, lower, transpose, left, unitDiagonal } = group.arg as TriangularSolveArg;
     const [n] = shapeOf(group);
