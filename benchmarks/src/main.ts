@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
+import { dispatchesMarkdown, measureDispatches } from "./dispatches.js";
 import { librariesOf } from "./libraries.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
@@ -23,6 +24,7 @@ const HELP = `pnpm bench NAME [options]
   webgpu    products, rows, attention and training steps on one GPU, beside other libraries, and what the GPU can do
   linalg    SVD, eigenvalues, QR, Cholesky and solving in f64 and f32, beside other libraries
   overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
+  dispatches work of the host for each dispatch of a plan of 500 on a GPU, beside Dawn's own
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
   threads   operations from one element to ten million on one thread and on several (--threads, 2 by default)
@@ -124,6 +126,10 @@ async function main(): Promise<void> {
       onLine: print,
     });
     if (!flags.json) console.log(webgpuMarkdown(lines));
+  } else if (name === "dispatches") {
+    const found = await measureDispatches(500, flags.quick ? 10 : 60);
+    print(found);
+    if (!flags.json) console.log(dispatchesMarkdown([found]));
   } else if (name === "memory") {
     let flat = true;
     for (const row of chooseFrom("rows", Object.keys(LOOPS) as LoopName[], flags.rows)) {

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
+import { type DispatchCost, dispatchesMarkdown } from "./dispatches.js";
 import { goalsMarkdown } from "./goals.js";
 import { linalgMarkdown } from "./linalg-results.js";
 import { type MainJob, mainJobMarkdown } from "./main-job-results.js";
@@ -23,6 +24,7 @@ type Line =
   | Point
   | Verdict
   | Overhead
+  | DispatchCost
   | CurvePoint
   | CurveSummary
   | PairedSample
@@ -126,6 +128,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   linalg: (lines) => linalgMarkdown(lines as (Sample | Summary)[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
+  dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),

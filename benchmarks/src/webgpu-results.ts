@@ -71,8 +71,9 @@ export function webgpuMarkdown(all: readonly (Sample | Summary)[]): string {
   );
   const details = [...new Set(samples.flatMap((s) => s.details ?? []))];
   const some = samples.find((s) => s.adapter);
+  const machines = [...new Set(samples.flatMap((s) => s.machine ?? []))];
   return [
-    `Adapter: **${some?.adapter ?? "none"}**. ${some?.machine ?? ""}. ${details.join("; ")}.`,
+    `Adapter: **${some?.adapter ?? "none"}**. ${machines.join("; some rows: ")}. ${details.join("; ")}.`,
     `Adapter alone: ${limitsText(probes)}. ${runs > 1 ? `${runs} runs of some rows each, with probes of their own. ` : ""}The shares are ours: the least bytes of a row over the faster copy, and the multiplications and additions of its products over fma. *By work* holds what all processors did in a run, which on a software adapter is what its kernels cost.`,
     markdownTable(["row", ...libs, "× best peer", "by work", "of copy", "of f32"], times),
     "First run of a process in ms (pipelines are compiled), and dispatches / passes / submits of a later run, its read included:",
