@@ -141,8 +141,8 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
   const first = cut(word(args, 12), unit, units);
   if (word(args, 14)) {
     // Rows a power of two apart share a set of the cache: a tile has no more of them than the set has ways.
-    for (let i0 = first; i0 < last; i0 += TILE) {
-      for (let j0 = 0; j0 < columns; j0 += TILE) {
+    for (let j0 = 0; j0 < columns; j0 += TILE) {
+      for (let i0 = first; i0 < last; i0 += TILE) {
         for (let i = i0; i < min(i0 + TILE, last); i++) {
           const at = to + <usize>i * rowTo;
           for (let j = j0; j < min(j0 + TILE, columns); j++) {
