@@ -3,6 +3,8 @@ import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
 import { dispatchesMarkdown, measureDispatches } from "./dispatches.js";
 import { librariesOf } from "./libraries.js";
+import { measureErrors } from "./linalg-errors.js";
+import { linalgErrorsMarkdown } from "./linalg-errors-results.js";
 import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
@@ -23,6 +25,7 @@ const HELP = `pnpm bench NAME [options]
   core      products, element-wise chains, rows and training steps, beside other libraries: see --libs
   webgpu    products, rows, attention and training steps on one GPU, beside other libraries, and what the GPU can do
   linalg    SVD, eigenvalues, QR, Cholesky and solving in f64 and f32, beside other libraries
+  linalg-errors  errors of the same on four families of matrices of 256, in units of eps
   overhead  work of the host in a training step of the quick start, beside its kernels, and the memory of its plan
   dispatches work of the host for each dispatch of a plan of 500 on a GPU, beside Dawn's own
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
@@ -110,6 +113,9 @@ async function main(): Promise<void> {
       for (const line of found) print(line);
     }
     if (!flags.json) console.log(coreTable(lines));
+  } else if (name === "linalg-errors") {
+    const lines = await measureErrors({ onLine: print });
+    if (!flags.json) console.log(linalgErrorsMarkdown(lines));
   } else if (name === "webgpu") {
     const asked = flags.rows === undefined ? [] : chooseRows(WEBGPU_ROWS, flags.rows);
     const rows = WEBGPU_ROWS.filter((row) => {
@@ -198,7 +204,7 @@ async function main(): Promise<void> {
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, overhead, curves, memory, threads, paired or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, paired or results, got "${name}"`,
     );
 }
 

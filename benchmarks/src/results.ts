@@ -5,6 +5,9 @@ import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { type DispatchCost, dispatchesMarkdown } from "./dispatches.js";
 import { goalsMarkdown } from "./goals.js";
+import type { ErrorLine } from "./linalg-errors.js";
+import { linalgErrorsMarkdown } from "./linalg-errors-results.js";
+import { drawLinalg } from "./linalg-plot.js";
 import { linalgMarkdown } from "./linalg-results.js";
 import { type MainJob, mainJobMarkdown } from "./main-job-results.js";
 import { markdownTable } from "./markdown.js";
@@ -18,6 +21,7 @@ import type { ThreadCell, ThreadVerdict } from "./threads.js";
 import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
+  | ErrorLine
   | MainJob
   | Sample
   | Summary
@@ -119,13 +123,21 @@ async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[
   return curvesMarkdown(lines, image);
 }
 
+/** Draws a run of `linalg` beside its file, and shows it. */
+async function linalg(file: string, lines: readonly (Sample | Summary)[]): Promise<string> {
+  const image = file.replace(/\.jsonl$/, ".svg");
+  await writeFile(`${folder}${image}`, drawLinalg(lines));
+  return `![Time of decompositions against the size of the matrix](${image})\n\n${linalgMarkdown(lines)}`;
+}
+
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
   "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
   "native-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
   webgpu: (lines) => webgpuMarkdown(lines as (Sample | Summary)[]),
   core: (lines) => coreMarkdown(lines as (Sample | Summary)[]),
-  linalg: (lines) => linalgMarkdown(lines as (Sample | Summary)[]),
+  linalg: (lines, file) => linalg(file, lines as (Sample | Summary)[]),
+  "linalg-errors": (lines) => linalgErrorsMarkdown(lines as ErrorLine[]),
   memory: (lines) => memoryMarkdown(lines as (Point | Verdict)[]),
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
   dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),

@@ -21,6 +21,7 @@ export default defineConfig({
         items: [
           { text: "Getting started", link: "/getting-started" },
           { text: "Backends: which device computes", link: "/backends" },
+          { text: "Decompositions: which one to pick", link: "/linalg" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },
           { text: "Your first adapter", link: "/first-adapter" },
         ],
