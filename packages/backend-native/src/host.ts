@@ -16,15 +16,18 @@ export interface Found {
 export async function hostOf(asked?: string, candidates = known()): Promise<Found | string> {
   const library = await find(asked, candidates);
   if (typeof library === "string") return library;
-  const { path, prefix, single } = library;
+  const { path, prefix, single, partsAgree } = library;
   const data: ThreadData = {
     from: import.meta.url,
     library: path,
     prefix,
     single,
+    whole: [false, false],
     functions: functionsOf(library),
   };
-  const host = Object.assign((memory: WebAssembly.Memory) => startThread(memory, data), {
+  const start: StartHost = (memory, threads) =>
+    startThread(memory, threads === 1 ? { ...data, whole: partsAgree } : data);
+  const host = Object.assign(start, {
     toString: () => `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`,
   });
   return { library, lapack: lapackOf(data.functions), host };

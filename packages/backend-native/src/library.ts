@@ -2,7 +2,7 @@
 import { DeviceError } from "@lowrank/tensor/backend";
 import type { LibraryHandle } from "koffi";
 import { expectBinary } from "./binary-format.js";
-import { expectIntegers, expectProducts } from "./trust.js";
+import { expectIntegers, expectProducts, partsAgree } from "./trust.js";
 import type { ThreadData } from "./thread.js";
 
 /** What is used of koffi. */
@@ -17,6 +17,8 @@ export interface Library extends Pick<ThreadData, "prefix" | "single"> {
   /** As the library says it, or "" where it does not. */
   readonly version: string;
   readonly handle: LibraryHandle;
+  /** Whether a product has the same bits when it is computed in parts: in f32 and in f64. */
+  readonly partsAgree: readonly [f32: boolean, f64: boolean];
 }
 
 /** What stands before the names in some builds: SciPy's own OpenBLAS has a prefix. */
@@ -69,7 +71,7 @@ export function openLibrary(koffi: Koffi, path: string): Library {
   const { single } = found;
   if (single) handle.func(single.name, "void", [single.type])(single.value);
   expectProducts(handle, path, prefix);
-  return { path, prefix, handle, ...found };
+  return { path, prefix, handle, ...found, partsAgree: partsAgree(handle, prefix) };
 }
 
 function identify(

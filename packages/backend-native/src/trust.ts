@@ -104,3 +104,34 @@ export function expectProducts(handle: LibraryHandle, path: string, prefix: stri
         }
   }
 }
+
+/** A product that is large enough for a library's fastest way, with halves that end within its tiles. */
+const [ROWS, COLUMNS, DEPTH] = [302, 226, 520];
+
+/** Whether the quarters of a product have the bits that they have in the whole: in f32 and in f64. */
+export function partsAgree(handle: LibraryHandle, prefix: string): readonly [f32: boolean, f64: boolean] {
+  const [f32, f64] = PRECISIONS.map(([real, Numbers]) => {
+    const ints = new Array<string>(6).fill("int");
+    const types = [...ints, real, "void *", "int", "void *", "int", real, "void *", "int"];
+    const gemm = handle.func(`${prefix}cblas_${real === "float" ? "s" : "d"}gemm`, "void", types);
+    const a = new Numbers(ROWS * DEPTH).map((_, i) => Math.sin(i));
+    const b = new Numbers(DEPTH * COLUMNS).map((_, i) => Math.cos(i));
+    const product = (rows: number, columns: number, turned: boolean) => {
+      const c = new Numbers(ROWS * COLUMNS);
+      for (let i = 0; i < ROWS; i += rows)
+        for (let j = 0; j < COLUMNS; j += columns)
+          gemm(
+            ...[101, turned ? 112 : 111, turned ? 112 : 111, rows, columns, DEPTH, 1],
+            ...[a.subarray(turned ? i : i * DEPTH), turned ? ROWS : DEPTH],
+            ...[b.subarray(turned ? j * DEPTH : j), turned ? DEPTH : COLUMNS],
+            ...[0, c.subarray(i * COLUMNS + j), COLUMNS],
+          );
+      return c;
+    };
+    return [false, true].every((turned) => {
+      const parts = product(ROWS / 2, COLUMNS / 2, turned);
+      return product(ROWS, COLUMNS, turned).every((x, i) => x === parts[i]);
+    });
+  });
+  return [f32!, f64!];
+}

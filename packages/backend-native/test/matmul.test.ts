@@ -167,11 +167,11 @@ describe.skipIf(noBlas)("products by the library", () => {
       [700, 500, 600],
       [1024, 1024, 64],
       [48, 2000, 3000],
+      [1501, 333, 777],
     ] as const;
-    const inputs = sizes.map(([M, K, N]) => [
-      operand([], M, K, "rows", "f32"),
-      operand([], K, N, "columns", "f32"),
-    ]);
+    const inputs = (["f32", "f64"] as const).flatMap((dtype) =>
+      sizes.map(([M, K, N]) => [operand([], M, K, "rows", dtype), operand([], K, N, "columns", dtype)]),
+    );
     const runs: ArrayLike<number>[][] = [];
     for (const threads of [1, 3]) {
       const one = await blas({ threads });

@@ -62,7 +62,7 @@ export class Machine {
     const shared = options.threads > 1;
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const linked: Linked = { table: null, host: options.host?.(memory) };
+    const linked: Linked = { table: null, host: options.host?.(memory, options.threads) };
     const link = linker(memory, layout.CODE, linked);
     const instance = await WebAssembly.instantiate(module, {
       env: { memory, link },
