@@ -123,8 +123,10 @@ async function curves(file: string, lines: readonly (CurvePoint | CurveSummary)[
   return curvesMarkdown(lines, image);
 }
 
-/** Draws a run of `linalg` beside its file, and shows it. */
+/** Draws a run of `linalg` beside its file if it has several sizes, and shows it. */
 async function linalg(file: string, lines: readonly (Sample | Summary)[]): Promise<string> {
+  const sizes = new Set(lines.map(({ row }) => row.split("-")[1]));
+  if (sizes.size < 2) return linalgMarkdown(lines);
   const image = file.replace(/\.jsonl$/, ".svg");
   await writeFile(`${folder}${image}`, drawLinalg(lines));
   return `![Time of decompositions against the size of the matrix](${image})\n\n${linalgMarkdown(lines)}`;
