@@ -3,7 +3,7 @@ import { parseHTML } from "linkedom";
 import type { Sample, Summary } from "./result.js";
 import { OURS } from "./statistics.js";
 
-const KINDS = ["svd", "eigh", "qr", "cholesky", "solve"] as const;
+const KINDS = ["svd", "eigh", "qr", "cholesky", "solve"];
 const COLORS = { lowrank: "#0f6cbd", numpy: "#15803d", "best JavaScript peer": "#c2410c" } as const;
 const TICKS = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000];
 
@@ -21,7 +21,7 @@ function marksOf(lines: readonly (Sample | Summary)[]): Mark[] {
   const marks = new Map<string, Mark>();
   for (const line of lines) {
     const [, kind, size] = /^([a-z]+)-(\d+)-f64$/.exec(line.row) ?? [];
-    if (!kind || !size || "summary" in line || !line.cpu_ms) continue;
+    if (!kind || !KINDS.includes(kind) || !size || "summary" in line || !line.cpu_ms) continue;
     const { lib, cpu_ms: ms } = line;
     const ofOthers = lib.startsWith("lowrank") ? null : "best JavaScript peer";
     const who = lib === OURS ? "lowrank" : lib === "numpy" ? "numpy" : ofOthers;

@@ -9,13 +9,13 @@ type Arr = np.Array;
 
 /** A decomposition whole, compiled, and a read of the last number of what is compared. */
 export function decomposition(spec: DecompositionSpec): Job | string {
-  if (spec.what === "qr") return "it has no QR";
+  if (spec.what === "qr" || spec.what === "randomized") return "it has no QR";
   const { n, data } = matrixOf(spec);
   const dtype = spec.dtype === "f64" ? np.float64 : np.float32;
   const array = (x: ArrayLike<number>, shape: number[]) =>
     np.array(spec.dtype === "f64" ? Float64Array.from(x) : Float32Array.from(x), { shape, dtype });
   const [a, b] = [array(data, [n, n]), array(numbers(spec.b), [n, 1])];
-  const what: Record<Exclude<Decomposition, "qr">, (x: Arr, y: Arr) => Arr[]> = {
+  const what: Record<Exclude<Decomposition, "qr" | "randomized">, (x: Arr, y: Arr) => Arr[]> = {
     svd: (x, y) => {
       y.dispose();
       const [u, s, vt] = np.linalg.svd(x, { fullMatrices: false });

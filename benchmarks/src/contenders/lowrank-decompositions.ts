@@ -1,10 +1,10 @@
-import { cholesky, eigh, qr, solve, svd } from "@lowrank/linalg";
-import { evaluate, parameter, type Tensor, tensor } from "@lowrank/tensor";
+import { cholesky, eigh, qr, randomizedSvd, solve, svd } from "@lowrank/linalg";
+import { evaluate, key, parameter, type Tensor, tensor } from "@lowrank/tensor";
 import { digest } from "../check.js";
 import { numbers } from "../inputs.js";
 import { ascending, diagonalOf, matrixOf } from "../matrices.js";
 import type { Job } from "../protocol.js";
-import type { Decomposition, DecompositionSpec } from "../rows/decomposition.js";
+import { type Decomposition, type DecompositionSpec, RANK } from "../rows/decomposition.js";
 
 /** A decomposition whole, and a read of the last number of what is compared. */
 export function decomposition(spec: DecompositionSpec): Job {
@@ -27,6 +27,10 @@ export function decomposition(spec: DecompositionSpec): Job {
     },
     cholesky: () => ({ y: cholesky(a), rest: [] }),
     solve: () => ({ y: solve(a, b), rest: [] }),
+    randomized: () => {
+      const { u, s, vt } = randomizedSvd(a, { rank: RANK, oversample: 10, powerSteps: 2, key: key(1) });
+      return { y: s, rest: [u, vt] };
+    },
   };
   const make = jobs[spec.what];
   return {

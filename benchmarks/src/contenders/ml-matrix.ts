@@ -17,10 +17,11 @@ let parts: readonly unknown[] = [];
 
 function decomposition(spec: DecompositionSpec): Job | string {
   if (spec.dtype === "f32") return "it computes in f64 alone";
+  if (spec.what === "randomized") return "it has no randomised SVD";
   const { n, data } = matrixOf(spec);
   const a = Matrix.from1DArray(n, n, data);
   const b = Matrix.from1DArray(n, 1, numbers(spec.b));
-  const jobs: Record<Decomposition, () => ArrayLike<number>> = {
+  const jobs: Record<Exclude<Decomposition, "randomized">, () => ArrayLike<number>> = {
     svd: () => {
       const svd = new SingularValueDecomposition(a);
       parts = [svd.leftSingularVectors, svd.rightSingularVectors];

@@ -124,6 +124,17 @@ def numpy_matvec(s):
     return rotated([first.copy() for _ in range(s["copies"])], lambda c: x @ c.T)
 
 
+def randomized(a, rank=32, oversample=10, power_steps=2):
+    """The SVD of a cut to `rank`, as Halko, Martinsson and Tropp 2011 describe it."""
+    w = np.random.default_rng(1).standard_normal((a.shape[1], rank + oversample)).astype(a.dtype)
+    q = np.linalg.qr(a @ w)[0]
+    for _ in range(power_steps):
+        q = np.linalg.qr(a.T @ q)[0]
+        q = np.linalg.qr(a @ q)[0]
+    u, values, vt = np.linalg.svd(q.T @ a, full_matrices=False)
+    return (q @ u)[:, :rank], values[:rank], vt[:rank]
+
+
 def numpy_decomposition(s):
     dtype = np.float64 if s["dtype"] == "f64" else np.float32
     a = fill(s["a"]).astype(np.float64)
@@ -137,6 +148,7 @@ def numpy_decomposition(s):
         "qr": lambda: abs(np.linalg.qr(a)[1].diagonal()),
         "cholesky": lambda: np.linalg.cholesky(a),
         "solve": lambda: np.linalg.solve(a, b),
+        "randomized": lambda: randomized(a)[1][::-1],
     }
     job = single(f[s["what"]])
     job.cpu = True
