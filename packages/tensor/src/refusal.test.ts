@@ -1,11 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { compile } from "./compile.js";
-import { setDefaultBackend } from "./default-backend.js";
+import { currentBackend, setDefaultBackend } from "./default-backend.js";
 import { evaluate } from "./evaluate.js";
 import { defineOp, type OpDef } from "./op.js";
 import { tensor } from "./ops/create.js";
 import { parameter } from "./parameter.js";
-import { currentBackend } from "./default-backend.js";
 import { reference } from "./reference/backend.js";
 import { apply, type Tensor } from "./tensor.js";
 import { groupInterpreter } from "./testing/group-interpreter.js";
