@@ -89,3 +89,9 @@ install_machine() {
   fi
   if [ ${#packages[@]} -gt 0 ]; then install "${packages[@]}"; fi
 }
+
+# What fetches the models of the tests.
+install_pip() {
+  export DEBIAN_FRONTEND=noninteractive
+  timeout 4m apt-get update -qq && install python3 python3-pip
+}
