@@ -77,7 +77,7 @@ export function typedArray(dtype: SafetensorsDType, bytes: Uint8Array): TensorAr
   const width = dtype === "C64" ? 4 : Math.max(1, SAFETENSORS_BITS[dtype] / 8);
   // A view where it is aligned and over a plain buffer, a copy else.
   const shared = bytes.buffer instanceof ArrayBuffer && bytes.byteOffset % width === 0;
-  const buffer = shared ? (bytes.buffer as ArrayBuffer) : bytes.slice().buffer;
+  const buffer = shared ? (bytes.buffer as ArrayBuffer) : new Uint8Array(bytes).buffer; // slice() of a Buffer is a view
   const offset = shared ? bytes.byteOffset : 0;
   const count = Math.floor(bytes.byteLength / width);
   switch (dtype) {
