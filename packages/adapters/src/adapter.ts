@@ -64,6 +64,8 @@ export interface Adapter<C extends object = object, P extends object = object> {
   forward?(x: Tensor, base: (x: Tensor) => Tensor, params: P, config: C, pass: AdapterPass): Tensor;
   /** A term for the loss. */
   penalty?(params: P, config: C, target: Target): Tensor;
+  /** Whether `forward` itself reads which adapters act on which row of the batch. Default: the contract mixes the rows. */
+  readonly rowAware?: boolean;
   /** Why a fresh adapter changes the layer, where it does. Left out, a fresh adapter is the identity. */
   readonly startsElsewhere?: string;
   /** Default: `peft_type` is the name in capitals, tensors are `name_parameter`, the configuration is stored as it is. */

@@ -9,6 +9,7 @@ import {
   type Tensor,
 } from "@lowrank/tensor";
 import type { Adapter } from "./adapter.js";
+import { type RowAdapters, RowSelection, withSelection } from "./rows.js";
 import { type AdapterStack, type Entry, foldAll, stackOn } from "./stack.js";
 import {
   configFor,
@@ -65,6 +66,9 @@ function registryOf(model: Module): Registry {
 
 /** One adapter on the layers of a model. Made by {@link attach}. */
 export class Attached<M extends Module = Module> {
+  /** Names under which rows of a batch may choose it: its own, or those of the adapters in a pool. */
+  names: () => readonly string[] = () => [this.name];
+
   /** @internal */
   constructor(
     readonly model: M,
@@ -213,6 +217,23 @@ export interface AttachPlan {
   readonly layers: readonly { selected: SelectedLayer; entry: Entry }[];
 }
 
+/** Refuses a name that an adapter on the model or in a pool there has. */
+export function expectFreeName(
+  model: Module,
+  where: string,
+  name: string,
+  others: readonly string[] = [],
+): void {
+  const taken = attachedTo(model).some((a) => a.name === name || a.names().includes(name));
+  if (!taken && !others.includes(name)) return;
+  throw new ConfigError({
+    where,
+    expected: "a name that no adapter on the model has",
+    got: JSON.stringify(name),
+    hint: "give another name, or detach() the other first",
+  });
+}
+
 /** Chooses layers, checks the configuration for each and makes the parameters. */
 export function planAttach(
   model: Module,
@@ -230,14 +251,7 @@ export function planAttach(
       got: JSON.stringify(name),
     });
   }
-  if (registries.get(model)?.attached.has(name)) {
-    throw new ConfigError({
-      where,
-      expected: "a name that no adapter on the model has",
-      got: JSON.stringify(name),
-      hint: "give another name, or detach() the other first",
-    });
-  }
+  expectFreeName(model, where, name);
   const patterns: Record<string, Readonly<Record<string, unknown>>> = { ...options.patterns };
   if (options.rankPattern) patterns["rank"] = options.rankPattern;
   if (options.alphaPattern) patterns["alpha"] = options.alphaPattern;
@@ -260,7 +274,7 @@ export function planAttach(
           }),
         ]),
       );
-      return { selected, entry: { name, adapter, target, config: own, params, enabled: true } };
+      return { selected, entry: { name, model, adapter, target, config: own, params, enabled: true } };
     }),
   };
 }
@@ -341,4 +355,38 @@ export function activate(model: Module, names: readonly string[]): void {
     });
   }
   for (const attached of all) attached.enable(names.includes(attached.name));
+}
+
+/**
+ * Runs `f` so that each row of the batch has its own adapters, whatever is enabled on the model: null is the bare model, a
+ * name that adapter, an object of names several with a weight each,
+ *
+ *     y_b = base(x_b) + Σ_i w_ib · (adapter_i(x_b) − base(x_b))
+ *
+ * in every layer that they sit on. The choice belongs to the pass that `f` builds and to nothing else. For any kind of adapter each
+ * that is named costs its own forward pass over the whole batch, and each set of names has a plan; LoRA adapters in an
+ * {@link adapterPool} cost one together, with one plan for all choices.
+ *
+ * @example
+ * ```ts
+ * const logits = withRows(model, ["formal", null, { formal: 0.5, terse: 0.5 }], () => model.forward(ids)); // ids [3, T]
+ * ```
+ * @throws ConfigError for a name that the model does not have, or a merged layer; ShapeError if the batch has another
+ * number of rows.
+ * @category Contract
+ */
+export function withRows<T>(model: Module, rows: readonly RowAdapters[], f: () => T): T {
+  const selection = new RowSelection(model, rows);
+  const known = new Set(attachedTo(model).flatMap((a) => a.names()));
+  for (const row of selection.rows) {
+    for (const name of row.keys()) {
+      if (known.has(name)) continue;
+      throw new ConfigError({
+        where: "withRows",
+        expected: `one of ${[...known].map((n) => JSON.stringify(n)).join(", ") || "no adapters"}`,
+        got: JSON.stringify(name),
+      });
+    }
+  }
+  return withSelection(selection, f);
 }

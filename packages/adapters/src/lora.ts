@@ -23,7 +23,7 @@ export interface LoraParams {
 }
 
 // s = alpha / r; Kalajdzievski 2023, arXiv:2312.03732: alpha / √r
-const scale = ({ rank, alpha = rank, useRslora = false }: LoraConfig): number =>
+export const loraScale = ({ rank, alpha = rank, useRslora = false }: LoraConfig): number =>
   alpha / (useRslora ? Math.sqrt(rank) : rank);
 
 /** Options of PEFT that change what is computed and that we do not have. */
@@ -133,7 +133,7 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
 
   // y = W x + B (s A x): two thin products, the [out, in] update is never formed.
   forward(x, base, { A, B }, config, { target, dropout }) {
-    const s = scale(config);
+    const s = loraScale(config);
     if (target.kind === "embedding") {
       const rows = take(A.T, x, 0); // [..., rank]: the columns of A that the ids pick
       return base(x).add(matmul(rows.mul(s), B.T));
@@ -144,7 +144,7 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
 
   // W' = W + s · B A
   merge(W, { A, B }, config, { kind }) {
-    const update = matmul(B, A).mul(scale(config)); // [out, in]
+    const update = matmul(B, A).mul(loraScale(config)); // [out, in]
     return W.add(kind === "embedding" ? update.T : update);
   },
 });

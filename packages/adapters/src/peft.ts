@@ -19,6 +19,7 @@ import { type Adapter, type AdapterFormat, peftTypeOf, tensorName } from "./adap
 import { linearCompile } from "./pattern.js";
 import { type Attached, type AttachOptions, type AttachPlan, carryOut, planAttach } from "./attach.js";
 import { lora } from "./lora.js";
+import type { Entry } from "./stack.js";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
@@ -58,16 +59,20 @@ function frameFields(options: AttachOptions, { baseModel, taskType = "CAUSAL_LM"
   };
 }
 
+/** Names in the file of an entry's parameters, with their fields. */
+const fieldNames = ({ target, params }: Entry, adapter: Adapter): [name: string, field: string][] =>
+  Object.keys(params).map((field) => [
+    `${PREFIX}${target.path}.${tensorName(adapter, target.kind, field)}`,
+    field,
+  ]);
+
 /** Tensors of an adapter by their names in the file. */
-function fileNames(entries: AttachPlan["layers"][number]["entry"][], adapter: Adapter): Map<string, Tensor> {
-  const names = new Map<string, Tensor>();
-  for (const { target, params } of entries) {
-    for (const [field, p] of Object.entries(params)) {
-      names.set(`${PREFIX}${target.path}.${tensorName(adapter, target.kind, field)}`, p);
-    }
-  }
-  return names;
-}
+const fileNames = (entries: readonly Entry[], adapter: Adapter): Map<string, Tensor> =>
+  new Map(
+    entries.flatMap((entry) =>
+      fieldNames(entry, adapter).map(([name, field]): [string, Tensor] => [name, entry.params[field]!]),
+    ),
+  );
 
 /**
  * The two files of a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, by name: for a download in a
@@ -131,17 +136,22 @@ export interface LoadPeftOptions {
   adapters?: readonly Adapter[];
 }
 
-/**
- * Reads a PEFT folder and puts its adapter onto a model. The model is changed only after everything has been checked.
- *
- * @throws ConfigError if the method is not among `adapters`, a setting is not supported, or the tensors are not those that
- * the model's layers need (as with an adapter for another base), all listed; FormatError for a damaged file.
- */
-export async function loadPeft<M extends Module>(
-  model: M,
+/** What is in a PEFT folder, checked against a model that has not been changed. */
+export interface PeftContent {
+  readonly adapter: Adapter;
+  readonly config: object;
+  readonly options: AttachOptions;
+  readonly plan: AttachPlan;
+  /** The values of each entry's parameters. */
+  readonly values: ReadonlyMap<Entry, Readonly<Record<string, Tensor>>>;
+}
+
+/** Reads a PEFT folder for a model; throws as {@link loadPeft}. */
+export async function readPeft(
+  model: Module,
   input: FolderInput,
-  { name = "default", trainable = false, adapters = [lora as unknown as Adapter] }: LoadPeftOptions = {},
-): Promise<Attached<M>> {
+  { name = "default", adapters = [lora as unknown as Adapter] }: LoadPeftOptions,
+): Promise<PeftContent> {
   const folder = await openFolder(input);
   const json = await readConfigJson(folder, CONFIG);
   const where = `${folder.name}/${CONFIG}`;
@@ -177,15 +187,36 @@ export async function loadPeft<M extends Module>(
         hint: `the adapter is for another base${typeof base === "string" ? `: ${JSON.stringify(base.slice(0, 120))}` : ""}, or its file is not whole`,
       });
     }
-    for (const [key, p] of wanted) {
-      const value = await loadTensor(found.get(key)!, archive.name);
-      (p as { replace(value: Tensor): void } & Tensor).replace(value);
+    const values = new Map<Entry, Record<string, Tensor>>();
+    for (const { entry } of plan.layers) {
+      const own: Record<string, Tensor> = {};
+      for (const [key, field] of fieldNames(entry, adapter))
+        own[field] = await loadTensor(found.get(key)!, archive.name);
+      values.set(entry, own);
     }
+    return { adapter, config, options, plan, values };
   } finally {
     await archive.close();
   }
-  const attached = carryOut(model, plan, adapter, config, options);
-  if (!trainable) for (const [, p] of attached.parameters()) p.trainable = false;
+}
+
+/**
+ * Reads a PEFT folder and puts its adapter onto a model. The model is changed only after everything has been checked.
+ *
+ * @throws ConfigError if the method is not among `adapters`, a setting is not supported, or the tensors are not those that
+ * the model's layers need (as with an adapter for another base), all listed; FormatError for a damaged file.
+ */
+export async function loadPeft<M extends Module>(
+  model: M,
+  input: FolderInput,
+  options: LoadPeftOptions = {},
+): Promise<Attached<M>> {
+  const { adapter, config, options: chosen, plan, values } = await readPeft(model, input, options);
+  for (const [{ params }, own] of values) {
+    for (const [field, value] of Object.entries(own)) params[field]!.replace(value);
+  }
+  const attached = carryOut(model, plan, adapter, config, chosen);
+  if (!options.trainable) for (const [, p] of attached.parameters()) p.trainable = false;
   return attached;
 }
 

@@ -1,11 +1,23 @@
-import { type Adaptable, dropWith, forwardContext, type Overlay } from "@lowrank/nn";
-import { ConfigError, type DType, evaluate, type Parameter, parameter, type Tensor } from "@lowrank/tensor";
+import { type Adaptable, dropWith, forwardContext, type Module, type Overlay } from "@lowrank/nn";
+import {
+  ConfigError,
+  type DType,
+  evaluate,
+  ne,
+  type Parameter,
+  parameter,
+  type Tensor,
+  where as choose,
+} from "@lowrank/tensor";
 import { type Adapter, type AdapterPass, type Target, tensorName } from "./adapter.js";
+import { type RowSelection, selectionIn } from "./rows.js";
 
 /** One adapter on one layer. */
 export interface Entry {
   /** Name of the adapter in the model. */
   readonly name: string;
+  /** The model that it was attached to. */
+  readonly model: Module;
   readonly adapter: Adapter;
   readonly target: Target;
   readonly config: object;
@@ -38,6 +50,8 @@ export class AdapterStack implements Overlay {
   }
 
   forward(input: Tensor, layer: Adaptable): Tensor {
+    const selection = this.selection();
+    if (selection !== undefined) return this.forwardRows(input, layer, selection);
     if (this.folded !== null) return layer.withWeight(input, this.folded);
     let below = (x: Tensor): Tensor => layer.withWeight(x, layer.weight);
     let weight: () => Tensor = () => layer.weight;
@@ -45,16 +59,59 @@ export class AdapterStack implements Overlay {
       if (!entry.enabled) continue;
       const [base, frozen] = [below, weight];
       const { adapter, params, config, target } = entry;
-      const wide = (): Tensor => widened(frozen(), target.dtype);
-      weight = () => adapter.merge(wide(), params, config, target);
-      const pass = passOf(entry, layer.training, wide);
-      const effective = weight;
-      below = (x) =>
-        adapter.forward === undefined
-          ? layer.withWeight(x, effective())
-          : adapter.forward(x, base, params, config, pass);
+      weight = () => adapter.merge(widened(frozen(), target.dtype), params, config, target);
+      below = (x) => apply(entry, x, layer, base, frozen);
     }
     return below(input);
+  }
+
+  /** The choice of adapters by row in the pass under way, if there is one for a model that put an adapter here. */
+  private selection(): RowSelection | undefined {
+    const { extras } = forwardContext();
+    if (extras.size === 0) return undefined;
+    for (const { model } of this.entries) {
+      const selection = selectionIn(extras, model);
+      if (selection !== undefined) return selection;
+    }
+    return undefined;
+  }
+
+  /**
+   * y_b = base(x_b) + Σ w_ib (adapter_i(x_b) − base(x_b)): each adapter sees the frozen layer. A row with one adapter of
+   * weight 1 gets that adapter's result itself. What another model has put on the layer counts for all rows.
+   */
+  private forwardRows(input: Tensor, layer: Adaptable, selection: RowSelection): Tensor {
+    if (this.folded !== null) {
+      throw new ConfigError({
+        where: "withRows",
+        expected: "layers that are not merged",
+        got: `a merged one, ${this.entries[0]!.target.path}`,
+        hint: "call unmerge() first",
+      });
+    }
+    const base = once((x) => layer.withWeight(x, layer.weight));
+    let y = base(input);
+    for (const entry of this.entries) {
+      const { model, adapter, enabled } = entry;
+      if (adapter.rowAware || (model !== selection.model && enabled)) {
+        const below = y;
+        y = apply(
+          entry,
+          input,
+          layer,
+          (x) => (x === input ? below : base(x)),
+          () => layer.weight,
+        );
+      }
+      if (adapter.rowAware || model !== selection.model) continue;
+      const weights = selection.weights(entry.name);
+      if (weights === null) continue;
+      selection.expectRows(entry.target.path, input);
+      const own = apply(entry, input, layer, base, () => layer.weight);
+      const w = weights.reshape([-1, ...new Array<number>(own.ndim - 1).fill(1)]);
+      y = selection.exclusive ? choose(ne(w, 0), own, y) : y.add(own.sub(base(input)).mul(w));
+    }
+    return y;
   }
 
   /** The weight with all enabled adapters in it. */
@@ -91,6 +148,27 @@ export class AdapterStack implements Overlay {
     this.folded = null;
     return weight;
   }
+}
+
+/** The result of a layer with one adapter on top of what is below it. */
+function apply(
+  entry: Entry,
+  x: Tensor,
+  layer: Adaptable,
+  base: (x: Tensor) => Tensor,
+  frozen: () => Tensor,
+): Tensor {
+  const { adapter, params, config, target } = entry;
+  const weight = (): Tensor => widened(frozen(), target.dtype);
+  return adapter.forward === undefined
+    ? layer.withWeight(x, adapter.merge(weight(), params, config, target))
+    : adapter.forward(x, base, params, config, passOf(entry, layer.training, weight));
+}
+
+/** `f` that computes for the same input in a row once. */
+function once(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  let last: { x: Tensor; y: Tensor } | null = null;
+  return (x) => (last?.x === x ? last : (last = { x, y: f(x) })).y;
 }
 
 function passOf({ name, target }: Entry, training: boolean, weight: () => Tensor): AdapterPass {
