@@ -1,4 +1,4 @@
-import { type KVCache, Module } from "@lowrank/nn";
+import { type AttentionCache, type KVCache, Module } from "@lowrank/nn";
 import {
   checkpoint,
   concat,
@@ -26,7 +26,7 @@ export interface ForwardOptions {
    * sees only its own text.
    */
   segments?: Tensor;
-  cache?: KVCache;
+  cache?: AttentionCache;
   /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
   checkpoint?: boolean;
 }

@@ -1,5 +1,6 @@
 import {
   Attention,
+  type AttentionCache,
   type AttentionInputs,
   Embedding,
   KVCache,
@@ -100,7 +101,7 @@ export class LlamaModel extends Module {
 }
 
 /** Positions [1, T] that follow what the cache holds. */
-function place(length: number, cache: KVCache | undefined): Tensor {
+function place(length: number, cache: AttentionCache | undefined): Tensor {
   const row = arange(0, length, 1, { dtype: "i32" }).reshape([1, length]);
   return cache === undefined ? row : add(row, cache.offset);
 }

@@ -1,6 +1,6 @@
 import { attention, ConfigError, type DType, type Key, rope, type Tensor } from "@lowrank/tensor";
-import type { KVCache } from "./kv-cache.js";
-import { like, Linear } from "./linear.js";
+import type { AttentionCache } from "./kv-cache.js";
+import { Linear } from "./linear.js";
 import { Module } from "./module.js";
 
 export interface AttentionOptions {
@@ -29,7 +29,7 @@ export interface AttentionInputs {
   causal?: boolean;
   /** bool, broadcastable to [batch, heads, T, S]: false hides a key. Also where `causal` holds. */
   mask?: Tensor;
-  cache?: KVCache;
+  cache?: AttentionCache;
   /** The layer's place in the cache. */
   layer?: number;
 }
@@ -81,7 +81,7 @@ export class Attention extends Module {
     const heads = (t: Tensor, count: number): Tensor => t.reshape([batch, length, count, this.headDim]);
     let q = heads(this.q_proj.forward(x), this.heads); // [batch, T, heads, headDim]
     let k = heads(this.k_proj.forward(x), this.kvHeads);
-    let v = heads(this.v_proj.forward(x), this.kvHeads);
+    const v = heads(this.v_proj.forward(x), this.kvHeads);
     if (positions !== undefined) {
       if (inverseFrequencies === undefined) {
         throw new ConfigError({
@@ -93,12 +93,8 @@ export class Attention extends Module {
       q = rope(q, positions, inverseFrequencies);
       k = rope(k, positions, inverseFrequencies);
     }
-    if (cache !== undefined) {
-      const whole = cache.write(layer, k, v); // [batch, capacity, kvHeads, headDim]
-      k = like(whole.k, q);
-      v = like(whole.v, q);
-    }
-    const o = attention(q, k, v, { causal, mask, scale: this.scale, offset: cache?.offset ?? 0 });
+    const seen = { causal, mask, scale: this.scale };
+    const o = cache === undefined ? attention(q, k, v, seen) : cache.attend(layer, q, k, v, seen);
     return this.o_proj.forward(o.reshape([batch, length, this.heads * this.headDim]));
   }
 }

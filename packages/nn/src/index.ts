@@ -19,7 +19,7 @@ export type { AttentionInputs, AttentionOptions } from "./attention.js";
 export type { ForwardContext } from "./context.js";
 export type { EmbeddingOptions } from "./embedding.js";
 export type { InitOptions } from "./init.js";
-export type { KVCacheOptions } from "./kv-cache.js";
+export type { AttentionCache, KVCacheOptions } from "./kv-cache.js";
 export type { LinearOptions } from "./linear.js";
 export type { MseOptions } from "./loss.js";
 export type { LoadOptions, ParameterCount, ParameterOptions } from "./module.js";

@@ -1,5 +1,7 @@
 import {
   type Assignment,
+  attention,
+  type AttentionOptions,
   ConfigError,
   type DType,
   dtypeBytes,
@@ -10,6 +12,7 @@ import {
   updateSlice,
   zeros,
 } from "@lowrank/tensor";
+import { like } from "./linear.js";
 
 export interface KVCacheOptions {
   layers: number;
@@ -24,6 +27,19 @@ export interface KVCacheOptions {
   valueDim?: number;
   /** Storage type. Default f32. */
   dtype?: DType;
+}
+
+/** Where keys and values lie between the passes of a text: what attention asks of it. */
+export interface AttentionCache {
+  /** Positions that fit. */
+  readonly capacity: number;
+  /** The position of this pass, an i32 tensor whose numbers are no part of a plan: 0-d, or [batch, 1, 1, 1]. */
+  readonly offset: Tensor;
+  /**
+   * Writes `k` and `v` [batch, T, heads, width] of a layer and gives the attention of `q` [batch, T, queries, width] to all
+   * that is there: [batch, T, queries, width].
+   */
+  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, "offset">): Tensor;
 }
 
 /**
@@ -41,7 +57,7 @@ export interface KVCacheOptions {
  * cache.advance(ids.shape[1]!);
  * ```
  */
-export class KVCache {
+export class KVCache implements AttentionCache {
   readonly capacity: number;
   readonly batch: number;
   private readonly layers: readonly { k: Parameter; v: Parameter }[];
@@ -110,6 +126,11 @@ export class KVCache {
     };
     this.assignments.push(room.k.assign(whole.k), room.v.assign(whole.v));
     return whole;
+  }
+
+  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, "offset">): Tensor {
+    const whole = this.write(layer, k, v); // [batch, capacity, heads, width]
+    return attention(q, like(whole.k, q), like(whole.v, q), { ...options, offset: this.start });
   }
 
   /** What the present pass writes, for `evaluate`; empty after `advance`. */
