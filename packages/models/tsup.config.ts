@@ -4,6 +4,13 @@ import { library } from "../../tsup.base.js";
 // when a page reads adapters only.
 export default library({
   platform: "node",
-  entry: ["src/index.ts", "src/llama.ts", "src/tokenizer.ts", "src/chat-template.ts", "src/generate.ts"],
+  entry: [
+    "src/index.ts",
+    "src/llama.ts",
+    "src/tokenizer.ts",
+    "src/chat-template.ts",
+    "src/generate.ts",
+    "src/url-source.ts",
+  ],
   dts: { entry: "src/index.ts" },
 });

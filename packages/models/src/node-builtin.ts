@@ -4,6 +4,8 @@ interface Builtins {
   "node:path": typeof import("node:path");
   "node:url": typeof import("node:url");
   "node:crypto": typeof import("node:crypto");
+  "node:dns": typeof import("node:dns");
+  "node:os": typeof import("node:os");
 }
 
 /**

@@ -23,3 +23,17 @@ export function checkFileName(name: string, where: string, format = "file"): str
   if (new TextEncoder().encode(name).length > 255) refuse("a file name of at most 255 bytes");
   return name;
 }
+
+/**
+ * Checks the path of a file in a folder below: names of {@link checkFileName} with `/` between them, at most 16.
+ *
+ * @throws FormatError naming the rule that was broken.
+ */
+export function checkFilePath(path: string, where: string, format = "file"): string {
+  const names = path.split("/");
+  if (names.length > 16 || path.length > 1024) {
+    throw new FormatError({ format, where, expected: "a path of at most 16 names", got: quoteName(path) });
+  }
+  for (const name of names) checkFileName(name, where, format);
+  return path;
+}

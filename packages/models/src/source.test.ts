@@ -52,7 +52,7 @@ describe.each(inputs)("%s", (_name, input) => {
 
 test("what is no source is refused", async () => {
   await expect(openSource(5 as unknown as string)).rejects.toThrow(/expected a path, URL, Blob.+got number/);
-  await expect(openSource(new URL("https://example.com/x"))).rejects.toThrow(/a path or a file: URL/);
+  await expect(openSource(new URL("ftp://example.com/x"))).rejects.toThrow(/a path or a file: or https: URL/);
 });
 
 test("a folder gives undefined for a file that it lacks, and refuses a file that is too large", async () => {
@@ -61,7 +61,7 @@ test("a folder gives undefined for a file that it lacks, and refuses a file that
     expect(await opened.open("none.bin")).toBeUndefined();
     expect(await readSmallFile(opened, "five.bin", 5)).toEqual(content);
     await expect(readSmallFile(opened, "five.bin", 4)).rejects.toThrow(/at most 4 bytes, got 5 bytes/);
-    await expect(opened.open("../five.bin")).rejects.toThrow(/without path separators/);
+    await expect(opened.open("../five.bin")).rejects.toThrow(/the name of a file/);
   }
   await expect(openFolder(path)).rejects.toThrow(/expected a folder, got a file/);
 });

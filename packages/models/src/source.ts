@@ -1,6 +1,6 @@
 import { FormatError, quoteName } from "./format-error.js";
 import { requireBuiltin } from "./node-builtin.js";
-import { checkFileName } from "./safe-name.js";
+import { checkFilePath } from "./safe-name.js";
 
 /** Random access to the bytes of one file. */
 export interface ByteSource {
@@ -13,10 +13,13 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
-/** A path or `file:` URL (Node), bytes, a Blob or File (browser), or a source of one's own. */
+/**
+ * A path or `file:` URL (Node), an `https:` URL, bytes, a Blob or File (browser), or a source of one's own. For options of
+ * a download see `openUrl`.
+ */
 export type ByteInput = string | URL | Blob | ArrayBuffer | Uint8Array | ByteSource;
 
-/** A folder of files: a path or `file:` URL (Node), or files by name. */
+/** A folder of files: a path or `file:` URL (Node), an `https:` URL, or files by name. */
 export type FolderInput =
   | string
   | URL
@@ -28,11 +31,12 @@ export type FolderInput =
 export interface Folder {
   /** For messages. */
   readonly name: string;
-  /** Opens a file, or gives undefined if there is none of that name. */
+  /** Opens a file by its name or, in a folder below, its path with `/`; undefined if there is none. */
   open(fileName: string): Promise<ByteSource | undefined>;
 }
 
-function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
+/** @throws FormatError for bytes that a source does not have. */
+export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
   if (
     !Number.isSafeInteger(offset) ||
     !Number.isSafeInteger(length) ||
@@ -143,14 +147,28 @@ function pathOf(input: string | URL): string {
     throw new FormatError({
       format: "file",
       where: "open",
-      expected: "a path or a file: URL",
+      expected: "a path or a file: or https: URL",
       got: quoteName(input.href),
     });
   }
   return requireBuiltin("node:url", "open").fileURLToPath(input);
 }
 
+/** The address, if an input is one on the web. */
+function webAddress(input: unknown): URL | undefined {
+  if (typeof input === "string") return /^https?:\/\//i.test(input) ? new URL(input) : undefined;
+  return input instanceof URL && /^https?:$/.test(input.protocol) ? input : undefined;
+}
+
+/** For messages; of an address without its query, where secrets stand. */
+function nameOf(input: string | URL): string {
+  const url = webAddress(input);
+  return url === undefined ? pathOf(input) : `${url.origin}${url.pathname}`;
+}
+
 async function openIfPresent(input: ByteInput, name?: string): Promise<ByteSource | undefined> {
+  const url = webAddress(input);
+  if (url !== undefined) return (await import("./url-source.js")).openUrlIfPresent(url);
   if (typeof input === "string" || input instanceof URL) return fileSource(pathOf(input));
   if (input instanceof Uint8Array) return bytesSource(name ?? "bytes", input);
   if (input instanceof ArrayBuffer) return bytesSource(name ?? "bytes", new Uint8Array(input));
@@ -176,7 +194,7 @@ export async function openSource(input: ByteInput, name?: string): Promise<ByteS
   if (source === undefined) {
     throw new FormatError({
       format: "file",
-      where: pathOf(input as string | URL),
+      where: nameOf(input as string | URL),
       expected: "a file",
       got: "nothing of that name",
       hint: "check the path",
@@ -186,11 +204,13 @@ export async function openSource(input: ByteInput, name?: string): Promise<ByteS
 }
 
 /**
- * Opens a folder. Names asked of it are checked by {@link checkFileName}, since they may come from an index file, and a
+ * Opens a folder. Names asked of it are checked by {@link checkFilePath}, since they may come from an index file, and a
  * symbolic link may not lead out of it, except into the `blobs` folder of the Hugging Face cache that the folder
  * belongs to (`<cache>/snapshots/<revision>` holds nothing but links into `<cache>/blobs`).
  */
 export async function openFolder(input: FolderInput): Promise<Folder> {
+  const url = webAddress(input);
+  if (url !== undefined) return (await import("./url-source.js")).openUrlFolder(url);
   if (typeof input === "string" || input instanceof URL) return diskFolder(pathOf(input));
   if (typeof (input as Folder).open === "function") return input as Folder;
   const files =
@@ -200,7 +220,7 @@ export async function openFolder(input: FolderInput): Promise<Folder> {
   return {
     name: "files",
     async open(fileName) {
-      const file = files.get(checkFileName(fileName, "files"));
+      const file = files.get(checkFilePath(fileName, "files"));
       return file === undefined ? undefined : openIfPresent(file, fileName);
     },
   };
@@ -234,13 +254,13 @@ async function diskFolder(path: string): Promise<Folder> {
   return {
     name: path,
     async open(fileName) {
-      const target = join(path, checkFileName(fileName, path));
+      const target = join(path, checkFilePath(fileName, path));
       let realTarget: string;
       try {
         realTarget = await fs.realpath(target);
       } catch (cause) {
         const code = (cause as { code?: string }).code;
-        if (code === "ENOENT") return undefined;
+        if (code === "ENOENT" || code === "ENOTDIR") return undefined;
         throw new FormatError({
           format: "file",
           where: target,
