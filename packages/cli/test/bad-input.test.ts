@@ -227,7 +227,7 @@ const cases: readonly Case[] = [
     "an unknown architecture",
     () => score("unknown"),
     1,
-    /expected one of the architectures LlamaForCausalLM, got "MambaForCausalLM"$/,
+    /expected one of the architectures LlamaForCausalLM, .*, got "MambaForCausalLM"$/,
   ],
   [
     "weights that lack a layer",

@@ -2,8 +2,10 @@ import { ConfigError, type DType } from "@lowrank/tensor";
 import type { CausalLM } from "./causal-lm.js";
 import type { ConfigJson } from "./config.js";
 import { quoteName } from "./format-error.js";
-import { LlamaForCausalLM } from "./llama.js";
-import { parseLlamaConfig } from "./llama-config.js";
+import { llama } from "./llama.js";
+import { mistral } from "./mistral.js";
+import { qwen2 } from "./qwen2.js";
+import { qwen3 } from "./qwen3.js";
 
 /** How a model is made from its `config.json`. */
 export interface Architecture<M extends CausalLM = CausalLM> {
@@ -15,14 +17,8 @@ export interface Architecture<M extends CausalLM = CausalLM> {
   create(json: ConfigJson, options: { dtype?: DType }): M;
 }
 
-const llama: Architecture<LlamaForCausalLM> = {
-  name: "LlamaForCausalLM",
-  modelType: "llama",
-  create: (json, options) => new LlamaForCausalLM(parseLlamaConfig(json), options),
-};
-
-/** The architectures that can be read. */
-export const ARCHITECTURES: readonly Architecture[] = [llama];
+/** The architectures that can be read: a file each, and its line here. */
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3];
 
 /**
  * The architecture that a `config.json` names, under `architectures` or else `model_type`.

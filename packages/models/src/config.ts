@@ -45,6 +45,11 @@ export class ConfigReader {
     return value === null ? undefined : value;
   }
 
+  /** Whether the field is there, null included. */
+  has(name: string): boolean {
+    return Object.hasOwn(this.json, name);
+  }
+
   fail(name: string, expected: string, hint?: string): never {
     throw new ConfigError({
       where: this.where,

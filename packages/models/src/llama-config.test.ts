@@ -28,6 +28,8 @@ describe("parseLlamaConfig", () => {
       tieWordEmbeddings: false,
       attentionBias: false,
       mlpBias: false,
+      qkNorm: false,
+      windows: [null, null],
       initializerRange: 0.02,
       bosTokenIds: [],
       eosTokenIds: [],
@@ -78,6 +80,27 @@ describe("parseLlamaConfig", () => {
   });
 
   test.each([
+    { rope_type: "dynamic", factor: 3 },
+    { rope_type: "yarn", factor: 4, mscale: 1.5, mscale_all_dim: 0.5, original_max_position_embeddings: 512 },
+    { type: "su", short_factor: Array(8).fill(1), long_factor: Array(8).fill(2), attention_factor: 1.2 },
+  ])("writes and reads back %o", (rope_scaling) => {
+    const config = parseLlamaConfig({ ...small, rope_scaling });
+    expect(parseLlamaConfig(llamaConfigJson(config, "float32"))).toEqual(config);
+  });
+
+  test("dynamic scaling goes on where the positions of the file end", () => {
+    const config = parseLlamaConfig({ ...small, rope_scaling: { type: "dynamic", factor: 3 } });
+    expect(config.maxPositions).toBe(3 * 2048);
+    expect(llamaConfigJson(config, "float32")).toMatchObject({ max_position_embeddings: 2048 });
+  });
+
+  test("positions of the pretraining beside the scaling go before those inside", () => {
+    const rope_scaling = { type: "yarn", factor: 2, original_max_position_embeddings: 100 };
+    const config = parseLlamaConfig({ ...small, rope_scaling, original_max_position_embeddings: 200 });
+    expect(config.ropeScaling).toMatchObject({ originalPositions: 200 });
+  });
+
+  test.each([
     [{ vocab_size: undefined }, /vocab_size to be an integer from 1 to 16777216, got nothing/],
     [{ hidden_size: "64" }, /hidden_size to be an integer .*, got "64"/],
     [{ num_hidden_layers: 1e9 }, /num_hidden_layers to be an integer from 1 to 4096/],
@@ -85,8 +108,18 @@ describe("parseLlamaConfig", () => {
     [{ num_key_value_heads: 3 }, /num_key_value_heads to be a divisor of num_attention_heads \(4\)/],
     [{ hidden_act: "gelu" }, /hidden_act to be "silu", got "gelu"/],
     [
-      { rope_scaling: { rope_type: "yarn", factor: 2 } },
-      /rope_type to be "default", "linear" or "llama3", got "yarn"/,
+      { rope_scaling: { rope_type: "axial" } },
+      /rope_type to be "default", "linear", "dynamic", "llama3", "yarn" or "longrope", got "axial"/,
+    ],
+    [{ rope_parameters: { full_attention: {} } }, /full_attention to be absent, got an object; .*not read/],
+    [{ rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor to be 1, got 0.5/],
+    [
+      { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
+      /short_factor to be a list of 8 positive numbers, one per pair, got a list/,
+    ],
+    [
+      { rope_scaling: { type: "yarn", factor: 2, beta_slow: 40 } },
+      /beta_fast to be at least beta_slow \(40\)/,
     ],
     [{ rope_scaling: [] }, /rope_scaling to be an object, got a list/],
     [{ eos_token_id: "x" }, /eos_token_id to be a token id or a list of them/],
@@ -102,7 +135,7 @@ describe("architectureOf", () => {
     expect(architectureOf({ architectures: ["LlamaForCausalLM"] }).name).toBe("LlamaForCausalLM");
     expect(architectureOf({ model_type: "llama" }).name).toBe("LlamaForCausalLM");
     expect(() => architectureOf({ architectures: ["MambaForCausalLM"], model_type: "llama" })).toThrow(
-      /one of the architectures LlamaForCausalLM, got "MambaForCausalLM"/,
+      /one of the architectures LlamaForCausalLM, MistralForCausalLM, .*, got "MambaForCausalLM"/,
     );
     expect(() => architectureOf({})).toThrow(/got none named/);
   });

@@ -18,14 +18,16 @@ import {
   type DType,
   eq,
   ge,
-  inverseFrequencies,
+  gt,
   type Key,
   normal,
   ShapeError,
   type Tensor,
 } from "@lowrank/tensor";
 import { type CacheOptions, CausalLM, expectSameShape, type ForwardOptions } from "./causal-lm.js";
-import { type LlamaConfig, llamaConfigJson } from "./llama-config.js";
+import type { Architecture } from "./architecture.js";
+import { type LlamaConfig, llamaConfigJson, parseLlamaConfig } from "./llama-config.js";
+import { dependsOnLength, rotaryFactor, rotaryFrequencies } from "./rope-scaling.js";
 
 /** One block: h = x + attention(norm(x)), y = h + mlp(norm(h)). */
 export class LlamaLayer extends Module {
@@ -38,7 +40,18 @@ export class LlamaLayer extends Module {
     super();
     const { hiddenSize: width, heads, kvHeads, headDim, rmsNormEps: eps } = config;
     this.input_layernorm = new RMSNorm(width, { eps, dtype });
-    this.self_attn = new Attention({ width, heads, kvHeads, headDim, bias: config.attentionBias, dtype });
+    this.self_attn = new Attention({
+      width,
+      heads,
+      kvHeads,
+      headDim,
+      bias: config.attentionBias !== false,
+      outputBias: config.attentionBias === true,
+      qkNorm: config.qkNorm ? eps : null,
+      // Cosine and sine take their factor in queries and keys, so scores take it twice.
+      scale: rotaryFactor(config.ropeScaling) ** 2 / Math.sqrt(headDim),
+      dtype,
+    });
     this.post_attention_layernorm = new RMSNorm(width, { eps, dtype });
     this.mlp = new SwiGLU(width, config.intermediateSize, { bias: config.mlpBias, dtype });
   }
@@ -54,16 +67,27 @@ export class LlamaModel extends Module {
   embed_tokens: Embedding;
   layers: LlamaLayer[];
   norm: RMSNorm;
-  /** Rotary frequencies [headDim / 2], not a parameter. */
-  private readonly _frequencies: Tensor;
+  /** Rotary frequencies [headDim / 2] and the length of text that they were made for; not a parameter. */
+  private _rotary: { length: number; frequencies: Tensor } | null = null;
 
-  constructor(config: LlamaConfig, dtype: DType) {
+  constructor(
+    readonly config: LlamaConfig,
+    dtype: DType,
+  ) {
     super();
     this.embed_tokens = new Embedding(config.vocabSize, config.hiddenSize, { dtype });
     this.layers = Array.from({ length: config.layers }, () => new LlamaLayer(config, dtype));
     this.norm = new RMSNorm(config.hiddenSize, { eps: config.rmsNormEps, dtype });
-    const { ropeTheta: theta, ropeScaling } = config;
-    this._frequencies = inverseFrequencies(config.headDim, { theta, scaling: ropeScaling ?? undefined });
+  }
+
+  /** Frequencies for a text of `length`; where a cache is used, that is its capacity, so that all keys in it turn alike. */
+  private frequencies(length: number): Tensor {
+    const { headDim, ropeTheta, ropeScaling } = this.config;
+    const made = this._rotary;
+    if (made !== null && (made.length === length || !dependsOnLength(ropeScaling))) return made.frequencies;
+    const frequencies = rotaryFrequencies(headDim, ropeTheta, ropeScaling, length);
+    this._rotary = { length, frequencies };
+    return frequencies;
   }
 
   /** Ids [batch, T] i32 to [batch, T, hiddenSize]. */
@@ -87,13 +111,18 @@ export class LlamaModel extends Module {
     const length = ids.shape[1]!;
     const inputs: AttentionInputs = {
       positions: options.positions ?? packed?.positions ?? place(length, cache),
-      inverseFrequencies: this._frequencies,
+      inverseFrequencies: this.frequencies(cache?.capacity ?? length),
       mask: packed?.mask,
       cache,
     };
+    const masks = new Map<number | null, Tensor | undefined>([[null, packed?.mask]]);
+    for (const window of this.config.windows) {
+      if (!masks.has(window)) masks.set(window, windowMask(window!, length, cache, packed?.mask));
+    }
     let h = this.embed_tokens.forward(ids);
     for (const [layer, block] of this.layers.entries()) {
-      const run = (x: Tensor): Tensor => block.forward(x, { ...inputs, layer });
+      const run = (x: Tensor): Tensor =>
+        block.forward(x, { ...inputs, mask: masks.get(this.config.windows[layer]!), layer });
       h = options.checkpoint ? checkpoint(run)(h) : run(h);
     }
     return this.norm.forward(h);
@@ -104,6 +133,21 @@ export class LlamaModel extends Module {
 function place(length: number, cache: AttentionCache | undefined): Tensor {
   const row = arange(0, length, 1, { dtype: "i32" }).reshape([1, length]);
   return cache === undefined ? row : add(row, cache.offset);
+}
+
+/** Who may see whom where a query sees no further back than `window` keys, its own included; causality comes on top. */
+function windowMask(
+  window: number,
+  length: number,
+  cache: AttentionCache | undefined,
+  mask: Tensor | undefined,
+): Tensor | undefined {
+  const keys = cache?.capacity ?? length;
+  if (window >= keys) return mask;
+  const query = arange(0, length, 1, { dtype: "i32" }).reshape([length, 1]);
+  const own = cache === undefined ? query : add(query, cache.offset);
+  const near = gt(arange(0, keys, 1, { dtype: "i32" }), own.sub(window)); // [T, S]: j > i - window
+  return mask === undefined ? near : and(mask, near);
 }
 
 /** Of segments [batch, T]: who may see whom, [batch, 1, T, T], and the place of each token in its own text. */
@@ -164,6 +208,17 @@ export class LlamaForCausalLM extends CausalLM {
   override configJson(dtype: string): Record<string, unknown> {
     // Whether the head is tied is read from the model: merging an adapter into one end parts them.
     const tieWordEmbeddings = this.lm_head.weight === this.model.embed_tokens.weight;
-    return llamaConfigJson({ ...this.config, tieWordEmbeddings }, dtype);
+    return this.settingsJson({ ...this.config, tieWordEmbeddings }, dtype);
+  }
+
+  /** The configuration as this member of the family writes it. */
+  protected settingsJson(config: LlamaConfig, dtype: string): Record<string, unknown> {
+    return llamaConfigJson(config, dtype);
   }
 }
+
+export const llama: Architecture<LlamaForCausalLM> = {
+  name: "LlamaForCausalLM",
+  modelType: "llama",
+  create: (json, options) => new LlamaForCausalLM(parseLlamaConfig(json), options),
+};

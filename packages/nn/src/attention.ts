@@ -2,6 +2,7 @@ import { attention, ConfigError, type DType, type Key, rope, type Tensor } from 
 import type { AttentionCache } from "./kv-cache.js";
 import { Linear } from "./linear.js";
 import { Module } from "./module.js";
+import { RMSNorm } from "./norm.js";
 
 export interface AttentionOptions {
   /** Width of the input and of the result. */
@@ -14,6 +15,10 @@ export interface AttentionOptions {
   headDim?: number;
   /** Bias of the query, key, value and output projections. Default false. */
   bias?: boolean;
+  /** Bias of the output projection, where it differs. Default: `bias`. */
+  outputBias?: boolean;
+  /** RMS norms of every head's queries and keys before they turn, with this eps; null for none. Default null. */
+  qkNorm?: number | null;
   /** Default 1 / √headDim. */
   scale?: number;
   key?: Key;
@@ -48,6 +53,8 @@ export class Attention extends Module {
   k_proj: Linear;
   v_proj: Linear;
   o_proj: Linear;
+  q_norm: RMSNorm | null;
+  k_norm: RMSNorm | null;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -56,6 +63,7 @@ export class Attention extends Module {
   constructor(options: AttentionOptions) {
     super();
     const { width, heads, kvHeads = heads, headDim = width / heads, bias = false, key, dtype } = options;
+    const { outputBias = bias, qkNorm = null } = options;
     if (heads % kvHeads !== 0 || !Number.isInteger(headDim)) {
       throw new ConfigError({
         where: "Attention",
@@ -71,7 +79,9 @@ export class Attention extends Module {
     this.q_proj = new Linear(width, heads * headDim, { bias, dtype, key: keys[0] });
     this.k_proj = new Linear(width, kvHeads * headDim, { bias, dtype, key: keys[1] });
     this.v_proj = new Linear(width, kvHeads * headDim, { bias, dtype, key: keys[2] });
-    this.o_proj = new Linear(heads * headDim, width, { bias, dtype, key: keys[3] });
+    this.o_proj = new Linear(heads * headDim, width, { bias: outputBias, dtype, key: keys[3] });
+    this.q_norm = qkNorm === null ? null : new RMSNorm(headDim, { eps: qkNorm, dtype });
+    this.k_norm = qkNorm === null ? null : new RMSNorm(headDim, { eps: qkNorm, dtype });
   }
 
   /** x [batch, T, width] to [batch, T, width]. */
@@ -82,6 +92,8 @@ export class Attention extends Module {
     let q = heads(this.q_proj.forward(x), this.heads); // [batch, T, heads, headDim]
     let k = heads(this.k_proj.forward(x), this.kvHeads);
     const v = heads(this.v_proj.forward(x), this.kvHeads);
+    if (this.q_norm !== null) q = this.q_norm.forward(q);
+    if (this.k_norm !== null) k = this.k_norm.forward(k);
     if (positions !== undefined) {
       if (inverseFrequencies === undefined) {
         throw new ConfigError({
