@@ -10,6 +10,7 @@ export default library({
     "src/tokenizer.ts",
     "src/chat-template.ts",
     "src/generate.ts",
+    "src/stream-text.ts",
     "src/url-source.ts",
   ],
   dts: { entry: "src/index.ts" },

@@ -1,7 +1,27 @@
-import { ConfigError, type DType, evaluate, take, type Tensor, tensor } from "@lowrank/tensor";
-import type { KVCache } from "@lowrank/nn";
+import { ConfigError, type DType } from "@lowrank/tensor";
 import type { CausalLM } from "./causal-lm.js";
-import { checkSampling, randomStream, sampleToken, type SamplingOptions } from "./sampling.js";
+import { GenerationContext } from "./generation-context.js";
+import {
+  checkSampling,
+  highest,
+  logProbabilities,
+  randomStream,
+  sampleToken,
+  type SamplingOptions,
+} from "./sampling.js";
+
+/** A token and how likely the model held it. */
+export interface TokenLogprob {
+  readonly id: number;
+  /** log p in nats, by the logits as the model gave them: before temperature, penalty and cuts. */
+  readonly logprob: number;
+}
+
+/** A token that was made, with the likeliest ones at its place. */
+export interface GeneratedToken extends TokenLogprob {
+  /** As many as `logprobs` asks for, the likeliest first. */
+  readonly top: readonly TokenLogprob[];
+}
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens to make at most. Default 256. */
@@ -12,23 +32,27 @@ export interface GenerateOptions extends SamplingOptions {
   stopIds?: readonly number[];
   /** Looks at the new tokens so far and says whether to end, as for a stop string. */
   stopWhen?: (newIds: readonly number[]) => boolean;
-  /** Ends the generation before the next token, with the signal's reason. */
+  /** Calls `onToken` with log p of each new token and of this many likeliest ones, 0 for none. Default: it is not computed. */
+  logprobs?: number;
+  /** Is called before its token is given out. */
+  onToken?: (token: GeneratedToken) => void;
+  /** Ends the generation before the next pass of the model, with the signal's reason. */
   signal?: AbortSignal;
   /** Storage type of keys and values. Default f32. */
   cacheDtype?: DType;
+  /**
+   * What was read before: where the prompt begins in the same way, that part is not computed again, and what is read now
+   * stays there for the next. Default: a new one, given back at the end.
+   */
+  context?: GenerationContext;
 }
 
 /** Why a generation ended. */
 export type FinishReason = "stop" | "length";
 
-/** The longest part of a prompt that one pass takes; longer prompts run the same plan several times. */
-const CHUNK = 256;
-/** Capacities are multiples of this, so that texts of similar length share plans. */
-const ROOM = 64;
-
 /**
- * Continues a text, token by token: the prompt in a few passes, then one pass a token, over a cache of fixed size, so
- * that all steps share one plan. The model's mode and adapters are used as they are.
+ * Continues a text, token by token: the prompt in a few passes, then one pass a token, over a cache that grows, so that
+ * steps share a plan and build no graph. The model's mode and adapters are used as they are at the start.
  *
  * @example
  * ```ts
@@ -42,107 +66,62 @@ export async function* generate(
   options: GenerateOptions = {},
 ): AsyncGenerator<number, FinishReason> {
   const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenIds, stopWhen, signal } = options;
-  checkSampling("generate", options);
-  const { maxPositions, vocabSize } = model.config;
-  if (prompt.length === 0) {
-    throw new ConfigError({
-      where: "generate",
-      expected: "a prompt of at least one token",
-      got: "none",
-      hint: "begin with the model's bos token",
-    });
-  }
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new ConfigError({
-      where: "generate",
-      expected: "maxNewTokens of at least 1",
-      got: String(maxNewTokens),
-    });
-  }
-  if (prompt.length >= maxPositions) {
-    throw new ConfigError({
-      where: "generate",
-      expected: `a prompt shorter than the model's ${maxPositions} positions`,
-      got: `${prompt.length} tokens`,
-      hint: "cut the prompt",
-    });
-  }
-  model.ids([Array.from(prompt)]); // checks that the tokens are the model's
-  const room = Math.min(prompt.length + maxNewTokens, maxPositions);
-  const capacity = Math.ceil(Math.max(room, paddedLength(prompt.length)) / ROOM) * ROOM;
-  const cache = model.newCache({ capacity, dtype: options.cacheDtype });
+  check(model, prompt, options);
+  const context = options.context ?? new GenerationContext(model, { dtype: options.cacheDtype });
   const random = randomStream(seed);
   const stops = new Set(stopIds);
   const seen = Array.from(prompt);
   const fresh: number[] = [];
-
-  let logits = await prefill(model, cache, seen, signal);
-  for (;;) {
-    const id = sampleToken(logits, options, random, seen);
-    if (id < 0 || id >= vocabSize || Number.isNaN(logits[id])) {
-      throw new ConfigError({
-        where: "generate",
-        expected: "finite logits",
-        got: `NaN after ${seen.length} tokens`,
-      });
+  try {
+    for (;;) {
+      const logits = await context.read(seen, signal);
+      const id = sampleToken(logits, options, random, seen);
+      if (Number.isNaN(logits[id])) {
+        throw new ConfigError({
+          where: "generate",
+          expected: "finite logits",
+          got: `NaN after ${seen.length} tokens`,
+        });
+      }
+      if (stops.has(id)) return "stop";
+      seen.push(id);
+      fresh.push(id);
+      if (options.logprobs !== undefined) options.onToken?.(withLogprobs(logits, id, options.logprobs));
+      yield id;
+      if (stopWhen?.(fresh)) return "stop";
+      if (fresh.length >= maxNewTokens || seen.length >= model.config.maxPositions) return "length";
     }
-    if (stops.has(id)) return "stop";
-    seen.push(id);
-    fresh.push(id);
-    yield id;
-    if (stopWhen?.(fresh)) return "stop";
-    if (fresh.length >= maxNewTokens || seen.length >= maxPositions) return "length";
-    signal?.throwIfAborted();
-    logits = await pass(model, cache, [id], 1);
+  } finally {
+    if (options.context === undefined) context.dispose();
   }
 }
 
-/** Places that a prompt takes in the cache with its last chunk padded. */
-const paddedLength = (length: number): number => {
-  const last = ((length - 1) % CHUNK) + 1;
-  return length - last + padded(last);
-};
+function withLogprobs(logits: Float32Array, id: number, count: number): GeneratedToken {
+  const all = logProbabilities(logits);
+  const of = (token: number): TokenLogprob => ({ id: token, logprob: all[token]! });
+  return { ...of(id), top: highest(logits, count).map(of) };
+}
 
-/** The next power of two, at least 16: few plans for many prompt lengths. */
-const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
-
-/** Runs the prompt through the model and gives the logits of its last token. */
-async function prefill(
-  model: CausalLM,
-  cache: KVCache,
-  prompt: readonly number[],
-  signal: AbortSignal | undefined,
-): Promise<ArrayLike<number>> {
-  let at = 0;
-  for (;;) {
-    signal?.throwIfAborted();
-    const part = prompt.slice(at, at + CHUNK);
-    at += part.length;
-    const width = at < prompt.length ? part.length : padded(part.length);
-    // Padding writes keys behind the last token: hidden by the causal mask, and overwritten by the next tokens.
-    const logits = await pass(
-      model,
-      cache,
-      [...part, ...new Array<number>(width - part.length).fill(0)],
-      part.length,
+function check(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOptions): void {
+  checkSampling("generate", options);
+  const refuse = (expected: string, got: string, hint?: string): never => {
+    throw new ConfigError({ where: "generate", expected, got, ...(hint === undefined ? {} : { hint }) });
+  };
+  const { maxNewTokens = 256, logprobs = 0, context, cacheDtype } = options;
+  const { maxPositions } = model.config;
+  if (prompt.length === 0)
+    refuse("a prompt of at least one token", "none", "begin with the model's bos token");
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1)
+    refuse("maxNewTokens of at least 1", String(maxNewTokens));
+  if (!Number.isInteger(logprobs) || logprobs < 0) refuse("logprobs of at least 0", String(logprobs));
+  if (prompt.length >= maxPositions)
+    refuse(
+      `a prompt shorter than the model's ${maxPositions} positions`,
+      `${prompt.length} tokens`,
+      "cut the prompt",
     );
-    if (at >= prompt.length) return logits;
-  }
-}
-
-/** One pass: tokens into the cache, of which the first `count` are real; logits of the last real one. */
-async function pass(
-  model: CausalLM,
-  cache: KVCache,
-  ids: number[],
-  count: number,
-): Promise<ArrayLike<number>> {
-  const last = tensor(Int32Array.of(count - 1), { dtype: "i32", shape: [1] });
-  const hidden: Tensor = model.hidden(model.ids([ids]), { cache });
-  const logits = model.logits(take(hidden, last, 1)).astype("f32"); // [1, 1, vocabulary]
-  await evaluate(logits, ...cache.pending());
-  cache.advance(count);
-  const data = await logits.data();
-  logits.dispose();
-  return data;
+  if (context !== undefined && context.model !== model) refuse("a context of the same model", "another's");
+  if (context !== undefined && cacheDtype !== undefined)
+    refuse("cacheDtype or a context, which has its own", "both");
+  model.ids([Array.from(prompt)]); // checks that the tokens are the model's
 }

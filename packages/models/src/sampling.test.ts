@@ -1,6 +1,13 @@
 import { ConfigError } from "@lowrank/tensor";
 import { describe, expect, test } from "vitest";
-import { checkSampling, randomStream, sampleToken, type SamplingOptions } from "./sampling.js";
+import {
+  checkSampling,
+  highest,
+  logProbabilities,
+  randomStream,
+  sampleToken,
+  type SamplingOptions,
+} from "./sampling.js";
 
 // Probabilities 0.5, 0.25, 0.15, 0.1, in another order.
 const P = [0.15, 0.5, 0.1, 0.25];
@@ -43,6 +50,25 @@ describe("sampleToken", () => {
     expect(sampleToken([-1, -1.2], { greedy: true, repetitionPenalty: 1.4 }, Math.random, [0, 0])).toBe(1);
     expect(sampleToken([2, 1.5], { greedy: true, repetitionPenalty: 1.2 }, Math.random, [0])).toBe(0);
   });
+  test("keeps what sorting would keep, ties and cuts in any combination", () => {
+    const random = randomStream(11);
+    for (let run = 0; run < 200; run++) {
+      const scores = Array.from({ length: 40 }, () => Math.round(random() * 12) / 3); // with ties
+      const topK = run % 3 === 0 ? undefined : 1 + Math.floor(random() * 40);
+      const topP = run % 4 === 0 ? 1 : random() || 1;
+      const minP = run % 5 === 0 ? 0 : random() * 0.3;
+      const order = [...scores.keys()].sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, topK);
+      const weight = (id: number): number => Math.exp(scores[id]! - scores[order[0]!]!);
+      const total = order.reduce((sum, id) => sum + weight(id), 0);
+      let [sum, count] = [0, 0];
+      while (count < order.length && sum < topP * total * (1 - 1e-12)) sum += weight(order[count++]!);
+      const wanted = order.slice(0, topP < 1 ? count : order.length).filter((id) => weight(id) >= minP);
+      const got = new Set<number>();
+      for (let u = 0; u < 1; u += 1 / 4096) got.add(sampleToken(scores, { topK, topP, minP }, () => u));
+      expect([...got].sort((a, b) => a - b)).toEqual(wanted.sort((a, b) => a - b));
+    }
+  });
+
   test("equal logits fall to the smaller id", () =>
     expect(sampleToken([1, 1, 1], { topK: 1 }, () => 0.99)).toBe(0));
 
@@ -56,6 +82,14 @@ describe("sampleToken", () => {
     expect(() => checkSampling("generate", options)).toThrow(message);
     expect(() => checkSampling("generate", options)).toThrow(ConfigError);
   });
+});
+
+test("log p add up to 1, and the highest come first, the smaller id before its equals", () => {
+  const p = logProbabilities([1, 3, 2, 3, -5]);
+  expect(p.reduce((sum, x) => sum + Math.exp(x), 0)).toBeCloseTo(1, 12);
+  expect(p[1]! - p[2]!).toBeCloseTo(1, 12);
+  expect(highest(p, 4)).toEqual([1, 3, 2, 0]);
+  expect(highest(p, 0)).toEqual([]);
 });
 
 test("a random stream repeats for its seed, and differs for others, large ones too", () => {

@@ -35,7 +35,8 @@ export function checkSampling(where: string, options: SamplingOptions): void {
 
 /**
  * Chooses a token from logits [vocabulary] in the order of Hugging Face's generation: repetition penalty, temperature,
- * top-k, top-p, min-p, then a draw. `random` gives numbers from 0 to below 1; `seen` are the tokens so far.
+ * top-k, top-p, min-p, then a draw. `random` gives numbers from 0 to below 1; `seen` are the tokens so far. Among equally
+ * likely tokens those of smaller id are kept. The time is linear in the vocabulary: nothing is sorted.
  *
  * Sources: repetition penalty: Keskar et al. 2019, arXiv:1909.05858, section 4.1; top-k: Fan et al. 2018,
  * arXiv:1805.04833; top-p: Holtzman et al. 2019, arXiv:1904.09751; min-p: Nguyen et al. 2024, arXiv:2407.01082.
@@ -47,58 +48,134 @@ export function sampleToken(
   seen: Iterable<number> = [],
 ): number {
   const { greedy = false, temperature = 1, topK, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
-  const scores = Float64Array.from(logits);
-  if (repetitionPenalty !== 1) {
-    for (const id of new Set(seen)) {
-      const score = scores[id]!;
-      scores[id] = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
-    }
-  }
+  const scores = repetitionPenalty === 1 ? logits : penalized(logits, seen, repetitionPenalty);
   const best = argmax(scores);
   if (greedy) return best;
-  const weights = scores.map((score) => Math.exp((score - scores[best]!) / temperature)); // relative to the likeliest
-  let kept = Array.from(weights.keys());
-  if (topK !== undefined && topK < kept.length) kept = likeliest(kept, scores, topK);
-  if (topP < 1) kept = nucleus(kept, weights, topP);
-  if (minP > 0) kept = kept.filter((id) => weights[id]! >= minP);
-  let draw = random() * kept.reduce((sum, id) => sum + weights[id]!, 0);
-  for (const id of kept) {
+  const most = scores[best]!;
+  const weights = new Float64Array(scores.length); // probabilities relative to the likeliest token's
+  for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((scores[i]! - most) / temperature);
+  // A token is kept if its weight is above the cut, or equals it and is among the first `ties` of those that do.
+  let cut = { weight: 0, ties: weights.length };
+  if (topK !== undefined && topK < weights.length) cut = likeliest(weights, topK);
+  if (topP < 1) cut = nucleus(weights, cut, topP);
+  if (minP > cut.weight) cut = { weight: minP, ties: weights.length };
+  const { ids, total } = kept(weights, cut);
+  let draw = random() * total;
+  for (const id of ids) {
     draw -= weights[id]!;
     if (draw < 0) return id;
   }
   return best; // rounding left a rest
 }
 
-/** The k ids of highest score, the smaller id first among equals. */
-function likeliest(ids: readonly number[], scores: Float64Array, k: number): number[] {
-  const least = scores.slice().sort()[scores.length - k]!;
-  return byScore(
-    ids.filter((id) => scores[id]! >= least),
-    scores,
-  ).slice(0, k);
+/** log p of every token of logits [vocabulary]: x − log Σ exp x. */
+export function logProbabilities(logits: ArrayLike<number>): Float64Array {
+  const most = logits[argmax(logits)]!;
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - most);
+  const shift = most + Math.log(sum);
+  return Float64Array.from(logits, (x) => x - shift);
 }
 
-/** The fewest ids whose weights reach a share p of the sum. */
-function nucleus(ids: readonly number[], weights: Float64Array, p: number): number[] {
-  const total = ids.reduce((sum, id) => sum + weights[id]!, 0);
-  // All ids below this weight together have less than the share that is left out, so they need not be sorted.
-  const floor = ((1 - p) * total) / ids.length;
-  const order = byScore(
-    ids.filter((id) => weights[id]! >= floor),
-    weights,
+/** The n ids of highest score, the highest first, the smaller id first among equals. */
+export function highest(scores: ArrayLike<number>, n: number): number[] {
+  const best: number[] = [];
+  for (let id = 0; id < scores.length; id++) {
+    if (best.length === n && !(scores[id]! > scores[best[n - 1]!]!)) continue;
+    let at = best.length;
+    while (at > 0 && scores[best[at - 1]!]! < scores[id]!) at--;
+    best.splice(at, 0, id);
+    if (best.length > n) best.pop();
+  }
+  return best;
+}
+
+function penalized(logits: ArrayLike<number>, seen: Iterable<number>, penalty: number): Float64Array {
+  const scores = Float64Array.from(logits);
+  for (const id of new Set(seen)) {
+    const score = scores[id]!;
+    scores[id] = score > 0 ? score / penalty : score * penalty;
+  }
+  return scores;
+}
+
+interface Cut {
+  readonly weight: number;
+  readonly ties: number;
+}
+
+function kept(weights: Float64Array, { weight, ties }: Cut): { ids: number[]; total: number } {
+  const ids: number[] = [];
+  let [total, left] = [0, ties];
+  for (let id = 0; id < weights.length; id++) {
+    const w = weights[id]!;
+    if (w > weight || (w === weight && left-- > 0)) {
+      ids.push(id);
+      total += w;
+    }
+  }
+  return { ids, total };
+}
+
+/** Keeps the k largest weights. */
+function likeliest(weights: Float64Array, k: number): Cut {
+  return fewest(weights.slice(), (_, count) => count >= k);
+}
+
+/** Keeps the fewest of the weights kept so far that reach a share p of their sum. */
+function nucleus(weights: Float64Array, cut: Cut, p: number): Cut {
+  const { ids, total } = kept(weights, cut);
+  return fewest(
+    Float64Array.from(ids, (id) => weights[id]!),
+    (sum) => sum >= p * total,
   );
-  let [sum, count] = [0, 0];
-  while (count < order.length && sum < p * total) sum += weights[order[count++]!]!;
-  return order.slice(0, count);
 }
 
-/** The likeliest first; equal ones by id, so that the choice does not depend on the sort. */
-const byScore = (ids: number[], scores: Float64Array): number[] =>
-  ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
+/**
+ * The cut that keeps the fewest of the largest values whose sum and count are enough, found as a median is by
+ * quickselect: each round throws away the part of the values on whose side the cut does not lie. Reorders `values`.
+ */
+function fewest(values: Float64Array, enough: (sum: number, count: number) => boolean): Cut {
+  let [from, to] = [0, values.length]; // values before `from` are kept, those from `to` on are not
+  let sum = 0;
+  for (;;) {
+    if (from >= to) return { weight: 0, ties: values.length }; // all together are not enough, by rounding
+    const pivot = middle(values[from]!, values[(from + to) >> 1]!, values[to - 1]!);
+    // values[from..above) > pivot, values[above..below) = pivot, values[below..to) < pivot
+    let [above, below, at, larger] = [from, to, from, 0];
+    while (at < below) {
+      const value = values[at]!;
+      if (value > pivot) {
+        larger += value;
+        values[at++] = values[above]!;
+        values[above++] = value;
+      } else if (value < pivot) {
+        values[at] = values[--below]!;
+        values[below] = value;
+      } else at++;
+    }
+    if (above > from && enough(sum + larger, above)) {
+      to = above;
+      continue;
+    }
+    for (let ties = 1; ties <= below - above; ties++) {
+      if (enough(sum + larger + ties * pivot, above + ties)) return { weight: pivot, ties };
+    }
+    sum += larger + (below - above) * pivot;
+    from = below;
+  }
+}
 
-function argmax(scores: Float64Array): number {
+const middle = (a: number, b: number, c: number): number =>
+  Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+
+/** The first place of the largest value; of a NaN, if there is one. */
+export function argmax(scores: ArrayLike<number>): number {
   let best = 0;
-  for (let i = 1; i < scores.length; i++) if (scores[i]! > scores[best]!) best = i;
+  for (let i = 0; i < scores.length; i++) {
+    if (scores[i]! > scores[best]!) best = i;
+    else if (Number.isNaN(scores[i])) return i;
+  }
   return best;
 }
 

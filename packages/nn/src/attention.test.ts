@@ -1,5 +1,6 @@
 import {
   arange,
+  concat,
   evaluate,
   inverseFrequencies,
   key,
@@ -67,6 +68,37 @@ test("token by token over a cache equals the whole sequence at once", async () =
   }
   expect(cache.position).toBe(6);
   expect(cache.sizeBytes).toBe(2 * 2 * 8 * 2 * 4 * 4);
+});
+
+test("a cache keeps what it holds when it grows, and when it is repeated for more sequences", async () => {
+  const layer = new Attention({ width: 16, heads: 4, kvHeads: 2, key: key(1) });
+  const x = normal([1, 6, 16], { key: key(2) });
+  const whole = await read(layer.forward(x));
+  const cache = new KVCache({ layers: 1, capacity: 2, heads: 2, headDim: 4 });
+  const pass = async (into: KVCache, part: Tensor): Promise<ArrayLike<number>> => {
+    const y = layer.forward(part, { cache: into });
+    await evaluate(y, ...into.pending());
+    into.advance(part.shape[1]!);
+    return read(y);
+  };
+  await pass(cache, x.slice([null, [0, 2], null]));
+  await cache.reserve(3);
+  expect(cache.capacity).toBe(4);
+  await pass(cache, x.slice([null, [2, 4], null]));
+  await cache.reserve(5, 6);
+  expect(cache.capacity).toBe(6);
+  const rows = await cache.repeat(3, 8);
+  expect([rows.batch, rows.capacity, rows.position]).toEqual([3, 8, 4]);
+  const rest = x.slice([null, [4, 6], null]);
+  const one = await pass(cache, rest);
+  const three = await pass(rows, concat([rest, rest.mul(0.5), rest], 0));
+  for (let i = 0; i < 32; i++) {
+    expect(one[i]).toBeCloseTo(whole[4 * 16 + i]!, 5);
+    expect(three[i]).toBeCloseTo(one[i]!, 5);
+    expect(three[64 + i]).toBeCloseTo(one[i]!, 5);
+  }
+  expect(Math.abs(three[32]! - one[0]!)).toBeGreaterThan(1e-4);
+  await expect(rows.repeat(2)).rejects.toThrow(/KVCache.repeat: expected one sequence/);
 });
 
 test("a full cache says how many positions are left", () => {

@@ -2,9 +2,12 @@ import {
   type Assignment,
   attention,
   type AttentionOptions,
+  broadcastTo,
+  concat,
   ConfigError,
   type DType,
   dtypeBytes,
+  evaluate,
   type Parameter,
   parameter,
   scalar,
@@ -18,7 +21,7 @@ export interface KVCacheOptions {
   layers: number;
   /** Sequences at once. Default 1. */
   batch?: number;
-  /** Positions that fit. */
+  /** Positions that fit at first; `reserve` makes room for more. */
   capacity: number;
   /** Key-value heads. */
   heads: number;
@@ -44,8 +47,8 @@ export interface AttentionCache {
 
 /**
  * Keys and values of the positions seen so far, [batch, capacity, heads, headDim] per layer, in memory that is written
- * in place. Capacity is fixed, and the position is a number fed to the plan, so that every step of a generation runs the
- * same plan.
+ * in place. The position is a number fed to the plan, so that every step of a generation runs the same plan until
+ * `reserve` makes room for more. With dtype f16 it takes half the memory, and attention widens what it reads.
  *
  * A pass writes with `write`, and the caller evaluates its results together with `pending()` and then calls
  * `advance`.
@@ -58,8 +61,8 @@ export interface AttentionCache {
  * ```
  */
 export class KVCache implements AttentionCache {
-  readonly capacity: number;
   readonly batch: number;
+  private room: number;
   private readonly layers: readonly { k: Parameter; v: Parameter }[];
   private assignments: Assignment[] = [];
   private filled = 0;
@@ -83,11 +86,16 @@ export class KVCache implements AttentionCache {
         });
       }
     }
-    this.capacity = capacity;
+    this.room = capacity;
     this.batch = batch;
     const room = (width: number): Parameter =>
       parameter(zeros([batch, capacity, heads, width], { dtype }), { trainable: false });
     this.layers = Array.from({ length: layers }, () => ({ k: room(headDim), v: room(valueDim) }));
+  }
+
+  /** Positions that fit. */
+  get capacity(): number {
+    return this.room;
   }
 
   /** Positions filled so far: where the next one goes. */
@@ -112,12 +120,12 @@ export class KVCache implements AttentionCache {
   write(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
     const room = this.layers[layer];
     const count = k.shape[1]!;
-    if (room === undefined || k.shape[0] !== this.batch || this.filled + count > this.capacity) {
+    if (room === undefined || k.shape[0] !== this.batch || this.filled + count > this.room) {
       throw new ConfigError({
         where: "KVCache",
-        expected: `at most ${this.capacity - this.filled} more positions of ${this.batch} sequences in ${this.layers.length} layers`,
+        expected: `at most ${this.room - this.filled} more positions of ${this.batch} sequences in ${this.layers.length} layers`,
         got: `${count} positions of ${k.shape[0]} sequences for layer ${layer}`,
-        hint: "make the cache with a larger capacity",
+        hint: "await cache.reserve(positions) before the pass",
       });
     }
     const whole = {
@@ -133,6 +141,77 @@ export class KVCache implements AttentionCache {
     return attention(q, like(whole.k, q), like(whole.v, q), { ...options, offset: this.start });
   }
 
+  /**
+   * Makes room for so many positions in all, at least twice those of before, and keeps what is there. Not within a pass.
+   * Layers grow one after the other, so that only one of them is in memory twice.
+   *
+   * @param most Doubling ends here. Default: no limit.
+   */
+  async reserve(positions: number, most = Number.POSITIVE_INFINITY): Promise<void> {
+    if (positions <= this.room) return;
+    const capacity = Math.max(positions, Math.min(2 * this.room, most));
+    for (const layer of this.layers) {
+      for (const side of ["k", "v"] as const) {
+        const old = layer[side];
+        const [batch, length, heads, width] = old.shape as [number, number, number, number];
+        if (length >= capacity) continue; // from an attempt for which memory did not suffice
+        const more = zeros([batch, capacity - length, heads, width], { dtype: old.dtype });
+        layer[side] = parameter(concat([old, more], 1), { trainable: false });
+        await evaluate(layer[side]);
+        old.dispose();
+      }
+    }
+    this.room = capacity;
+  }
+
+  /** A cache of so many sequences that all begin with the positions filled so far of this one's only sequence. */
+  async repeat(batch: number, capacity = this.room): Promise<KVCache> {
+    const [{ k, v }] = this.layers as [{ k: Parameter; v: Parameter }];
+    const copy = new KVCache({
+      layers: this.layers.length,
+      batch,
+      capacity,
+      heads: k.shape[2]!,
+      headDim: k.shape[3]!,
+      valueDim: v.shape[3]!,
+      dtype: k.dtype,
+    });
+    if (this.batch !== 1 || capacity < this.filled) {
+      throw new ConfigError({
+        where: "KVCache.repeat",
+        expected: `one sequence, and a capacity of at least ${this.filled}`,
+        got: `${this.batch} sequences, capacity ${capacity}`,
+      });
+    }
+    if (this.filled > 0) {
+      for (const [i, layer] of this.layers.entries()) {
+        const assignments = (["k", "v"] as const).map((side) => {
+          const [, , heads, width] = layer[side].shape as [number, number, number, number];
+          const begin = layer[side].slice([null, [0, this.filled], null, null]);
+          const rows = broadcastTo(begin, [batch, this.filled, heads, width]);
+          return copy.layers[i]![side].assign(updateSlice(copy.layers[i]![side], rows, 0, 1));
+        });
+        await evaluate(...assignments);
+      }
+    }
+    copy.moveTo(this.filled);
+    return copy;
+  }
+
+  /**
+   * Takes the position of this pass from a tensor of the caller, as the argument of a compiled function whose runs
+   * differ in it.
+   */
+  beginAt(start: Tensor): void {
+    this.start = start;
+    this.assignments = [];
+  }
+
+  /** Gives the memory back at once. */
+  dispose(): void {
+    for (const { k, v } of this.layers) for (const t of [k, v]) t.dispose();
+  }
+
   /** What the present pass writes, for `evaluate`; empty after `advance`. */
   pending(): readonly Assignment[] {
     return this.assignments;
@@ -145,10 +224,10 @@ export class KVCache implements AttentionCache {
 
   /** Goes back (or on) to a position, as for another prompt with the same beginning. */
   moveTo(position: number): void {
-    if (!Number.isInteger(position) || position < 0 || position > this.capacity) {
+    if (!Number.isInteger(position) || position < 0 || position > this.room) {
       throw new ConfigError({
         where: "KVCache",
-        expected: `a position from 0 to ${this.capacity}`,
+        expected: `a position from 0 to ${this.room}`,
         got: String(position),
       });
     }

@@ -1,10 +1,8 @@
 import type { Readable } from "node:stream";
-import { generate, loadTokenizer, type Tokenizer } from "@lowrank/models";
-import { ConfigError } from "@lowrank/tensor";
+import { type ChatMessage, chatIds, generate, GrowingText, loadTokenizer, promptIds } from "@lowrank/models";
 import { command, common, computing } from "../command.js";
 import { onDevice } from "../device.js";
 import { UsageError } from "../fault.js";
-import { GrowingText } from "../growing-text.js";
 import { loading, loadModel, precision } from "../model-folder.js";
 import { integer, operand, path, real, text, toggle } from "../options.js";
 
@@ -61,15 +59,15 @@ export const generateCommand = /* @__PURE__ */ command({
     ],
   ],
   async run(settings, { output, signal, stdin }) {
+    if (!settings.chat && settings.system !== undefined)
+      throw new UsageError({ where: "--system", expected: "--chat with it", got: "--system alone" });
     await onDevice(settings, output, async () => {
       const { model } = await loadModel(settings.model, { ...settings, signal });
       const tokenizer = await loadTokenizer(settings.model);
-      const prompt = promptIds(
-        await promptText(settings.prompt, stdin),
-        settings,
-        tokenizer,
-        model.config.bosTokenIds,
-      );
+      const given = await promptText(settings.prompt, stdin);
+      const prompt = settings.chat
+        ? chatIds(tokenizer, messages(given, settings.system))
+        : promptIds(model, tokenizer, given);
       const growing = new GrowingText(tokenizer, prompt, settings.stop);
       const tokens = generate(model, prompt, {
         maxNewTokens: settings["max-tokens"],
@@ -117,30 +115,7 @@ async function promptText(given: string | undefined, stdin: Readable): Promise<s
   return Buffer.concat(parts).toString("utf8");
 }
 
-function promptIds(
-  prompt: string,
-  { chat, system }: { chat: boolean; system: string | undefined },
-  tokenizer: Tokenizer,
-  bos: readonly number[],
-): number[] {
-  if (!chat && system !== undefined) {
-    throw new UsageError({ where: "--system", expected: "--chat with it", got: "--system alone" });
-  }
-  if (chat) {
-    const before = system === undefined ? [] : [{ role: "system", content: system }];
-    const messages = [...before, { role: "user", content: prompt }];
-    const whole = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-    return tokenizer.encode(whole, { addSpecialTokens: false });
-  }
-  const ids = tokenizer.encode(prompt);
-  const open = tokenizer.bosId ?? bos[0];
-  if (ids.length > 0 || open === undefined) {
-    if (ids.length > 0) return ids;
-    throw new ConfigError({
-      where: "PROMPT",
-      expected: "a text: the model has no token that begins one",
-      got: "nothing",
-    });
-  }
-  return [open];
-}
+const messages = (prompt: string, system: string | undefined): ChatMessage[] => [
+  ...(system === undefined ? [] : [{ role: "system", content: system }]),
+  { role: "user", content: prompt },
+];
