@@ -11,6 +11,7 @@ export default library({
     "src/chat-template.ts",
     "src/generate.ts",
     "src/stream-text.ts",
+    "src/batch-generator.ts",
     "src/url-source.ts",
   ],
   dts: { entry: "src/index.ts" },

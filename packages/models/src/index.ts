@@ -6,6 +6,7 @@ export {
   writeFileAtomic,
   writeFolderAtomic,
 } from "./atomic-write.js";
+export { BatchGenerator } from "./batch-generator.js";
 export { CausalLM, IGNORED_LABEL } from "./causal-lm.js";
 export { compileChatTemplate } from "./chat-template.js";
 export { readConfigJson } from "./config.js";
@@ -37,6 +38,8 @@ export { openUrl, openUrlFolder } from "./url-source.js";
 
 export type { Architecture } from "./architecture.js";
 export type { AtomicWriteOptions, FileContent, FolderWriteOptions } from "./atomic-write.js";
+export type { BatchGeneratorOptions } from "./batch-generator.js";
+export type { BatchRequest } from "./batch-job.js";
 export type { CacheOptions, CausalConfig, ForwardOptions, LossOptions } from "./causal-lm.js";
 export type { ChatMessage, ChatTemplateOptions, RenderChat } from "./chat-template.js";
 export type { ConfigJson } from "./config.js";

@@ -9,6 +9,7 @@ export { like, Linear } from "./linear.js";
 export { crossEntropy, mse } from "./loss.js";
 export { Module } from "./module.js";
 export { LayerNorm, RMSNorm } from "./norm.js";
+export { RowCaches } from "./row-caches.js";
 export { Sequential } from "./sequential.js";
 export { checkState, showDifference, stateDifference } from "./state.js";
 export { SwiGLU } from "./swiglu.js";

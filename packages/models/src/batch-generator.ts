@@ -1,0 +1,241 @@
+import { type KVCache, RowCaches } from "@lowrank/nn";
+import { ConfigError, type DType, evaluate, take, tensor } from "@lowrank/tensor";
+import { BatchJob, type BatchRequest } from "./batch-job.js";
+import type { CausalLM } from "./causal-lm.js";
+import type { FinishReason } from "./generate.js";
+
+export interface BatchGeneratorOptions<C> {
+  /** Texts that are made at once. Default 8. */
+  slots?: number;
+  /** Positions of each, prompt and answer. Default: those of the model, at most 1,024. */
+  capacity?: number;
+  /** Storage type of keys and values. Default f32. */
+  cacheDtype?: DType;
+  /** Prompt tokens that are read between two steps of the texts under way. Default 256. */
+  chunk?: number;
+  /** Runs `build`, which builds a pass, with what belongs to each of its rows: null for a row that is idle or brought nothing. */
+  withRows?: <T>(contexts: readonly (C | null)[], build: () => T) => T;
+}
+
+/** The next power of two, at least 16: few plans for many prompt lengths. */
+const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
+
+/** Lets events in: a reader that has left, a new request. */
+const breathe = (): Promise<void> =>
+  new Promise((resolve) => {
+    if (typeof setImmediate === "function") return void setImmediate(resolve);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => resolve(port1.close());
+    port2.postMessage(0);
+  });
+
+/**
+ * Makes many texts at once with one model. Each text has a slot; a step makes one token for every slot in one pass of
+ * fixed shape, so that all steps share a plan, and texts join and leave between steps. Prompts are read in chunks in
+ * between, each by itself. Texts that find no slot wait for their turn, in the order in which they came.
+ *
+ * A row does not depend on those beside it: a text is the same alone and among others, with the same seed.
+ *
+ * Source: Yu et al. 2022, "Orca", OSDI, section 3 (scheduling by iterations).
+ *
+ * @example
+ * ```ts
+ * const batch = new BatchGenerator(model, { slots: 4 });
+ * const answers = prompts.map(async (prompt) => {
+ *   const ids = [];
+ *   for await (const id of batch.generate(prompt, { greedy: true })) ids.push(id);
+ *   return ids;
+ * });
+ * await Promise.all(answers);
+ * ```
+ * @throws ConfigError if a setting is out of range.
+ */
+export class BatchGenerator<C = never> {
+  readonly slots: number;
+  readonly capacity: number;
+  private readonly chunk: number;
+  private readonly caches: RowCaches;
+  private readonly withRows: <T>(contexts: readonly (C | null)[], build: () => T) => T;
+  /** What is in each slot. */
+  private readonly jobs: (BatchJob<C> | null)[];
+  private queue: BatchJob<C>[] = [];
+  private tasks: (() => Promise<void>)[] = [];
+  private looping = false;
+
+  constructor(
+    readonly model: CausalLM,
+    { slots = 8, capacity, cacheDtype, chunk = 256, withRows }: BatchGeneratorOptions<C> = {},
+  ) {
+    const room = capacity ?? Math.min(model.config.maxPositions, 1024);
+    for (const [name, n, most] of [
+      ["slots", slots, 1024],
+      ["capacity", room, model.config.maxPositions],
+      ["chunk", chunk, Number.MAX_SAFE_INTEGER],
+    ] as const) {
+      if (Number.isInteger(n) && n >= 1 && n <= most) continue;
+      throw new ConfigError({
+        where: "BatchGenerator",
+        expected: `${name} to be an integer from 1 to ${most}`,
+        got: String(n),
+      });
+    }
+    this.slots = slots;
+    this.capacity = room;
+    this.chunk = chunk;
+    const length = Math.ceil(room / 64) * 64; // generators of about the same capacity share plans
+    const caches = Array.from({ length: slots }, () =>
+      model.newCache({ capacity: length, dtype: cacheDtype }),
+    );
+    this.caches = new RowCaches(caches);
+    this.jobs = new Array<null>(slots).fill(null);
+    this.withRows = withRows ?? ((_, build) => build());
+  }
+
+  /** Texts that have a slot. */
+  get running(): number {
+    return this.jobs.filter((job) => job !== null && !job.ended).length;
+  }
+
+  /** Texts that wait for one. */
+  get waiting(): number {
+    return this.queue.filter((job) => !job.ended).length;
+  }
+
+  /** Bytes of keys and values. */
+  get cacheBytes(): number {
+    return this.caches.rows.reduce((sum, cache) => sum + cache.sizeBytes, 0);
+  }
+
+  /**
+   * Continues a text as `generate` does, beside the others. The place in the queue is taken at the call. Tokens are kept
+   * until they are read, so that a slow reader holds nobody up; one that leaves, or whose signal is aborted, gives its
+   * slot free at the next step.
+   *
+   * @throws ConfigError if a setting is out of range or the prompt does not fit.
+   */
+  generate(prompt: ArrayLike<number>, request: BatchRequest<C> = {}): AsyncGenerator<number, FinishReason> {
+    const job = new BatchJob(this.model, this.capacity, prompt, request);
+    this.queue.push(job);
+    this.start();
+    return job.read();
+  }
+
+  /**
+   * Runs `f` while no pass is under way, as to change the weights or adapters of the model. Texts go on afterwards.
+   */
+  between<T>(f: () => T | Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.tasks.push(async () => {
+        try {
+          resolve(await f());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.start();
+    });
+  }
+
+  private start(): void {
+    if (this.looping) return;
+    this.looping = true;
+    void this.loop();
+  }
+
+  private async loop(): Promise<void> {
+    for (;;) {
+      await breathe();
+      for (const task of this.tasks.splice(0)) await task();
+      this.seat();
+      if (this.jobs.every((job) => job === null) && this.tasks.length === 0) break;
+      await this.readPrompts();
+      await this.step();
+    }
+    this.looping = false;
+  }
+
+  /** Frees the slots of texts that have ended and gives them to those that wait. */
+  private seat(): void {
+    this.queue = this.queue.filter((job) => !job.ended);
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.jobs[slot]?.ended) this.jobs[slot] = null;
+      if (this.jobs[slot] !== null) continue;
+      const next = this.queue.shift();
+      if (next === undefined) continue;
+      this.jobs[slot] = next;
+      this.caches.rows[slot]!.moveTo(0);
+    }
+  }
+
+  /** Reads some of the prompts that are not read yet, the oldest slot's first. */
+  private async readPrompts(): Promise<void> {
+    let budget = this.chunk;
+    for (const [slot, job] of this.jobs.entries()) {
+      const cache = this.caches.rows[slot]!;
+      while (job !== null && !job.ended && job.unread.length > 0 && budget > 0) {
+        budget -= job.unread.length;
+        try {
+          await this.readPart(job, cache);
+        } catch (error) {
+          job.fail(error);
+          cache.moveTo(0);
+        }
+      }
+    }
+  }
+
+  /** One pass over a part of a prompt; after the last part the first token is made. */
+  private async readPart(job: BatchJob<C>, cache: KVCache): Promise<void> {
+    const part = job.unread.slice(0, this.chunk);
+    const last = part.length === job.unread.length;
+    const width = last ? Math.min(padded(part.length), cache.capacity - cache.position) : part.length;
+    const ids = [...part, ...new Array<number>(width - part.length).fill(0)];
+    // Padding writes keys behind the last token: hidden by the causal mask, and overwritten by the next tokens.
+    const logits = this.withRows([job.context], () => {
+      const hidden = this.model.hidden(this.model.ids([ids]), { cache });
+      const at = tensor(Int32Array.of(part.length - 1), { dtype: "i32" });
+      return this.model.logits(take(hidden, at, 1)).astype("f32"); // [1, 1, vocabulary]
+    });
+    await evaluate(...(last ? [logits] : []), ...cache.pending());
+    cache.advance(part.length);
+    job.unread = job.unread.slice(part.length);
+    if (!last) return;
+    const data = await logits.data();
+    logits.dispose();
+    job.take(data);
+  }
+
+  /** One pass over all slots, each with its last token; rows that have nothing to say are computed and forgotten. */
+  private async step(): Promise<void> {
+    const active = this.jobs.map((job) => (job === null || job.ended || job.unread.length > 0 ? null : job));
+    if (active.every((job) => job === null)) return;
+    let data: Float32Array;
+    try {
+      data = await this.pass(active);
+    } catch (error) {
+      // A pass that failed has failed all its rows: none of them can go on.
+      for (const job of active) job?.fail(error);
+      for (const cache of this.caches.rows) cache.moveTo(cache.position);
+      return;
+    }
+    const size = data.length / this.slots;
+    for (const [slot, job] of active.entries()) job?.take(data.subarray(slot * size, (slot + 1) * size));
+  }
+
+  /** Logits [slots · vocabulary] of what follows the last token of each row. */
+  private async pass(active: readonly (BatchJob<C> | null)[]): Promise<Float32Array> {
+    const { caches, model } = this;
+    const logits = this.withRows(
+      active.map((job) => job?.context ?? null),
+      () => {
+        const ids = model.ids(active.map((job) => [job?.last ?? 0]));
+        return model.forward(ids, { cache: caches, positions: caches.positions(1) }).astype("f32");
+      },
+    );
+    await evaluate(logits, ...caches.pending());
+    caches.advance(active.map((job) => (job === null ? 0 : 1)));
+    const data = (await logits.data()) as Float32Array;
+    logits.dispose();
+    return data;
+  }
+}
