@@ -64,6 +64,18 @@ describe("BatchGenerator", () => {
     expect(new Set(many.map(({ ids }) => ids.join())).size).toBeGreaterThan(25);
   });
 
+  test("rows see no further back than their model's window, each from its own place", async () => {
+    const windowed = new LlamaForCausalLM({ ...model.config, windows: [5, null] }, { key: key(4) });
+    const batch = new BatchGenerator(windowed, { slots: 3, capacity: 128, chunk: 32 });
+    const many = await Promise.all(
+      [1, 2, 3, 4, 5].map((i) => read(batch.generate(promptOf(i), requestOf(i)))),
+    );
+    for (const [i, text] of many.entries()) {
+      expect(await read(generate(windowed, promptOf(i + 1), requestOf(i + 1)))).toEqual(text);
+      expect(await read(generate(model, promptOf(i + 1), requestOf(i + 1)))).not.toEqual(text);
+    }
+  });
+
   test("texts join while others are under way, and the queue keeps its order", async () => {
     const batch = new BatchGenerator(model, { slots: 2, capacity: 128 });
     const ended: number[] = [];

@@ -2,6 +2,7 @@ import { type KVCache, RowCaches } from "@lowrank/nn";
 import { ConfigError, type DType, evaluate, take, tensor } from "@lowrank/tensor";
 import { BatchJob, type BatchRequest } from "./batch-job.js";
 import type { CausalLM } from "./causal-lm.js";
+import { nextEvents } from "./event-loop.js";
 import type { FinishReason } from "./generate.js";
 
 export interface BatchGeneratorOptions<C> {
@@ -19,15 +20,6 @@ export interface BatchGeneratorOptions<C> {
 
 /** The next power of two, at least 16: few plans for many prompt lengths. */
 const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
-
-/** Lets events in: a reader that has left, a new request. */
-const breathe = (): Promise<void> =>
-  new Promise((resolve) => {
-    if (typeof setImmediate === "function") return void setImmediate(resolve);
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => resolve(port1.close());
-    port2.postMessage(0);
-  });
 
 /**
  * Makes many texts at once with one model. Each text has a slot; a step makes one token for every slot in one pass of
@@ -144,7 +136,7 @@ export class BatchGenerator<C = never> {
 
   private async loop(): Promise<void> {
     for (;;) {
-      await breathe();
+      await nextEvents(); // a reader may leave, a request come
       for (const task of this.tasks.splice(0)) await task();
       this.seat();
       if (this.jobs.every((job) => job === null) && this.tasks.length === 0) break;

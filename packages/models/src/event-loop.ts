@@ -9,11 +9,15 @@ let last = 0;
  */
 export async function letEventsRun(): Promise<void> {
   if (performance.now() - last < PATIENCE_MS) return;
-  await new Promise<void>((resolve) => {
+  await nextEvents();
+  last = performance.now();
+}
+
+/** Lets the events in that wait. */
+export const nextEvents = (): Promise<void> =>
+  new Promise((resolve) => {
     if (typeof setImmediate === "function") return void setImmediate(resolve);
     const { port1, port2 } = new MessageChannel(); // not a timer, which a hidden page may hold back for seconds
     port1.onmessage = () => resolve(port1.close());
     port2.postMessage(0);
   });
-  last = performance.now();
-}
