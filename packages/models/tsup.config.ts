@@ -12,6 +12,7 @@ export default library({
     "src/generate.ts",
     "src/stream-text.ts",
     "src/batch-generator.ts",
+    "src/score-continuations.ts",
     "src/url-source.ts",
   ],
   dts: { entry: "src/index.ts" },
