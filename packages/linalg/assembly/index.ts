@@ -111,7 +111,7 @@ function runUnit(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): v
       }
       return;
     case ids.INSPECT:
-      return wide ? inspect<f64>(args, b) : inspect<f32>(args, b);
+      return wide ? inspect<f64>(args, b, scratch) : inspect<f32>(args, b, scratch);
     case ids.REPORT:
       return report(args);
     default:

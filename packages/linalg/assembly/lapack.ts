@@ -1,15 +1,16 @@
 // Between the routines of a host's LAPACK and what a decomposition hands out.
 import { fail, operand, word } from "./args";
-import { NOT_POSITIVE } from "./faults";
+import { NOT_POSITIVE, SINGULAR } from "./faults";
 
 /** Rounds that LAPACK gives an eigenvalue or singular value. */
 const ROUNDS = 30;
 
-/** A fault where `info` is above 0. 6 info  8 fault  9 a, whose pivot NOT_POSITIVE names  11 row */
+/** A fault where `info` is above 0. 6 info  8 fault  9 a, whose pivot NOT_POSITIVE names (SINGULAR: 0)  11 row */
 export function info<T>(args: usize, b: i32): void {
   const found = load<i32>(operand(args, 6, b));
   if (found <= 0) return;
   const fault = word(args, 8);
+  if (fault == SINGULAR) return fail(args, b, fault, found - 1, 0, 0);
   if (fault != NOT_POSITIVE) return fail(args, b, fault, ROUNDS, 0, NaN);
   const pivot = found - 1;
   const along = <usize>word(args, 11) + sizeof<T>();

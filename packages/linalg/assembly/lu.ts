@@ -71,9 +71,10 @@ export function luPanel<T>(args: usize, b: i32, scratch: usize): void {
 }
 
 /**
- * Swaps rows beside the panel; to its right also U's rows and what is below.
+ * Swaps rows beside the panel; to its right also U's rows and what is below. Unit 0 has the columns of the next panel, if there is
+ * one, which it then factors while other threads are at the rest.
  * 6 first row of the panel, column 0  8 row  9 m (rows from there)  10 first column  11 columns of the panel  12 all columns
- * 13 pivots  15 columns of a unit
+ * 13 pivots  15 columns of a unit  16 columns of the next panel
  */
 export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const a = operand(args, 6, b);
@@ -82,10 +83,16 @@ export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): voi
   const first = word(args, 10);
   const size = word(args, 11);
   const width = word(args, 15);
+  const next = word(args, 16);
   const before = (first + width - 1) / width;
-  const left = unit < before;
-  const from = left ? unit * width : first + size + (unit - before) * width;
-  const columns = min(width, (left ? first : word(args, 12)) - from);
+  const place = next > 0 ? unit - 1 : unit;
+  const left = place >= 0 && place < before;
+  let from = first + size;
+  let columns = next;
+  if (place >= 0) {
+    from = left ? place * width : from + next + (place - before) * width;
+    columns = min(width, (left ? first : word(args, 12)) - from);
+  }
   const at = a + <usize>from * sizeof<T>();
   const pivots = operand(args, 13, b);
   for (let j = 0; j < size; j++) {
@@ -99,6 +106,7 @@ export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): voi
   gemm<T>(
     m - size, columns, size, <T>-1, panel + below, row, sizeof<T>(), at, row, sizeof<T>(), at + below, row, scratch,
   );
+  if (place < 0) factor<T>(at + below, row, m - size, next, 0, next, pivots + (<usize>size << 2), scratch);
 }
 
 /** The permutation and its sign. 6 pivots  8 p  10 sign  12 m  13 steps  14 columns of a panel  15 number of the first row */

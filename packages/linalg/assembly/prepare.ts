@@ -1,7 +1,7 @@
 // What comes first and last: looking at the input, bringing it to size 1, copies.
 import { cut, factorAt, fail, FAULTS, operand, UNITS, word } from "./args";
 import { NOT_FINITE, NOT_SYMMETRIC } from "./faults";
-import { lanes } from "./simd";
+import { lanes, moveTile, sumLanes } from "./simd";
 
 /** Parts of a matrix that are read. */
 const LOWER = 1;
@@ -15,22 +15,31 @@ function epsOf<T>(): f64 {
 
 /** The largest |x| of a row, or NaN where it holds NaN or an infinity. */
 function largest<T>(x: usize, n: i32): f64 {
-  let most = i64x2.splat(0);
-  let odd = most;
-  const zero = most;
-  let i = 0;
-  for (; i + lanes<T>() <= n; i += lanes<T>(), x += 16) {
-    const value = v128.load(x);
-    odd = v128.add<T>(odd, v128.mul<T>(value, zero));
-    most = v128.max<T>(most, v128.abs<T>(value));
+  const zero = i64x2.splat(0);
+  // Four of each, whose waits overlap. What is not finite, times 0, is NaN.
+  let most0 = zero, most1 = zero, most2 = zero, most3 = zero;
+  let odd0 = zero, odd1 = zero, odd2 = zero, odd3 = zero;
+  const end = x + <usize>n * sizeof<T>();
+  for (; x + 64 <= end; x += 64) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    const c = v128.load(x, 32);
+    const d = v128.load(x, 48);
+    odd0 = v128.add<T>(odd0, v128.mul<T>(a, zero));
+    odd1 = v128.add<T>(odd1, v128.mul<T>(b, zero));
+    odd2 = v128.add<T>(odd2, v128.mul<T>(c, zero));
+    odd3 = v128.add<T>(odd3, v128.mul<T>(d, zero));
+    most0 = v128.pmax<T>(most0, v128.abs<T>(a));
+    most1 = v128.pmax<T>(most1, v128.abs<T>(b));
+    most2 = v128.pmax<T>(most2, v128.abs<T>(c));
+    most3 = v128.pmax<T>(most3, v128.abs<T>(d));
   }
-  let sum = <f64>v128.extract_lane<T>(odd, 0) + <f64>v128.extract_lane<T>(odd, 1);
+  let sum = <f64>sumLanes<T>(v128.add<T>(v128.add<T>(odd0, odd1), v128.add<T>(odd2, odd3)));
+  const most = v128.pmax<T>(v128.pmax<T>(most0, most1), v128.pmax<T>(most2, most3));
   let result = max(<f64>v128.extract_lane<T>(most, 0), <f64>v128.extract_lane<T>(most, 1));
-  if (sizeof<T>() == 4) {
-    sum += <f64>f32x4.extract_lane(odd, 2) + <f64>f32x4.extract_lane(odd, 3);
+  if (sizeof<T>() == 4)
     result = max(result, max(<f64>f32x4.extract_lane(most, 2), <f64>f32x4.extract_lane(most, 3)));
-  }
-  for (; i < n; i++, x += sizeof<T>()) {
+  for (; x < end; x += sizeof<T>()) {
     const value = <f64>load<T>(x);
     sum += value * 0;
     result = max(result, abs(value));
@@ -45,23 +54,40 @@ function powerOf(most: f64): f64 {
   return reinterpret<f64>(<i64>(1023 - max(-1000, min(1000, exponent))) << 52);
 }
 
-/** Notes the pair across the diagonal that differs most, if by more than is allowed: the first of equal ones. */
-function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64): void {
+/**
+ * Notes the pair across the diagonal that differs most, if by more than is allowed: the first of equal ones. Tiles of `lanes` rows
+ * and columns are held against each other, one of them turned.
+ */
+function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64, scratch: usize): void {
   const row = <usize>n * sizeof<T>();
-  let off = false;
-  for (let i0 = 0; i0 < n; i0 += 16) {
+  const side = lanes<T>();
+  const whole = n - (n % side);
+  const one = sizeof<T>() == 8 ? f64x2.splat(1) : f32x4.splat(1);
+  let differs = i64x2.splat(0);
+  for (let i0 = 0; i0 < whole; i0 += 16) {
     for (let j0 = 0; j0 <= i0; j0 += 16) {
-      let most = <T>0;
-      for (let i = i0; i < min(i0 + 16, n); i++) {
-        let below = a + <usize>i * row + <usize>j0 * sizeof<T>();
-        let beside = a + <usize>j0 * row + <usize>i * sizeof<T>();
-        for (let j = j0; j < min(j0 + 16, i); j++, below += sizeof<T>(), beside += row)
-          most = max<T>(most, abs<T>(load<T>(below) - load<T>(beside)));
+      for (let i = i0; i < min(i0 + 16, whole); i += side) {
+        for (let j = j0; j < min(j0 + 16, i + side); j += side) {
+          const below = a + <usize>i * row + <usize>j * sizeof<T>();
+          moveTile<T>(a + <usize>j * row + <usize>i * sizeof<T>(), row, scratch, 16, one);
+          for (let k: usize = 0; k < <usize>side; k++) {
+            const difference = v128.sub<T>(v128.load(below + k * row), v128.load(scratch + (k << 4)));
+            differs = v128.pmax<T>(differs, v128.abs<T>(difference));
+          }
+        }
       }
-      off = off || <f64>most > allowed;
     }
   }
-  if (!off) return;
+  let most = max(<f64>v128.extract_lane<T>(differs, 0), <f64>v128.extract_lane<T>(differs, 1));
+  if (sizeof<T>() == 4)
+    most = max(most, max(<f64>f32x4.extract_lane(differs, 2), <f64>f32x4.extract_lane(differs, 3)));
+  for (let i = whole; i < n; i++) {
+    for (let j = 0; j < i; j++) {
+      const below = load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
+      most = max(most, <f64>abs<T>(below - load<T>(a + <usize>j * row + <usize>i * sizeof<T>())));
+    }
+  }
+  if (most <= allowed) return;
   let worst: f64 = 0;
   let atRow = 0;
   let atColumn = 0;
@@ -82,7 +108,7 @@ function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64)
  * Notes what is not finite or not symmetric, and the power of two that brings the matrix to size 1.
  * 6 a  8 rows  9 columns  10 part  11 symmetric  12 first input  13 factor (8 bytes a matrix, 0: not asked for)
  */
-export function inspect<T>(args: usize, b: i32): void {
+export function inspect<T>(args: usize, b: i32, scratch: usize): void {
   const rows = word(args, 8);
   const columns = word(args, 9);
   const part = word(args, 10);
@@ -105,7 +131,7 @@ export function inspect<T>(args: usize, b: i32): void {
     }
     most = max(most, size);
   }
-  if (word(args, 11)) expectSymmetric<T>(args, b, a, rows, 20 * <f64>rows * epsOf<T>() * most);
+  if (word(args, 11)) expectSymmetric<T>(args, b, a, rows, 20 * <f64>rows * epsOf<T>() * most, scratch);
   if (load<i32>(args, 13 << 2)) store<f64>(factorAt(args, 13, b), powerOf(most));
 }
 
@@ -140,14 +166,23 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
   const to = operand(args, 6, b);
   const first = cut(word(args, 12), unit, units);
   if (word(args, 14)) {
+    // A factor beyond f32 is left to f64.
+    const narrow = <T>factor;
+    const fits = <f64>narrow == factor && narrow != 0;
+    const splat = sizeof<T>() == 8 ? f64x2.splat(factor) : f32x4.splat(<f32>factor);
+    const side = lanes<T>();
     // Rows a power of two apart share a set of the cache: a tile has no more of them than the set has ways.
     for (let j0 = 0; j0 < columns; j0 += TILE) {
       for (let i0 = first; i0 < last; i0 += TILE) {
-        for (let i = i0; i < min(i0 + TILE, last); i++) {
+        const full = fits && i0 + TILE <= last && j0 + TILE <= columns;
+        for (let i = i0; i < min(i0 + TILE, last); i += full ? side : 1) {
           const at = to + <usize>i * rowTo;
-          for (let j = j0; j < min(j0 + TILE, columns); j++) {
-            const value = load<T>(from + <usize>j * rowFrom + <usize>i * sizeof<T>());
-            store<T>(at + <usize>j * sizeof<T>(), <T>(<f64>value * factor));
+          const column = from + <usize>i * sizeof<T>();
+          for (let j = j0; j < min(j0 + TILE, columns); j += full ? side : 1) {
+            const x = column + <usize>j * rowFrom;
+            const y = at + <usize>j * sizeof<T>();
+            if (full) moveTile<T>(x, rowFrom, y, rowTo, splat);
+            else store<T>(y, <T>(<f64>load<T>(x) * factor));
           }
         }
       }

@@ -37,9 +37,7 @@ export const luOp: OpDef<LuArg> = /* @__PURE__ */ defineOp<LuArg>("lu", {
     const { dtype, dims } = a!;
     return [a!, { dtype: "i32", dims: dims.slice(0, -1) }, { dtype, dims: dims.slice(0, -2) }];
   },
-  vjp: (_, { outputs: [packed, p], dys: [d] }) => [
-    d ? takeRows(luGradient(packed!, d), argsort(p!, -1)) : null,
-  ],
+  vjp: (_, { outputs: [packed, p], dys: [d] }) => [d ? luVjp(packed!, p!, d) : null],
   kernels: { wasm: luKernel, native: luNative },
   reference([x], { where }) {
     const batch = batchOf(x!);
@@ -83,6 +81,10 @@ function eliminate(a: Float64Array, order: Float64Array, m: number, n: number): 
 /** Rows of x [.., m, n] in the order p [.., m]; leading axes equal. */
 export const takeRows = (x: Tensor, p: Tensor): Tensor =>
   takeAlongAxis(x, broadcastTo(expandDims(p, -1), [...p.shape, columnsOf(x)]), -2);
+
+/** What arrives at a, given what arrives at its packed factors. */
+export const luVjp = (packed: Tensor, p: Tensor, d: Tensor): Tensor =>
+  takeRows(luGradient(packed, d), argsort(p, -1));
 
 /**
  * What arrives at a[p], given what arrives at l and u packed in one matrix. With L₁ and U₁ the leading square parts, tril

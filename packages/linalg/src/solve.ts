@@ -1,5 +1,16 @@
-import { argsort, broadcastTo, customVjp, eye, ShapeError, type Tensor } from "@lowrank/tensor";
-import { luFrom, takeRows } from "./lu.js";
+import {
+  applyMulti,
+  argsort,
+  type Aval,
+  broadcastTo,
+  defineOp,
+  eye,
+  type OpDef,
+  ShapeError,
+  type Tensor,
+  transpose,
+} from "@lowrank/tensor";
+import { type LuArg, luFrom, luVjp, takeRows } from "./lu.js";
 import {
   asMatrix,
   asSquare,
@@ -10,7 +21,31 @@ import {
   rowsOf,
   showDims,
 } from "./matrix.js";
+import { solveNative } from "./native/solve.js";
 import { applyTriangularSolve } from "./triangular-solve.js";
+
+/**
+ * a [.., n, n], b [.., n, k], equal leading axes → x [.., n, k], factors [.., n, n], p i32 [.., n]: what `luOp` gives of a, but
+ * the matrix of both factors transposed, which is how LAPACK leaves it.
+ */
+export const solveOp: OpDef<LuArg> = /* @__PURE__ */ defineOp<LuArg>("solve", {
+  kind: "composite",
+  infer: ([a, b]): Aval[] => [b!, a!, { dtype: "i32", dims: a!.dims.slice(0, -1) }],
+  meaning([a, b], { where }) {
+    const { packed, p } = luFrom(where, a!);
+    return [luSolver(where, packed, p).forward(b!), transpose(packed), p];
+  },
+  // bbar = a⁻ᵀ xbar, Abar = -bbar xᵀ (Giles 2008), and what arrives at the factors from a second derivative.
+  vjp(_, { outputs: [x, factors, p], dys: [dx, dFactors], arg: { where }, needs: [needsA] }) {
+    const packed = transpose(factors!);
+    const db = dx ? luSolver(`gradient of ${where}`, packed, p!).transposed(dx) : null;
+    if (!needsA) return [null, db];
+    const fromX = db?.matmul(x!.T).neg() ?? null;
+    const fromFactors = dFactors && luVjp(packed, p!, transpose(dFactors));
+    return [fromX && fromFactors ? fromX.add(fromFactors) : (fromX ?? fromFactors), db];
+  },
+  kernels: { native: solveNative },
+});
 
 /**
  * Solves a x = b by LU factorisation with partial pivoting. a is [.., n, n], b [.., n, k], or [n]; leading axes broadcast.
@@ -40,19 +75,8 @@ export function solveFrom(where: string, a: Tensor, b: Tensor): Tensor {
     });
   }
   const lead = commonLead(where, leadOf(x.shape), leadOf(y.shape));
-  return solveRow(where, broadcastTo(x, [...lead, n, n]), broadcastTo(y, [...lead, n, columnsOf(y)]));
-}
-
-function solveRow(where: string, a: Tensor, b: Tensor): Tensor {
-  const { packed, p } = luFrom(where, a);
-  const { forward, transposed } = luSolver(where, packed, p);
-  return customVjp(
-    (_a, y) => forward(y!),
-    ({ outputs: [x], dys: [dx] }) => {
-      const db = transposed(dx!);
-      return [db.matmul(x!.T).neg(), db];
-    },
-  )(a, b)[0]!;
+  const row = [broadcastTo(x, [...lead, n, n]), broadcastTo(y, [...lead, n, columnsOf(y)])];
+  return applyMulti(solveOp, row, { where })[0]!;
 }
 
 /** y ↦ a⁻¹ y and y ↦ a⁻ᵀ y, given the factors of a; leading axes equal. */

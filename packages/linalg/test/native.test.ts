@@ -37,6 +37,14 @@ describe.skipIf(noBlas)("by the library", () => {
     eigvalsh: (n) => [linalg.eigvalsh(toTensor(SYMMETRIC["random"]!(n), "f32"))],
     svd: (n) => Object.values(linalg.svd(toTensor(FAMILIES["random"]!(n, n), "f64"))),
     singularValues: (n) => [linalg.singularValues(toTensor(FAMILIES["random"]!(n, n), "f32"))],
+    solve: (n) => {
+      const [a, b] = [FAMILIES["random"]!(n, n), FAMILIES["random"]!(n, 256)];
+      return [linalg.solve(toTensor(a, "f64"), toTensor(b, "f64"))];
+    },
+    "solve, one column": (n) => {
+      const [a, b] = [FAMILIES["random"]!(n, n), FAMILIES["random"]!(n, 1)];
+      return [linalg.solve(toTensor(a, "f32"), toTensor(b, "f32"))];
+    },
     triangularSolve: (n) => {
       const [a, b] = [POSITIVE["random"]!(n), FAMILIES["random"]!(n, 256)];
       return [linalg.triangularSolve(toTensor(a, "f64"), toTensor(b, "f64"))];

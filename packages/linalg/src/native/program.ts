@@ -9,6 +9,17 @@ type Arguments = readonly (string | number | Each)[];
 /** Block of columns for which LAPACK gets room. */
 export const BLOCK = 64;
 
+/** Multiply-adds that are worth another part of right-hand sides, and how many of these one has at least. */
+const PART_WORK = 1 << 21;
+const PART_SIZE = 32;
+
+/** Equal parts of right-hand sides that different threads may take. */
+export function partsOf(sides: number, work: number): number {
+  for (let parts = 8; parts > 1; parts--)
+    if (sides % parts === 0 && sides / parts >= PART_SIZE && work / parts >= PART_WORK) return parts;
+  return 1;
+}
+
 /** A program with calls of a library's routines, each of which takes one matrix with one thread. */
 export class NativeProgram extends Program {
   private readonly chunks: number;
@@ -88,11 +99,14 @@ interface Way {
   emit(group: KernelGroup, ctx: EmitContext, lapack: Lapack): void;
 }
 
+const hasAll = (lapack: Lapack, routines: readonly Routine[]): boolean =>
+  routines.every((routine) => lapack.has(routine, "f32") && lapack.has(routine, "f64"));
+
 /** A kernel that leaves to WebAssembly what is smaller, and all where the library lacks a routine. */
 export const nativeKernel =
   (wasm: Kernel, { routines, least, emit }: Way): NativeKernel =>
   (lapack, always) =>
-    routines.every((routine) => lapack.has(routine, "f32") && lapack.has(routine, "f64"))
+    hasAll(lapack, routines)
       ? {
           ...wasm,
           emit(group, ctx) {
@@ -100,5 +114,16 @@ export const nativeKernel =
             if (group.outputs[0]!.size > 0 && size >= (always ? 1 : least)) emit(group, ctx, lapack);
             else wasm.emit(group, ctx);
           },
+        }
+      : undefined;
+
+/** The same for a composite, which is done in the ops that it means where it is smaller or the library lacks a routine. */
+export const compositeKernel =
+  ({ routines, least, emit }: Way): NativeKernel =>
+  (lapack, always) =>
+    hasAll(lapack, routines)
+      ? {
+          supports: ({ outputs: [x] }) => !x!.dims.includes(0) && x!.dims.at(-2)! >= (always ? 1 : least),
+          emit: (group, ctx) => emit(group, ctx, lapack),
         }
       : undefined;

@@ -2,16 +2,13 @@ import { triangularSolveKernel } from "../wasm/triangular-solve.js";
 import * as kernels from "../../assembly/kernels.js";
 import type { TriangularSolveArg } from "../triangular-solve.js";
 import { Part } from "../wasm/program.js";
-import { nativeKernel, NativeProgram, shapeOf } from "./program.js";
+import { nativeKernel, NativeProgram, partsOf, shapeOf } from "./program.js";
 
 const ROW_MAJOR = 101;
 const [LEFT, RIGHT] = [141, 142];
 const [UPPER, LOWER] = [121, 122];
 const [PLAIN, TRANSPOSED] = [111, 112];
 const [NON_UNIT, UNIT] = [131, 132];
-/** Multiply-adds that are worth another part, and right-hand sides of one. */
-const PART_WORK = 1 << 21;
-const PART_SIZE = 32;
 
 /** trsm on a copy of b, whose columns (or rows, from the right) are cut into equal parts if there is one matrix. */
 export const triangularSolveNative = /* @__PURE__ */ nativeKernel(triangularSolveKernel, {
@@ -42,9 +39,3 @@ export const triangularSolveNative = /* @__PURE__ */ nativeKernel(triangularSolv
     program.finish(where);
   },
 });
-
-function partsOf(sides: number, work: number): number {
-  for (let parts = 8; parts > 1; parts--)
-    if (sides % parts === 0 && sides / parts >= PART_SIZE && work / parts >= PART_WORK) return parts;
-  return 1;
-}

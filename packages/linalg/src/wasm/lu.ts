@@ -18,20 +18,22 @@ export const luKernel: Kernel = {
     const steps = Math.min(m, n);
     program.inspect(program.input(0), m, n);
     program.copy(packed, program.input(0), m, n);
+    const width = n >= 512 ? 128 : 64;
     for (let k = 0; k < steps; k += BLOCK) {
       const size = Math.min(BLOCK, steps - k);
-      const corner = program.from(packed, k, k);
       const row = program.from(packed, k, 0);
       const here = program.from(pivots, 0, k);
       const rows = m - k;
-      const words = [corner.at, corner.step, corner.row, rows, size, here.at, here.step];
-      program.run(kernels.LU_PANEL, words, 1, (rows * size * size) / 2);
-      const width = n >= 512 ? 128 : 64;
+      if (k === 0) {
+        const words = [packed.at, packed.step, packed.row, m, size, here.at, here.step];
+        program.run(kernels.LU_PANEL, words, 1, (m * size * size) / 2);
+      }
       const rest = n - k - size;
+      const next = Math.min(BLOCK, steps - k - size);
       program.run(
         kernels.LU_UPDATE,
-        [row.at, row.step, row.row, rows, k, size, n, here.at, here.step, width],
-        Math.ceil(k / width) + Math.ceil(rest / width),
+        [row.at, row.step, row.row, rows, k, size, n, here.at, here.step, width, next],
+        Number(next > 0) + Math.ceil(k / width) + Math.ceil((rest - next) / width),
         rows * rest * size,
       );
     }
