@@ -1,5 +1,5 @@
 import { showDifference, stateDifference } from "@lowrank/nn";
-import { type DType, DTypeError, type Tensor, tensor } from "@lowrank/tensor";
+import { type DType, DTypeError, evaluate, type Tensor, tensor } from "@lowrank/tensor";
 import { architectureOf } from "./architecture.js";
 import { type FileContent, type FolderWriteOptions, writeFolderAtomic } from "./atomic-write.js";
 import type { CausalLM } from "./causal-lm.js";
@@ -56,6 +56,12 @@ export interface PretrainedOptions {
    * multiplied, never in a copy. Default "stored".
    */
   dtype?: DType | "stored";
+  /**
+   * Puts each parameter onto the backend in use as soon as it is read, so that its numbers are in memory once and
+   * conversions need room for one tensor. Default false: parameters stay on the host until they are first used, on the
+   * backend of then.
+   */
+  resident?: boolean;
   signal?: AbortSignal;
 }
 
@@ -75,7 +81,7 @@ const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
  */
 export async function fromPretrained(
   input: FolderInput,
-  { dtype = "stored", signal }: PretrainedOptions = {},
+  { dtype = "stored", resident = false, signal }: PretrainedOptions = {},
 ): Promise<CausalLM> {
   const folder = await openFolder(input);
   const json = await readConfigJson(folder);
@@ -97,16 +103,25 @@ export async function fromPretrained(
         hint: "check that config.json and the weights belong together",
       });
     }
+    const how = dtype === "stored" ? "value" : "own";
     const values = new Map<string, Tensor>();
     for (const [name, entry] of entries) {
       signal?.throwIfAborted();
-      values.set(name, await loadTensor(entry, archive.name));
+      const value = await loadTensor(entry, archive.name);
+      if (resident) await takeNow(model, name, value, how);
+      else values.set(name, value);
     }
-    model.loadState(values, { dtype: dtype === "stored" ? "value" : "own" });
+    if (!resident) model.loadState(values, { dtype: how });
     return model.eval() as CausalLM;
   } finally {
     await archive.close();
   }
+}
+
+/** Gives one parameter its value on the backend; what was read for it on the host is let go of. */
+async function takeNow(model: CausalLM, name: string, value: Tensor, dtype: "own" | "value"): Promise<void> {
+  model.loadState(new Map([[name, value]]), { strict: false, dtype });
+  await evaluate(model.state().get(name)!);
 }
 
 export interface SavePretrainedOptions extends FolderWriteOptions {
