@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { key, memory, setDefaultBackend } from "@lowrank/tensor";
+import { key, setDefaultBackend } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { golden } from "../test/golden-files.js";
@@ -58,23 +58,6 @@ describe("fromPretrained and savePretrained", () => {
     expect(stored.state().has("lm_head.weight")).toBe(false);
   });
 
-  test.each(["stored", "bf16"] as const)(
-    "resident parameters (%s) are on the backend at once, the same bits",
-    async (dtype) => {
-      const model = await fromPretrained(golden("llama-tied"), { dtype });
-      const before = memory().ownedBytes;
-      const resident = await fromPretrained(golden("llama-tied"), { dtype, resident: true });
-      const bytes = [...resident.parameters()].reduce(
-        (sum, [, p]) => sum + p.size * (dtype === "bf16" ? 2 : 4),
-        0,
-      );
-      expect(memory().ownedBytes - before).toBeGreaterThanOrEqual(bytes);
-      for (const [path, p] of resident.state()) {
-        expect(await p.rawData()).toEqual(await model.state().get(path)!.rawData());
-      }
-    },
-  );
-
   test("weights that are not the configuration's are listed", async () => {
     const weights = await encodeSafetensors({
       "model.embed_tokens.weight": { dtype: "F32", shape: [20, 4], data: new Float32Array(80) },
@@ -95,7 +78,7 @@ describe("fromPretrained and savePretrained", () => {
     await expect(fromPretrained({})).rejects.toThrow(/expected config.json, got no such file/);
     const config = new TextEncoder().encode('{"architectures": ["BertModel"]}');
     await expect(fromPretrained({ "config.json": config })).rejects.toThrow(
-      /LlamaForCausalLM, got "BertModel"/,
+      /LlamaForCausalLM, .*got "BertModel"/,
     );
   });
 });

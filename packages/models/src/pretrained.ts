@@ -1,14 +1,16 @@
 import { showDifference, stateDifference } from "@lowrank/nn";
-import { type DType, DTypeError, evaluate, type Tensor, tensor } from "@lowrank/tensor";
+import { type Activations, type DType, DTypeError, type Tensor, tensor } from "@lowrank/tensor";
 import { architectureOf } from "./architecture.js";
 import { type FileContent, type FolderWriteOptions, writeFolderAtomic } from "./atomic-write.js";
 import type { CausalLM } from "./causal-lm.js";
 import { readConfigJson } from "./config.js";
 import { FormatError } from "./format-error.js";
+import { isGgufInput } from "./gguf-input.js";
+import { loadGguf } from "./gguf-model.js";
 import { openCheckpoint, type SafetensorsEntry } from "./safetensors.js";
 import type { SafetensorsDType } from "./safetensors-dtype.js";
 import { safetensorsChunks, type TensorToWrite } from "./safetensors-write.js";
-import { type FolderInput, openFolder } from "./source.js";
+import { type ByteInput, type FolderInput, openFolder } from "./source.js";
 
 const FLOATS: Partial<Record<SafetensorsDType, DType>> = { F64: "f64", F32: "f32", F16: "f16", BF16: "bf16" };
 const NAMES: Partial<Record<DType, SafetensorsDType>> = { f64: "F64", f32: "F32", f16: "F16", bf16: "BF16" };
@@ -52,16 +54,15 @@ export function storedTensor(t: Tensor, dtype: DType = t.dtype): TensorToWrite {
 
 export interface PretrainedOptions {
   /**
-   * Precision in which parameters are kept. "stored" keeps that of the file: half precision is widened where it is
-   * multiplied, never in a copy. Default "stored".
+   * Precision in which parameters are kept. "stored" keeps that of the file: half precision and the codes of GGUF are
+   * widened where they are multiplied, never in a copy. Weights in codes are frozen. Default "stored".
    */
   dtype?: DType | "stored";
   /**
-   * Puts each parameter onto the backend in use as soon as it is read, so that its numbers are in memory once and
-   * conversions need room for one tensor. Default false: parameters stay on the host until they are first used, on the
-   * backend of then.
+   * How products with codes of GGUF take their other operand, see `quantizedMatmul`: "int8" and "int16" round it for speed.
+   * Default "f32", as it is.
    */
-  resident?: boolean;
+  activations?: Activations;
   signal?: AbortSignal;
 }
 
@@ -69,8 +70,8 @@ export interface PretrainedOptions {
 const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
 
 /**
- * Loads a model from a Hugging Face folder: `config.json` and `model.safetensors` (or its shards). The model is in
- * evaluation mode.
+ * Loads a model from a Hugging Face folder, `config.json` and `model.safetensors` (or its shards), or from a GGUF file: a path
+ * or URL that ends in `.gguf`, a Blob, bytes or a source. The model is in evaluation mode.
  *
  * @example
  * ```ts
@@ -80,9 +81,11 @@ const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
  * tensors are not those of the architecture.
  */
 export async function fromPretrained(
-  input: FolderInput,
-  { dtype = "stored", resident = false, signal }: PretrainedOptions = {},
+  input: FolderInput | ByteInput,
+  options: PretrainedOptions = {},
 ): Promise<CausalLM> {
+  if (isGgufInput(input)) return loadGguf(input, options);
+  const { dtype = "stored", signal } = options;
   const folder = await openFolder(input);
   const json = await readConfigJson(folder);
   const architecture = architectureOf(json, `${folder.name}/config.json`);
@@ -103,25 +106,16 @@ export async function fromPretrained(
         hint: "check that config.json and the weights belong together",
       });
     }
-    const how = dtype === "stored" ? "value" : "own";
     const values = new Map<string, Tensor>();
     for (const [name, entry] of entries) {
       signal?.throwIfAborted();
-      const value = await loadTensor(entry, archive.name);
-      if (resident) await takeNow(model, name, value, how);
-      else values.set(name, value);
+      values.set(name, await loadTensor(entry, archive.name));
     }
-    if (!resident) model.loadState(values, { dtype: how });
+    model.loadState(values, { dtype: dtype === "stored" ? "value" : "own" });
     return model.eval() as CausalLM;
   } finally {
     await archive.close();
   }
-}
-
-/** Gives one parameter its value on the backend; what was read for it on the host is let go of. */
-async function takeNow(model: CausalLM, name: string, value: Tensor, dtype: "own" | "value"): Promise<void> {
-  model.loadState(new Map([[name, value]]), { strict: false, dtype });
-  await evaluate(model.state().get(name)!);
 }
 
 export interface SavePretrainedOptions extends FolderWriteOptions {

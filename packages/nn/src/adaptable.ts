@@ -16,13 +16,18 @@ export interface Overlay {
 /** A layer whose weight can be overlaid. */
 export interface Adaptable {
   readonly kind: LayerKind;
-  /** The frozen weight: [out, in], for an embedding [entries, width]. */
+  /** The frozen weight: [out, in], for an embedding [entries, width]. May be a `QuantizedWeight`. */
   weight: Parameter;
   readonly bias: Parameter | null;
   readonly training: boolean;
   /** The overlay, or null. */
   _overlay: Overlay | null;
-  /** What the layer computes with another weight in place of its own. */
+  /**
+   * The frozen weight in numbers. Of one in codes this is a lazy tensor: the whole matrix is made where a graph reads it, so
+   * what needs only a product asks `withWeight(input, layer.weight)`.
+   */
+  denseWeight(): Tensor;
+  /** What the layer computes with another weight in place of its own; with one in codes, from the codes. */
   withWeight(input: Tensor, weight: Tensor): Tensor;
 }
 

@@ -10,6 +10,7 @@ import {
 } from "@lowrank/tensor";
 import type { Adaptable, Overlay } from "./adaptable.js";
 import { Module } from "./module.js";
+import { QuantizedWeight } from "./quantized-weight.js";
 
 export interface EmbeddingOptions {
   /** Random start, N(0, std²); without a key the table starts at zero, to be loaded. */
@@ -23,8 +24,8 @@ export interface EmbeddingOptions {
 }
 
 /**
- * A table of rows: ids [...] of dtype i32 give rows [..., width] of the weight [entries, width]. Rows stored as f16 or
- * bf16 come out as f32. An id outside the table reads row 0 on every backend; check ids where they are made.
+ * A table of rows: ids [...] of dtype i32 give rows [..., width] of the weight [entries, width]. Rows stored as f16,
+ * bf16 or in codes come out as f32. An id outside the table reads row 0 on every backend; check ids where they are made.
  */
 export class Embedding extends Module implements Adaptable {
   readonly kind = "embedding";
@@ -49,7 +50,12 @@ export class Embedding extends Module implements Adaptable {
     return this._overlay ? this._overlay.forward(ids, this) : this.withWeight(ids, this.weight);
   }
 
+  denseWeight(): Tensor {
+    return this.weight;
+  }
+
   withWeight(ids: Tensor, weight: Tensor): Tensor {
+    if (weight instanceof QuantizedWeight) return weight.rows(ids, this.outputDtype);
     const rows = take(weight, ids, 0);
     return rows.dtype === this.outputDtype ? rows : rows.astype(this.outputDtype);
   }

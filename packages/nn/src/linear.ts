@@ -11,6 +11,7 @@ import {
 import type { Adaptable, Overlay } from "./adaptable.js";
 import { kaimingUniform, uniformWithin } from "./init.js";
 import { Module } from "./module.js";
+import { QuantizedWeight } from "./quantized-weight.js";
 
 export interface LinearOptions {
   /** Whether a bias is added. Default true. */
@@ -24,8 +25,8 @@ export interface LinearOptions {
 /**
  * Affine map over the last axis: y = x Wᵀ + b, with x [..., in], W [out, in], b [out].
  *
- * A weight stored as f16 or bf16 is widened to the dtype of x inside the multiplication. Random start as in PyTorch:
- * W and b uniform within ±1/√in.
+ * A weight stored as f16, bf16 or in codes is widened to the dtype of x inside the multiplication. Random start as in
+ * PyTorch: W and b uniform within ±1/√in.
  */
 export class Linear extends Module implements Adaptable {
   readonly kind = "linear";
@@ -58,6 +59,10 @@ export class Linear extends Module implements Adaptable {
     return this._overlay ? this._overlay.forward(x, this) : this.withWeight(x, this.weight);
   }
 
+  denseWeight(): Tensor {
+    return this.weight;
+  }
+
   withWeight(x: Tensor, weight: Tensor): Tensor {
     if (x.shape.at(-1) !== this.inFeatures) {
       throw new ShapeError({
@@ -66,7 +71,7 @@ export class Linear extends Module implements Adaptable {
         got: `[${x.shape.join(", ")}]`,
       });
     }
-    const y = matmul(x, like(weight, x).T);
+    const y = weight instanceof QuantizedWeight ? weight.product(x) : matmul(x, like(weight, x).T);
     return this.bias === null ? y : y.add(like(this.bias, y));
   }
 }

@@ -1,5 +1,6 @@
 import { ConfigError, Parameter, parameter, type Tensor } from "@lowrank/tensor";
 import { isAdaptable } from "./adaptable.js";
+import { QuantizedWeight } from "./quantized-weight.js";
 import { checkState } from "./state.js";
 
 export interface ParameterCount {
@@ -101,7 +102,8 @@ export abstract class Module {
   }
 
   /**
-   * Gives parameters new values, by path. Nothing is changed if anything is wrong.
+   * Gives parameters new values, by path. Nothing is changed if anything is wrong. A value in codes, and one for a
+   * parameter in codes, takes the place of the parameter in all layers that share it.
    *
    * @throws ConfigError that lists what is missing, unexpected and of another shape.
    */
@@ -109,9 +111,14 @@ export abstract class Module {
     const own = this.state();
     checkState("loadState", own, values, strict);
     for (const [path, value] of values) {
+      if (value instanceof QuantizedWeight) this.expectHoldsCodes(path, own.get(path));
+    }
+    for (const [path, value] of values) {
       const old = own.get(path);
       if (old === undefined) continue;
-      if (dtype === "own" || old.dtype === value.dtype) old.replace(value);
+      if (value instanceof QuantizedWeight) this.exchange(old, value);
+      else if (!(old instanceof QuantizedWeight) && (dtype === "own" || old.dtype === value.dtype))
+        old.replace(value);
       else this.exchange(old, parameter(value, { trainable: old.trainable, name: path }));
     }
   }
@@ -125,13 +132,29 @@ export abstract class Module {
     }
   }
 
+  /** Refuses codes for what is not the weight of a linear layer or an embedding. */
+  private expectHoldsCodes(path: string, old: Parameter | undefined): void {
+    for (const [, module] of this.namedModules()) {
+      for (const [name, value] of Object.entries(module)) {
+        if (value !== old || old === undefined) continue;
+        if (name === "weight" && isAdaptable(module) && CODED_KINDS.includes(module.kind)) continue;
+        throw new ConfigError({
+          where: `loadState, ${path}`,
+          expected: "numbers, as this is no weight of a linear layer or an embedding",
+          got: "codes",
+          hint: "give its dense()",
+        });
+      }
+    }
+  }
+
   /** Marks all parameters (adapters' too) as not trainable. */
   freeze(): this {
     for (const [, p] of this.parameters()) p.trainable = false;
     return this;
   }
 
-  /** Marks the parameters whose path satisfies `match` (default: all) as trainable. */
+  /** Marks the parameters whose path satisfies `match` (default: all) as trainable. Weights in codes stay frozen. */
   unfreeze(match: (path: string, parameter: Parameter) => boolean = () => true): this {
     for (const [path, p] of this.parameters()) if (match(path, p)) p.trainable = true;
     return this;
@@ -150,3 +173,6 @@ export abstract class Module {
 }
 
 const join = (path: string, name: string): string => (path === "" ? name : `${path}.${name}`);
+
+/** Kinds of layers whose weight can be in codes. */
+const CODED_KINDS: readonly string[] = ["linear", "embedding"];

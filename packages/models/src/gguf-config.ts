@@ -1,0 +1,157 @@
+import { ConfigError } from "@lowrank/tensor";
+import type { ConfigJson } from "./config.js";
+import { quoteName } from "./format-error.js";
+import type { GgufFile } from "./gguf.js";
+import { GgufMetadata } from "./gguf-metadata.js";
+
+/** An architecture of GGUF and what it is in Hugging Face's names. */
+export interface GgufArchitecture {
+  /** `general.architecture`. */
+  readonly name: string;
+  /** Under `architectures` of a `config.json`. */
+  readonly className: string;
+  readonly modelType: string;
+  /**
+   * Whether rows of queries and keys are stored so that the two numbers which turn together are neighbours; Hugging Face has
+   * them half a head apart.
+   */
+  readonly pairedRows: boolean;
+}
+
+export const GGUF_ARCHITECTURES: readonly GgufArchitecture[] = [
+  { name: "llama", className: "LlamaForCausalLM", modelType: "llama", pairedRows: true },
+  { name: "qwen2", className: "Qwen2ForCausalLM", modelType: "qwen2", pairedRows: false },
+  { name: "qwen3", className: "Qwen3ForCausalLM", modelType: "qwen3", pairedRows: false },
+];
+
+/** The architecture that a file names. */
+export function ggufArchitecture({
+  name: where,
+  metadata,
+}: Pick<GgufFile, "name" | "metadata">): GgufArchitecture {
+  const name = new GgufMetadata(where, metadata).text("general.architecture");
+  const found = GGUF_ARCHITECTURES.find((a) => a.name === name);
+  if (found !== undefined) return found;
+  throw new ConfigError({
+    where,
+    expected: `general.architecture to be one of ${GGUF_ARCHITECTURES.map((a) => a.name).join(", ")}`,
+    got: quoteName(name),
+    hint: "use the model's folder with config.json and safetensors, if its architecture is read from there",
+  });
+}
+
+/**
+ * The `config.json` that a file's metadata stand for.
+ *
+ * @throws ConfigError for an architecture that is not known, FormatError naming the key that is missing or out of range.
+ */
+export async function ggufConfigJson(file: GgufFile): Promise<ConfigJson> {
+  const { name: arch, className, modelType } = ggufArchitecture(file);
+  const read = new GgufMetadata(file.name, file.metadata);
+  const key = (name: string): string => `${arch}.${name}`;
+  const width = read.integer(key("embedding_length"));
+  const heads = read.integer(key("attention.head_count"));
+  const headDim = read.integer(key("attention.key_length"), width / Math.max(1, heads));
+  for (const name of ["attention.value_length", "rope.dimension_count"]) {
+    if (read.integer(key(name), headDim) !== headDim) read.fail(key(name), `${headDim}, the width of a head`);
+  }
+  if (read.integer(key("expert_count"), 0) > 0)
+    read.fail(key("expert_count"), "0 or absent, mixtures are not read");
+  const table = file.tensors.get("token_embd.weight");
+  const tokenIds = (...names: string[]): number[] => [
+    ...new Set(
+      names
+        .map((name) => `tokenizer.ggml.${name}_token_id`)
+        .flatMap((k) => (read.has(k) ? [read.integer(k)] : [])),
+    ),
+  ];
+  return {
+    architectures: [className],
+    model_type: modelType,
+    vocab_size: table?.shape[0] ?? read.integer(key("vocab_size")),
+    hidden_size: width,
+    intermediate_size: read.integer(key("feed_forward_length")),
+    num_hidden_layers: read.integer(key("block_count")),
+    num_attention_heads: heads,
+    num_key_value_heads: read.integer(key("attention.head_count_kv"), heads),
+    head_dim: headDim,
+    max_position_embeddings: read.integer(key("context_length")),
+    rms_norm_eps: shortest(read.number(key("attention.layer_norm_rms_epsilon"))),
+    rope_theta: shortest(read.number(key("rope.freq_base"), 10_000)),
+    rope_scaling: await ropeScaling(file, read, arch, headDim),
+    tie_word_embeddings: !file.tensors.has("output.weight"),
+    attention_bias: file.tensors.has("blk.0.attn_q.bias"),
+    mlp_bias: file.tensors.has("blk.0.ffn_gate.bias"),
+    bos_token_id: tokenIds("bos")[0] ?? null,
+    eos_token_id: tokenIds("eos", "eot", "eom"),
+    pad_token_id: tokenIds("padding")[0] ?? null,
+  };
+}
+
+/** Of the numbers that round to an f32 the one with the fewest digits: 1e-5, not 9.999999747378752e-6. */
+function shortest(value: number): number {
+  for (let digits = 1; digits <= 9; digits++) {
+    const short = Number(value.toPrecision(digits));
+    if (Math.fround(short) === Math.fround(value)) return short;
+  }
+  return value;
+}
+
+async function ropeScaling(
+  file: GgufFile,
+  read: GgufMetadata,
+  arch: string,
+  headDim: number,
+): Promise<Record<string, unknown> | null> {
+  const key = (name: string): string => `${arch}.rope.scaling.${name}`;
+  const factors = await file.tensors.get("rope_freqs.weight")?.array();
+  if (factors !== undefined)
+    return llama3Scaling(file, factors, read.number(`${arch}.rope.freq_base`, 10_000), headDim);
+  const type = read.text(key("type"), "none");
+  if (type === "none") return null;
+  const factor = shortest(read.number(key("factor"), 1));
+  if (type === "linear") return { rope_type: "linear", factor };
+  if (type === "yarn") {
+    return {
+      rope_type: "yarn",
+      factor,
+      original_max_position_embeddings: read.integer(key("original_context_length")),
+    };
+  }
+  return read.fail(key("type"), '"none", "linear" or "yarn"');
+}
+
+/**
+ * Llama 3's scaling from the divisors of the frequencies that a file has in its place. The bounds are those of all published
+ * models; others are refused, as the divisors do not tell them.
+ */
+function llama3Scaling(
+  file: GgufFile,
+  divisors: Float32Array,
+  theta: number,
+  headDim: number,
+): Record<string, unknown> {
+  const [low, high, original] = [1, 4, 8192];
+  const factor = Math.max(...divisors);
+  const fits =
+    divisors.length === headDim / 2 &&
+    divisors.every((divisor, i) => {
+      const wavelength = 2 * Math.PI * theta ** ((2 * i) / headDim);
+      const share = Math.min(1, Math.max(0, (original / wavelength - low) / (high - low)));
+      return Math.abs(divisor * ((1 - share) / factor + share) - 1) < 1e-3;
+    });
+  if (!fits) {
+    throw new ConfigError({
+      where: file.name,
+      expected: "rope_freqs.weight to be that of Llama 3's scaling, with an original length of 8192",
+      got: `${divisors.length} other divisors up to ${factor}`,
+    });
+  }
+  return {
+    rope_type: "llama3",
+    factor,
+    low_freq_factor: low,
+    high_freq_factor: high,
+    original_max_position_embeddings: original,
+  };
+}

@@ -1,0 +1,128 @@
+import { isAdaptable, type Module, QuantizedWeight, showDifference, stateDifference } from "@lowrank/nn";
+import { type Activations, type DType, type Tensor, tensor } from "@lowrank/tensor";
+import { architectureOf } from "./architecture.js";
+import type { CausalLM } from "./causal-lm.js";
+import { FormatError } from "./format-error.js";
+import { type GgufEntry, type GgufFile, openGguf } from "./gguf.js";
+import { isBlockType } from "./gguf-blocks.js";
+import { ggufCodes } from "./gguf-codes.js";
+import { ggufArchitecture, ggufConfigJson } from "./gguf-config.js";
+import { dequantizeGguf } from "./gguf-dequantize.js";
+import { parameterName } from "./gguf-names.js";
+import { typedArray } from "./safetensors-dtype.js";
+import type { ByteInput } from "./source.js";
+
+export interface GgufModelOptions {
+  dtype?: DType | "stored";
+  activations?: Activations;
+  signal?: AbortSignal;
+}
+
+/** Loads the model of a GGUF file; see `fromPretrained`. */
+export async function loadGguf(
+  input: ByteInput,
+  { dtype = "stored", activations = "f32", signal }: GgufModelOptions = {},
+): Promise<CausalLM> {
+  const file = await openGguf(input);
+  try {
+    const json = await ggufConfigJson(file);
+    const architecture = architectureOf(json, file.name);
+    const model = architecture.create(json, dtype === "stored" ? {} : { dtype });
+    const wanted = model.state();
+    const entries = namedEntries(file);
+    const difference = showDifference(stateDifference(wanted, entries));
+    if (difference !== "") {
+      throw new FormatError({
+        format: "gguf",
+        where: file.name,
+        expected: `the ${wanted.size} tensors of ${architecture.name} as the metadata describe it`,
+        got: difference,
+      });
+    }
+    const coded = dtype === "stored" ? codedPaths(model) : new Set<string>();
+    const heads = headsOf(file, json);
+    const values = new Map<string, Tensor>();
+    for (const [path, entry] of entries) {
+      signal?.throwIfAborted();
+      const bytes = joinHalves(entry, await entry.bytes(), heads(path));
+      values.set(path, coded.has(path) ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes));
+    }
+    model.loadState(values, { dtype: dtype === "stored" ? "value" : "own" });
+    return model.eval() as CausalLM;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The file's tensors under the names of the model's parameters; names that are not known stay as they are. */
+function namedEntries(file: GgufFile): Map<string, GgufEntry> {
+  const entries = new Map<string, GgufEntry>();
+  for (const [name, entry] of file.tensors) {
+    if (name === "rope_freqs.weight") continue; // part of the configuration
+    entries.set(parameterName(name) ?? name, entry);
+  }
+  return entries;
+}
+
+/** Paths of the parameters that can be kept in codes. */
+function codedPaths(model: Module): Set<string> {
+  const paths = new Set<string>();
+  for (const [path, module] of model.namedModules()) {
+    if (isAdaptable(module) && (module.kind === "linear" || module.kind === "embedding"))
+      paths.add(`${path}.weight`);
+  }
+  return paths;
+}
+
+/** For a parameter whose rows are stored in pairs, the number of its heads; else 0. */
+function headsOf(file: GgufFile, json: Readonly<Record<string, unknown>>): (path: string) => number {
+  if (!ggufArchitecture(file).pairedRows) return () => 0;
+  return (path) => {
+    if (/\.q_proj\.(weight|bias)$/.test(path)) return json["num_attention_heads"] as number;
+    return /\.k_proj\.(weight|bias)$/.test(path) ? (json["num_key_value_heads"] as number) : 0;
+  };
+}
+
+/**
+ * Puts rows in the order of Hugging Face: of each head row 2i + j becomes row i + j · headDim / 2. Rows are moved as bytes,
+ * so codes stay what they are.
+ */
+export function joinHalves(
+  { shape }: { shape: readonly number[] },
+  bytes: Uint8Array,
+  heads: number,
+): Uint8Array {
+  if (heads === 0) return bytes;
+  const rows = shape[0]!;
+  const [rowBytes, half] = [bytes.length / rows, rows / heads / 2];
+  const out = new Uint8Array(bytes.length);
+  for (let row = 0; row < rows; row++) {
+    const [head, place] = [Math.floor(row / (2 * half)), row % (2 * half)];
+    const to = head * 2 * half + (place >> 1) + (place & 1) * half;
+    out.set(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), to * rowBytes);
+  }
+  return out;
+}
+
+function codedTensor(entry: GgufEntry, bytes: Uint8Array, activations: Activations): Tensor {
+  if (!isBlockType(entry.type)) return plainTensor(entry, bytes);
+  const { bits, groupSize, codes, scales, mins } = ggufCodes(entry.type, bytes);
+  const [out, columns] = entry.shape as [number, number];
+  const groups = [out, columns / groupSize];
+  return new QuantizedWeight({
+    codes: tensor(codes, { dtype: bits === 8 ? "i8" : "u8", shape: [out, (columns * bits) / 8] }),
+    scales: tensor(scales, { dtype: scales instanceof Uint16Array ? "f16" : "f32", shape: groups }),
+    mins: mins === null ? null : tensor(mins, { shape: groups }),
+    bits,
+    groupSize,
+    activations,
+  });
+}
+
+/** In the precision of the file; codes and doubles become f32. */
+function plainTensor({ type, shape, name }: GgufEntry, bytes: Uint8Array): Tensor {
+  if (type === "F16" || type === "BF16") {
+    return tensor(typedArray(type, bytes) as Uint16Array, { dtype: type === "F16" ? "f16" : "bf16", shape });
+  }
+  return tensor(dequantizeGguf(type, bytes, name), { shape });
+}
