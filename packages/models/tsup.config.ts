@@ -14,6 +14,8 @@ export default library({
     "src/batch-generator.ts",
     "src/score-continuations.ts",
     "src/url-source.ts",
+    "src/hub.ts",
+    "src/resolve-model.ts",
   ],
   dts: { entry: "src/index.ts" },
 });

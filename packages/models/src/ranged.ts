@@ -32,6 +32,8 @@ export interface Stretch {
   /** Length of the whole file. */
   readonly size: number;
   readonly validator: Validator;
+  /** The caller holds the whole against a checksum: another tag than before is then no fault by itself. */
+  readonly verified?: boolean;
 }
 
 /** The start, end and whole length of `Content-Range: bytes 0-99/1234`. */
@@ -76,14 +78,15 @@ export function refusal(url: URL, status: number): DownloadError {
  */
 export async function* readStretch(
   url: URL,
-  { from, to, size, validator }: Stretch,
+  { from, to, size, validator, verified = false }: Stretch,
   options: FetchOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const patience = new Patience(url, options);
-  const ifRange = validator.etag ?? validator.lastModified;
+  let known = validator;
   let at = from;
   while (at < to) {
     try {
+      const ifRange = known.etag ?? known.lastModified;
       const range = at === 0 && to === size ? undefined : `bytes=${at}-${to - 1}`;
       const headers = {
         ...(range === undefined ? {} : { range }),
@@ -92,7 +95,8 @@ export async function* readStretch(
       const response = await request(url, { headers }, options);
       let skip: number;
       try {
-        skip = startOf(response, url, { from: at, to, size, validator });
+        skip = startOf(response, url, { from: at, to, size, validator: known, verified });
+        if (known.etag === undefined && known.lastModified === undefined) known = validatorOf(response);
       } catch (error) {
         await discard(response);
         throw error;
@@ -124,7 +128,8 @@ export async function* readStretch(
 }
 
 /** How many bytes of an answer are to be passed over, after it was held against what is known. */
-function startOf(response: Response, url: URL, { from, to, size, validator }: Stretch): number {
+function startOf(response: Response, url: URL, { from, to, size, validator, verified }: Stretch): number {
+  const same = verified === true || sameFile(validator, validatorOf(response));
   const encoding = response.headers.get("content-encoding");
   if (encoding !== null && encoding !== "identity")
     throw changed(url, "bytes as they are", `them in ${encoding}`);
@@ -142,7 +147,7 @@ function startOf(response: Response, url: URL, { from, to, size, validator }: St
     throw response.status === 416 ? changed(url, `${size} bytes`, "fewer") : refusal(url, response.status);
   }
   const length = response.headers.get("content-length");
-  if (!sameFile(validator, validatorOf(response)) || (length !== null && Number(length) !== size)) {
+  if (!same || (length !== null && Number(length) !== size)) {
     throw changed(url, `the file that was opened, of ${size} bytes`, "another");
   }
   return from;
