@@ -25,7 +25,7 @@ export async function loadModel(
   folder: string,
   { adapter, dtype, signal }: { adapter?: string | undefined; dtype: Precision; signal: AbortSignal },
 ): Promise<{ model: CausalLM; attached: Attached<CausalLM> | null }> {
-  const model = await fromPretrained(folder, { dtype, signal });
+  const model = await fromPretrained(folder, { dtype, resident: true, signal });
   return { model, attached: adapter === undefined ? null : await loadPeft(model, adapter) };
 }
 

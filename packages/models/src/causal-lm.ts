@@ -1,9 +1,7 @@
 import { type AttentionCache, type KVCache, Module } from "@lowrank/nn";
 import {
-  checkpoint,
   concat,
   ConfigError,
-  crossEntropy,
   type DType,
   eq,
   full,
@@ -14,9 +12,9 @@ import {
   tensor,
   where,
 } from "@lowrank/tensor";
+import { headLoss, IGNORED_LABEL } from "./head-loss.js";
 
-/** A label with this value is no target. */
-export const IGNORED_LABEL = -100;
+export { IGNORED_LABEL };
 
 export interface ForwardOptions {
   /** Positions [1 or batch, T] i32. Default: 0, 1, 2, ... (after what a cache holds), from 0 again in each segment. */
@@ -32,7 +30,10 @@ export interface ForwardOptions {
 }
 
 export interface LossOptions extends Omit<ForwardOptions, "cache"> {
-  /** Rows of logits that exist at a time; the others are computed again in the backward pass. Default: all. */
+  /**
+   * Rows of logits that exist at a time, see {@link headLoss}. Default: as many as make 2²⁵ logits, so that small
+   * vocabularies go at once and large ones in parts.
+   */
   lossRows?: number;
 }
 
@@ -89,28 +90,13 @@ export abstract class CausalLM extends Module {
     const targets = shiftLabels(labels, options.segments).reshape([-1]); // [batch · T]
     const rows = hidden.reshape([targets.size, -1]);
     const count = ne(targets, IGNORED_LABEL).astype("f32").sum();
-    if (lossRows === undefined || lossRows >= targets.size)
-      return { sum: this.rowLoss(rows, targets), count };
-    if (!Number.isInteger(lossRows) || lossRows < 1) {
-      throw new ConfigError({
-        where: "loss",
-        expected: "lossRows to be a positive integer",
-        got: String(lossRows),
-      });
-    }
-    let sum: Tensor | undefined;
-    for (let from = 0; from < targets.size; from += lossRows) {
-      const range = [from, Math.min(from + lossRows, targets.size)] as const;
-      const part = checkpoint((x: Tensor) => this.rowLoss(x, targets.slice([[...range]])))(
-        rows.slice([[...range], null]),
-      );
-      sum = sum === undefined ? part : sum.add(part);
-    }
-    return { sum: sum!, count };
-  }
-
-  private rowLoss(rows: Tensor, targets: Tensor): Tensor {
-    return crossEntropy(this.logits(rows), targets, { ignoreIndex: IGNORED_LABEL, reduction: "sum" });
+    const sum = headLoss(rows, targets, {
+      logits: (x) => this.logits(x),
+      vocabSize: this.config.vocabSize,
+      frozen: [...this.at(this.outputHead).parameters()].every(([, p]) => !p.trainable),
+      lossRows,
+    });
+    return { sum, count };
   }
 
   /**

@@ -11,17 +11,19 @@ import { dequantizeGguf } from "./gguf-dequantize.js";
 import { parameterName } from "./gguf-names.js";
 import { typedArray } from "./safetensors-dtype.js";
 import type { ByteInput } from "./source.js";
+import { takeValues } from "./take-values.js";
 
 export interface GgufModelOptions {
   dtype?: DType | "stored";
   activations?: Activations;
+  resident?: boolean;
   signal?: AbortSignal;
 }
 
 /** Loads the model of a GGUF file; see `fromPretrained`. */
 export async function loadGguf(
   input: ByteInput,
-  { dtype = "stored", activations = "f32", signal }: GgufModelOptions = {},
+  { dtype = "stored", activations = "f32", resident = false, signal }: GgufModelOptions = {},
 ): Promise<CausalLM> {
   const file = await openGguf(input);
   try {
@@ -41,13 +43,11 @@ export async function loadGguf(
     }
     const coded = dtype === "stored" ? codedPaths(model) : new Set<string>();
     const heads = headsOf(file, json);
-    const values = new Map<string, Tensor>();
-    for (const [path, entry] of entries) {
-      signal?.throwIfAborted();
+    const read = async (entry: GgufEntry, path: string): Promise<Tensor> => {
       const bytes = joinHalves(entry, await entry.bytes(), heads(path));
-      values.set(path, coded.has(path) ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes));
-    }
-    model.loadState(values, { dtype: dtype === "stored" ? "value" : "own" });
+      return coded.has(path) ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes);
+    };
+    await takeValues(model, entries, read, { dtype, resident, signal });
     return model.eval() as CausalLM;
   } finally {
     await file.close();

@@ -23,7 +23,7 @@ export interface PerplexityResult {
 
 export interface PerplexityOptions {
   signal?: AbortSignal;
-  /** Rows of logits that exist at a time. Default: all of a batch. */
+  /** Rows of logits that exist at a time. Default: as many as make 2²⁵ logits. */
   lossRows?: number;
   onBatch?: (soFar: { sum: number; count: number }) => void;
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { key, setDefaultBackend } from "@lowrank/tensor";
+import { key, memory, setDefaultBackend } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { golden } from "../test/golden-files.js";
@@ -57,6 +57,23 @@ describe("fromPretrained and savePretrained", () => {
     expect(JSON.parse(await readFile(join(path, "config.json"), "utf8")).torch_dtype).toBe("float16");
     expect(stored.state().has("lm_head.weight")).toBe(false);
   });
+
+  test.each(["stored", "bf16"] as const)(
+    "resident parameters (%s) are on the backend at once, the same bits",
+    async (dtype) => {
+      const model = await fromPretrained(golden("llama-tied"), { dtype });
+      const before = memory().ownedBytes;
+      const resident = await fromPretrained(golden("llama-tied"), { dtype, resident: true });
+      const bytes = [...resident.parameters()].reduce(
+        (sum, [, p]) => sum + p.size * (dtype === "bf16" ? 2 : 4),
+        0,
+      );
+      expect(memory().ownedBytes - before).toBeGreaterThanOrEqual(bytes);
+      for (const [path, p] of resident.state()) {
+        expect(await p.rawData()).toEqual(await model.state().get(path)!.rawData());
+      }
+    },
+  );
 
   test("weights that are not the configuration's are listed", async () => {
     const weights = await encodeSafetensors({

@@ -11,6 +11,7 @@ import { openCheckpoint, type SafetensorsEntry } from "./safetensors.js";
 import type { SafetensorsDType } from "./safetensors-dtype.js";
 import { safetensorsChunks, type TensorToWrite } from "./safetensors-write.js";
 import { type ByteInput, type FolderInput, openFolder } from "./source.js";
+import { takeValues } from "./take-values.js";
 
 const FLOATS: Partial<Record<SafetensorsDType, DType>> = { F64: "f64", F32: "f32", F16: "f16", BF16: "bf16" };
 const NAMES: Partial<Record<DType, SafetensorsDType>> = { f64: "F64", f32: "F32", f16: "F16", bf16: "BF16" };
@@ -63,6 +64,12 @@ export interface PretrainedOptions {
    * Default "f32", as it is.
    */
   activations?: Activations;
+  /**
+   * Puts each parameter onto the backend in use as soon as it is read, so that its numbers are in memory once and
+   * conversions need room for one tensor. Default false: parameters stay on the host until they are first used, on the
+   * backend of then.
+   */
+  resident?: boolean;
   signal?: AbortSignal;
 }
 
@@ -85,7 +92,7 @@ export async function fromPretrained(
   options: PretrainedOptions = {},
 ): Promise<CausalLM> {
   if (isGgufInput(input)) return loadGguf(input, options);
-  const { dtype = "stored", signal } = options;
+  const { dtype = "stored", resident = false, signal } = options;
   const folder = await openFolder(input);
   const json = await readConfigJson(folder);
   const architecture = architectureOf(json, `${folder.name}/config.json`);
@@ -106,12 +113,7 @@ export async function fromPretrained(
         hint: "check that config.json and the weights belong together",
       });
     }
-    const values = new Map<string, Tensor>();
-    for (const [name, entry] of entries) {
-      signal?.throwIfAborted();
-      values.set(name, await loadTensor(entry, archive.name));
-    }
-    model.loadState(values, { dtype: dtype === "stored" ? "value" : "own" });
+    await takeValues(model, entries, (entry) => loadTensor(entry, archive.name), { dtype, resident, signal });
     return model.eval() as CausalLM;
   } finally {
     await archive.close();

@@ -84,10 +84,14 @@ export class QuantizedWeight extends Parameter {
     return rows.reshape([...ids.shape, this.shape[1]!]);
   }
 
-  /** Bytes of codes, scales and mins. */
+  /** The parameters that it is kept in: codes, scales and, if there are any, mins. */
+  get parts(): Parameter[] {
+    return this.mins === null ? [this.codes, this.scales] : [this.codes, this.scales, this.mins];
+  }
+
+  /** Bytes of all parts. */
   get sizeBytes(): number {
-    const bytes = (t: Parameter | null): number => (t === null ? 0 : t.size * dtypeBytes(t.dtype));
-    return bytes(this.codes) + bytes(this.scales) + bytes(this.mins);
+    return this.parts.reduce((sum, { size, dtype }) => sum + size * dtypeBytes(dtype), 0);
   }
 
   /** @internal a graph reads the codes; a matrix that somebody had evaluated is left to them */
@@ -113,7 +117,7 @@ export class QuantizedWeight extends Parameter {
   }
 
   override dispose(): void {
-    for (const part of [this.codes, this.scales, this.mins]) part?.dispose();
+    for (const part of this.parts) part.dispose();
   }
 
   private format() {

@@ -45,7 +45,7 @@ export interface TrainOptions {
   clipNorm?: number | null;
   /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
   checkpointLayers?: boolean;
-  /** Rows of logits that exist at a time. Default: all. */
+  /** Rows of logits that exist at a time. Default: as many as make 2²⁵ logits. */
   lossRows?: number;
   /** Held-out batches, scored every so many steps and at the end. */
   evaluate?: { batches: readonly PackedBatch[]; every: number };

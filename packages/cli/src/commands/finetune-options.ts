@@ -63,7 +63,11 @@ export const finetuneOptions = {
   "weight-decay": real("Decoupled weight decay of AdamW.", { min: 0 }, { fallback: 0 }),
   clip: real("Largest norm of the gradients; 0 leaves them as they are.", { min: 0 }, { fallback: 1 }),
   "checkpoint-layers": toggle("Save memory: compute each layer again in the backward pass."),
-  "loss-rows": integer("Save memory: rows of logits that exist at a time.", { min: 1 }, { otherwise: "all" }),
+  "loss-rows": integer(
+    "Rows of logits that exist at a time.",
+    { min: 1 },
+    { otherwise: "as many as take 128 MiB" },
+  ),
   "eval-every": integer(
     "Steps between scorings.",
     { min: 1 },
