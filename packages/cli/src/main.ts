@@ -1,11 +1,13 @@
 import { runCommand } from "citty";
 import manifest from "../package.json" with { type: "json" };
 import type { Command, Host } from "./command.js";
+import { chatCommand } from "./commands/chat.js";
 import { evaluateCommand } from "./commands/evaluate.js";
 import { finetuneCommand } from "./commands/finetune.js";
 import { generateCommand } from "./commands/generate.js";
 import { infoCommand } from "./commands/info.js";
 import { mergeCommand } from "./commands/merge.js";
+import { perplexityCommand } from "./commands/perplexity.js";
 import { describeFault, EXIT, Interrupted, UsageError } from "./fault.js";
 import { renderOverview } from "./help.js";
 import { nearest } from "./nearest.js";
@@ -17,7 +19,9 @@ export const version: string = manifest.version;
 export const commands: readonly Command[] = [
   finetuneCommand,
   evaluateCommand,
+  perplexityCommand,
   generateCommand,
+  chatCommand,
   mergeCommand,
   infoCommand,
 ];

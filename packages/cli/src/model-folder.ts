@@ -1,7 +1,12 @@
 import { type Attached, loadPeft } from "@lowrank/adapters";
 import { type CausalLM, fromPretrained, openFolder, readSmallFile } from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
-import { choice, text } from "./options.js";
+import { choice, operand, path, text } from "./options.js";
+
+/** The model of a command, by its place on the command line. */
+export const modelOperand = /* @__PURE__ */ operand(
+  path("Folder of the model: config.json, model.safetensors, tokenizer.json.", "FOLDER"),
+);
 
 /** Options of every command that loads a model. */
 export const loading = {
@@ -20,13 +25,18 @@ export const precision = choice(
 
 export type Precision = "stored" | "f32" | "f16" | "bf16";
 
-/** A model from its folder, with an adapter on it if one is named. */
-export async function loadModel(
-  folder: string,
-  { adapter, dtype, signal }: { adapter?: string | undefined; dtype: Precision; signal: AbortSignal },
-): Promise<{ model: CausalLM; attached: Attached<CausalLM> | null }> {
-  const model = await fromPretrained(folder, { dtype, resident: true, signal });
-  return { model, attached: adapter === undefined ? null : await loadPeft(model, adapter) };
+/** The model that a command's operand names, with an adapter on it if one is named, and where its tokenizer is. */
+export async function loadModel<A extends string | undefined>(
+  argument: string,
+  { adapter, dtype, signal }: { adapter?: A; dtype: Precision; signal: AbortSignal },
+): Promise<{
+  model: CausalLM;
+  attached: A extends string ? Attached<CausalLM> : Attached<CausalLM> | null;
+  input: string;
+}> {
+  const model = await fromPretrained(argument, { dtype, resident: true, signal });
+  const attached = adapter === undefined ? null : await loadPeft(model, adapter);
+  return { model, attached: attached as Attached<CausalLM>, input: argument };
 }
 
 /** Files that go with the weights and are copied as they are. */

@@ -109,14 +109,14 @@ export function choice<const W extends string>(
 }
 
 /** A text, or in a settings file a list of texts. */
-export function texts(
+export function texts<const D extends Default<string | string[]>>(
   about: string,
   { value, expected }: { value: string; expected: string },
-  fallback: string,
-): Option<string | string[]> {
+  given: D,
+): With<string | string[], D> {
   const one = v.pipe(v.string(), v.nonEmpty());
   const kind = { value, expected, schema: v.union([one, v.pipe(v.array(one), v.minLength(1))]) };
-  return option<string | string[], { fallback: string }>(about, kind, { fallback });
+  return option<string | string[], D>(about, kind, given);
 }
 
 /** A path that the command cannot do without. */

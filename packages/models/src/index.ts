@@ -40,7 +40,7 @@ export { classifyByContinuation, scoreContinuations } from "./score-continuation
 export { scoreTokens } from "./score-tokens.js";
 export { slidingWindows } from "./sliding-windows.js";
 export { openFolder, openSource, readSmallFile } from "./source.js";
-export { chat, chatIds, generateText, promptIds, streamText } from "./stream-text.js";
+export { chat, chatIds, endTokens, generateText, promptIds, streamText } from "./stream-text.js";
 export { loadTokenizer } from "./tokenizer.js";
 export { openUrl, openUrlFolder } from "./url-source.js";
 

@@ -43,6 +43,12 @@ export function promptIds(model: CausalLM, tokenizer: Tokenizer, prompt: string)
   });
 }
 
+/** The tokens that end a text: those of the model's configuration, and the one of the tokenizer. */
+export function endTokens(model: CausalLM, tokenizer: Tokenizer): number[] {
+  const { eosId } = tokenizer;
+  return [...new Set([...model.config.eosTokenIds, ...(eosId === undefined ? [] : [eosId])])];
+}
+
 /** Token ids of a conversation in the form that the model was trained on, up to where its answer begins. */
 export function chatIds(
   tokenizer: Tokenizer,
@@ -73,9 +79,7 @@ export async function* streamText(
   options: TextOptions = {},
 ): AsyncGenerator<string, GeneratedText> {
   const ids = typeof prompt === "string" ? promptIds(model, tokenizer, prompt) : prompt;
-  const { eosId } = tokenizer;
-  const { stop = [], stopIds = [...model.config.eosTokenIds, ...(eosId === undefined ? [] : [eosId])] } =
-    options;
+  const { stop = [], stopIds = endTokens(model, tokenizer) } = options;
   const growing = new GrowingText(tokenizer, ids, stop);
   const made: number[] = [];
   const tokens: GeneratedToken[] = [];

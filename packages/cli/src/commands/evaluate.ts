@@ -2,7 +2,7 @@ import { loadTokenizer, perplexity } from "@lowrank/models";
 import { batchTensors, pack } from "@lowrank/train";
 import { command, common, computing } from "../command.js";
 import { onDevice } from "../device.js";
-import { loading, loadModel, precision, rowLength } from "../model-folder.js";
+import { loading, loadModel, modelOperand, precision, rowLength } from "../model-folder.js";
 import { integer, operand, path } from "../options.js";
 import { count } from "../output.js";
 import { loadTexts, longer } from "../texts.js";
@@ -13,7 +13,7 @@ export const evaluateCommand = /* @__PURE__ */ command({
   about:
     "Prints the perplexity: exp of the mean of -log p over the tokens of the texts, lower is better; 1 would be a model that knows every next token. Of records with prompt and completion only completions count, of conversations only what the assistant says.",
   options: {
-    model: operand(path("Folder of the model: config.json, model.safetensors, tokenizer.json.", "FOLDER")),
+    model: modelOperand,
     data: operand(path("Texts: .jsonl with text, prompt and completion, or messages; or .txt.", "FILE")),
     ...loading,
     length: integer(
@@ -36,8 +36,8 @@ export const evaluateCommand = /* @__PURE__ */ command({
   ],
   async run(settings, { output, signal }) {
     await onDevice(settings, output, async () => {
-      const { model } = await loadModel(settings.model, { ...settings, signal });
-      const tokenizer = await loadTokenizer(settings.model);
+      const { model, input } = await loadModel(settings.model, { ...settings, signal });
+      const tokenizer = await loadTokenizer(input);
       const length = rowLength(model, settings.length);
       const { examples } = await loadTexts(settings.data, tokenizer, model, length);
       const cut = longer(examples, length);

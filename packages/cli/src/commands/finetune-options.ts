@@ -38,7 +38,7 @@ export const finetuneOptions = {
   targets: texts(
     "Layers to adapt: all-linear, names separated by commas, or a regular expression for whole paths.",
     { value: "NAMES", expected: "all-linear, names, or a regular expression" },
-    "all-linear",
+    { fallback: "all-linear" },
   ),
   steps: integer("Optimizer steps.", { min: 1 }, { otherwise: "as many as --epochs takes" }),
   epochs: real("Passes over the data, where --steps is not given.", { min: 0.001 }, { otherwise: "1" }),

@@ -82,8 +82,8 @@ export interface Job {
 
 async function prepare(settings: FinetuneSettings, { output, signal }: Session): Promise<Job> {
   const { batch, seed, accumulate } = settings;
-  const { model } = await loadModel(settings.model, { dtype: settings.dtype, signal });
-  const tokenizer = await loadTokenizer(settings.model);
+  const { model, input } = await loadModel(settings.model, { dtype: settings.dtype, signal });
+  const tokenizer = await loadTokenizer(input);
   const length = rowLength(model, settings.length);
   const all = await loadTexts(settings.data, tokenizer, model, length);
   const evalPath = settings["eval-data"];

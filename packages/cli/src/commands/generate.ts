@@ -1,10 +1,21 @@
 import type { Readable } from "node:stream";
-import { type ChatMessage, chatIds, generate, GrowingText, loadTokenizer, promptIds } from "@lowrank/models";
+import {
+  type ChatMessage,
+  chatIds,
+  endTokens,
+  type GeneratedToken,
+  generate,
+  GrowingText,
+  loadTokenizer,
+  promptIds,
+} from "@lowrank/models";
 import { command, common, computing } from "../command.js";
 import { onDevice } from "../device.js";
 import { UsageError } from "../fault.js";
-import { loading, loadModel, precision } from "../model-folder.js";
-import { integer, operand, path, real, text, toggle } from "../options.js";
+import { loading, loadModel, modelOperand, precision } from "../model-folder.js";
+import { integer, operand, text, toggle } from "../options.js";
+import { Rate } from "../rate.js";
+import { cacheType, sampling, textOptions } from "../sampling.js";
 
 export const generateCommand = /* @__PURE__ */ command({
   name: "generate",
@@ -12,7 +23,7 @@ export const generateCommand = /* @__PURE__ */ command({
   about:
     "Writes to standard output while it goes on. The next token is drawn from the model's probabilities: temperature makes them sharper (below 1) or flatter (above 1), top-k, top-p and min-p leave unlikely tokens out, greedy always takes the likeliest.",
   options: {
-    model: operand(path("Folder of the model: config.json, model.safetensors, tokenizer.json.", "FOLDER")),
+    model: modelOperand,
     prompt: operand(
       text(
         "The text to continue, or - to read it from standard input.",
@@ -23,27 +34,14 @@ export const generateCommand = /* @__PURE__ */ command({
     ...loading,
     chat: toggle("Take the prompt as a user's message and put it into the model's chat template."),
     system: text("With --chat, a message before it that says how to answer.", {}, { otherwise: "none" }),
-    "max-tokens": integer("Tokens to write at most.", { min: 1 }, { fallback: 256 }),
-    stop: text("Ends before this text.", {}, { otherwise: "none" }),
-    temperature: real("Divides the logits; 0 takes the likeliest token.", { min: 0 }, { fallback: 0.8 }),
-    "top-k": integer("Draw from the N likeliest tokens only.", { min: 1 }, { otherwise: "all" }),
-    "top-p": real(
-      "Draw from the likeliest tokens that together have this probability.",
-      { min: 0, max: 1 },
-      { otherwise: "all" },
+    ...sampling,
+    logprobs: integer(
+      "With --json, tell log p of each token and of the N likeliest at its place.",
+      { min: 0, max: 100 },
+      { otherwise: "not told" },
     ),
-    "min-p": real(
-      "Leave out tokens below this share of the likeliest one's probability.",
-      { min: 0, max: 1 },
-      { otherwise: "none left out" },
-    ),
-    "repetition-penalty": real(
-      "Makes tokens that have come before less likely; 1 leaves them.",
-      { min: 0.01 },
-      { fallback: 1 },
-    ),
-    greedy: toggle("Always take the likeliest token."),
     dtype: precision,
+    "cache-type": cacheType,
     ...computing,
     ...common,
   },
@@ -62,51 +60,53 @@ export const generateCommand = /* @__PURE__ */ command({
     if (!settings.chat && settings.system !== undefined)
       throw new UsageError({ where: "--system", expected: "--chat with it", got: "--system alone" });
     await onDevice(settings, output, async () => {
-      const { model } = await loadModel(settings.model, { ...settings, signal });
-      const tokenizer = await loadTokenizer(settings.model);
+      const { model, input } = await loadModel(settings.model, { ...settings, signal });
+      const tokenizer = await loadTokenizer(input);
       const given = await promptText(settings.prompt, stdin);
       const prompt = settings.chat
         ? chatIds(tokenizer, messages(given, settings.system))
         : promptIds(model, tokenizer, given);
-      const growing = new GrowingText(tokenizer, prompt, settings.stop);
+      const { stop, ...options } = textOptions(settings, signal);
+      const growing = new GrowingText(tokenizer, prompt, stop);
+      let told: GeneratedToken | undefined;
       const tokens = generate(model, prompt, {
-        maxNewTokens: settings["max-tokens"],
-        ...(settings.temperature === 0 ? {} : { temperature: settings.temperature }),
-        topK: settings["top-k"],
-        topP: settings["top-p"],
-        minP: settings["min-p"],
-        repetitionPenalty: settings["repetition-penalty"],
-        greedy: settings.greedy || settings.temperature === 0,
-        seed: settings.seed,
-        signal,
+        ...options,
+        stopIds: endTokens(model, tokenizer),
+        cacheDtype: settings["cache-type"],
+        logprobs: settings.logprobs,
+        onToken: (token) => {
+          told = token;
+        },
         stopWhen: () => growing.stopped,
       });
-      const began = performance.now();
+      const rate = new Rate();
       let made = 0;
       for (;;) {
         const { value, done } = await tokens.next();
         if (done) {
-          const seconds = (performance.now() - began) / 1000;
           output.piece(`${growing.end()}\n`);
-          const reason = growing.stopped ? "stop" : value;
           output.record({
             type: "end",
             text: growing.text,
             tokens: made,
             promptTokens: prompt.length,
-            reason,
-            seconds,
+            reason: growing.stopped ? "stop" : value,
+            ...rate.end(prompt.length),
           });
           return;
         }
+        rate.token();
         made++;
         const piece = growing.add(value);
         output.piece(piece);
-        output.record({ type: "token", id: value, text: piece });
+        output.record({ type: "token", id: value, text: piece, ...logprobsOf(told) });
       }
     });
   },
 });
+
+const logprobsOf = (token: GeneratedToken | undefined): object =>
+  token === undefined ? {} : { logprob: token.logprob, top: token.top };
 
 async function promptText(given: string | undefined, stdin: Readable): Promise<string> {
   if (given !== "-") return given ?? "";

@@ -1,9 +1,9 @@
-import { type Attached, loadPeft } from "@lowrank/adapters";
-import { type CausalLM, fromPretrained, savePretrained } from "@lowrank/models";
+import type { Attached } from "@lowrank/adapters";
+import { type CausalLM, savePretrained } from "@lowrank/models";
 import { type DType, evaluate } from "@lowrank/tensor";
 import { command, common, computing } from "../command.js";
 import { onDevice } from "../device.js";
-import { companionFiles, precision } from "../model-folder.js";
+import { companionFiles, loadModel, precision } from "../model-folder.js";
 import { operand, path, toggle } from "../options.js";
 import { bytes, count } from "../output.js";
 import { checkOut } from "../out-folder.js";
@@ -33,9 +33,8 @@ export const mergeCommand = /* @__PURE__ */ command({
   async run(settings, { output, signal }) {
     await checkOut(settings.out, settings.overwrite, "choose another, or replace it with --overwrite");
     await onDevice(settings, output, async () => {
-      const model = await fromPretrained(settings.model, { dtype: settings.dtype, signal });
-      const attached = await loadPeft(model, settings.adapter);
-      const files = await companionFiles(settings.model);
+      const { model, attached, input } = await loadModel(settings.model, { ...settings, signal });
+      const files = await companionFiles(input);
       if (!files.has("tokenizer.json")) output.warn(`${settings.model} has no tokenizer.json to copy`);
       const layers = attached.layers.length;
       const dtype = settings.dtype === "stored" ? storedType(attached) : settings.dtype;
