@@ -1,4 +1,4 @@
-import { type AttentionCache, type KVCache, Module } from "@lowrank/nn";
+import type { AttentionCache, KVCache } from "@lowrank/nn";
 import {
   concat,
   ConfigError,
@@ -13,6 +13,7 @@ import {
   where,
 } from "@lowrank/tensor";
 import { headLoss, IGNORED_LABEL } from "./head-loss.js";
+import { PretrainedModel } from "./pretrained-model.js";
 
 export { IGNORED_LABEL };
 
@@ -54,7 +55,7 @@ export interface CacheOptions {
 }
 
 /** A model that predicts the next token: what the trainer, generation and perplexity are written against. */
-export abstract class CausalLM extends Module {
+export abstract class CausalLM extends PretrainedModel {
   abstract readonly config: CausalConfig;
   /** Ids [batch, T] i32 to the states before the output head, [batch, T, width]. */
   abstract hidden(ids: Tensor, options?: ForwardOptions): Tensor;
@@ -64,8 +65,6 @@ export abstract class CausalLM extends Module {
   abstract readonly outputHead: string;
   /** An empty cache of the right shape. */
   abstract newCache(options: CacheOptions): KVCache;
-  /** Its `config.json`, with the storage type under `torch_dtype`. */
-  abstract configJson(dtype: string): Record<string, unknown>;
 
   /** Ids [batch, T] i32 to logits [batch, T, vocabulary]. */
   forward(ids: Tensor, options: ForwardOptions = {}): Tensor {
@@ -121,7 +120,8 @@ export abstract class CausalLM extends Module {
   }
 }
 
-function checkToken(id: number, vocabSize: number, place: number): number {
+/** Refuses an id outside of the vocabulary. */
+export function checkToken(id: number, vocabSize: number, place: number): number {
   if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
     throw new ConfigError({
       where: "ids",

@@ -75,6 +75,15 @@ export class ConfigReader {
     return value;
   }
 
+  /** A probability below 1. */
+  share(name: string, fallback: number): number {
+    const value = this.raw(name) ?? fallback;
+    if (typeof value !== "number" || !(value >= 0 && value < 1)) {
+      return this.fail(name, "a number from 0 to below 1");
+    }
+    return value;
+  }
+
   boolean(name: string, fallback: boolean): boolean {
     const value = this.raw(name) ?? fallback;
     return typeof value === "boolean" ? value : this.fail(name, "true or false");

@@ -28,7 +28,7 @@ export async function loadGguf(
   const file = await openGguf(input);
   try {
     const json = await ggufConfigJson(file);
-    const architecture = architectureOf(json, file.name);
+    const architecture = architectureOf(json, file.name, "text-generation");
     const model = architecture.create(json, dtype === "stored" ? {} : { dtype });
     const wanted = model.state();
     const entries = namedEntries(file);

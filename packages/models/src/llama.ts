@@ -164,7 +164,7 @@ export interface LlamaOptions {
   /** Random start, N(0, initializerRange²) for every matrix; without a key weights are zero, to be loaded. */
   key?: Key;
   /** Storage type of the parameters. Default f32. */
-  dtype?: DType;
+  dtype?: DType | undefined;
 }
 
 /**
@@ -220,5 +220,6 @@ export class LlamaForCausalLM extends CausalLM {
 export const llama: Architecture<LlamaForCausalLM> = {
   name: "LlamaForCausalLM",
   modelType: "llama",
+  task: "text-generation",
   create: (json, options) => new LlamaForCausalLM(parseLlamaConfig(json), options),
 };

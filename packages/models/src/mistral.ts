@@ -28,5 +28,6 @@ export class MistralForCausalLM extends LlamaForCausalLM {
 export const mistral: Architecture<MistralForCausalLM> = {
   name: "MistralForCausalLM",
   modelType: "mistral",
+  task: "text-generation",
   create: (json, options) => new MistralForCausalLM(parseMistralConfig(json), options),
 };

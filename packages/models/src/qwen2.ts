@@ -29,5 +29,6 @@ export class Qwen2ForCausalLM extends LlamaForCausalLM {
 export const qwen2: Architecture<Qwen2ForCausalLM> = {
   name: "Qwen2ForCausalLM",
   modelType: "qwen2",
+  task: "text-generation",
   create: (json, options) => new Qwen2ForCausalLM(parseQwen2Config(json), options),
 };

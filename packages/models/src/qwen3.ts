@@ -34,5 +34,6 @@ export class Qwen3ForCausalLM extends LlamaForCausalLM {
 export const qwen3: Architecture<Qwen3ForCausalLM> = {
   name: "Qwen3ForCausalLM",
   modelType: "qwen3",
+  task: "text-generation",
   create: (json, options) => new Qwen3ForCausalLM(parseQwen3Config(json), options),
 };

@@ -1,6 +1,6 @@
 import { QuantizedWeight } from "@lowrank/nn";
 import { type DType, evaluate, type Tensor } from "@lowrank/tensor";
-import type { CausalLM } from "./causal-lm.js";
+import type { PretrainedModel } from "./pretrained-model.js";
 
 interface TakeOptions {
   dtype: DType | "stored";
@@ -11,7 +11,7 @@ interface TakeOptions {
 
 /** Gives a model its parameters, read one after the other. */
 export async function takeValues<E>(
-  model: CausalLM,
+  model: PretrainedModel,
   entries: ReadonlyMap<string, E>,
   read: (entry: E, path: string) => Promise<Tensor>,
   { dtype, resident, signal }: TakeOptions,
@@ -28,7 +28,12 @@ export async function takeValues<E>(
 }
 
 /** Gives one parameter its value on the backend; what was read for it on the host is let go of. */
-async function takeNow(model: CausalLM, path: string, value: Tensor, dtype: "own" | "value"): Promise<void> {
+async function takeNow(
+  model: PretrainedModel,
+  path: string,
+  value: Tensor,
+  dtype: "own" | "value",
+): Promise<void> {
   model.loadState(new Map([[path, value]]), { strict: false, dtype });
   const parameter = model.state().get(path)!;
   await evaluate(...(parameter instanceof QuantizedWeight ? parameter.parts : [parameter]));

@@ -8,6 +8,8 @@ Everything runs on the CPU in float32, attention by plain matrix products ("eage
     expected.safetensors             inputs and results, by name; versions are in its metadata
 Causal models: input_ids [2, 12], labels [2, 12], logits [2, 12, vocabulary], loss [], grad.<parameter>, and greedy [12], the
 ids that greedy generation appends to the first row.
+bert*: input_ids, attention_mask, token_type_ids [3, 10]; hidden [3, 10, 16], pooled [3, 16], and plain, hidden without mask
+and types, the gradients of sum(hidden * weight); labels, logits, loss and its gradients of the classifiers.
 rope-variants: one model whose config.json is changed; <name>.config (bytes of JSON) and <name>.logits [1, 20, vocabulary].
 """
 
@@ -121,6 +123,67 @@ def rope_variants(name: str) -> None:
     save(model, name, tensors)
 
 
+BERT = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 16,
+    "type_vocab_size": 2,
+    "initializer_range": 0.25,
+    "attn_implementation": "eager",
+}
+
+
+def padded_texts() -> dict:
+    """Three rows: whole, padded at its end, padded at its start."""
+    ids = torch.randint(3, 40, (3, 10))
+    mask = torch.ones(3, 10, dtype=torch.long)
+    mask[1, 6:] = 0
+    mask[2, :3] = 0
+    types = torch.zeros(3, 10, dtype=torch.long)
+    types[:, 5:] = 1
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": types}
+
+
+def bert(name: str) -> None:
+    from transformers import BertConfig, BertModel
+
+    model = make(BertModel, BertConfig(**BERT), 31)
+    inputs = padded_texts()
+    out = model(**inputs)
+    plain = model(input_ids=inputs["input_ids"])
+    weight = torch.randn_like(out.last_hidden_state)
+    (out.last_hidden_state * weight).sum().backward()
+    results = {"hidden": out.last_hidden_state, "pooled": out.pooler_output, "plain": plain.last_hidden_state}
+    save(model, name, {**inputs, **results, "weight": weight, **gradients(model)})
+
+
+def bert_sequence(name: str) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    labels = {"id2label": {0: "ham", 1: "spam", 2: "other"}, "label2id": {"ham": 0, "spam": 1, "other": 2}}
+    model = make(BertForSequenceClassification, BertConfig(**BERT, **labels, hidden_act="gelu_new"), 32)
+    inputs = padded_texts()
+    labels = torch.tensor([2, 0, 1])
+    out = model(**inputs, labels=labels)
+    out.loss.backward()
+    save(model, name, {**inputs, "labels": labels, "logits": out.logits, "loss": out.loss, **gradients(model)})
+
+
+def bert_token(name: str) -> None:
+    from transformers import BertConfig, BertForTokenClassification
+
+    model = make(BertForTokenClassification, BertConfig(**BERT, num_labels=4, hidden_act="relu"), 33)
+    inputs = padded_texts()
+    labels = torch.randint(0, 4, (3, 10))
+    labels[inputs["attention_mask"] == 0] = -100
+    out = model(**inputs, labels=labels)
+    out.loss.backward()
+    save(model, name, {**inputs, "labels": labels, "logits": out.logits, "loss": out.loss, **gradients(model)})
+
+
 def mistral(name: str) -> None:
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -147,6 +210,9 @@ MODELS = {
     "qwen2": qwen2,
     "qwen3": qwen3,
     "rope-variants": rope_variants,
+    "bert": bert,
+    "bert-sequence": bert_sequence,
+    "bert-token": bert_token,
 }
 
 if __name__ == "__main__":
