@@ -4,6 +4,7 @@ import { FormatError, quoteName } from "./format-error.js";
 import { bodyOf, discard, type FetchOptions, Patience, request } from "./http.js";
 import type { HubName } from "./hub-name.js";
 import { type JsonValue, scanJson } from "./json-scan.js";
+import { CONVERT, isPickleName, PICKLE } from "./pickle.js";
 import { checkFilePath } from "./safe-name.js";
 
 /** A file of a repository. */
@@ -118,7 +119,7 @@ export function parseListing(bytes: Uint8Array, repo: string, where: string): Hu
     const large = member("lfs");
     const size = large instanceof Map ? (large.get("size") ?? member("size")) : member("size");
     const key = large instanceof Map ? (large.get("sha256") ?? large.get("oid")) : member("blobId");
-    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0 || Object.is(size, -0)) {
       return refuse(`a size for ${quoteName(path)}`, show(size));
     }
     if (typeof key !== "string" || !(large instanceof Map ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(key)) {
@@ -144,7 +145,6 @@ export function listingJson({ commit, files }: HubListing): string {
 
 /** Files that a model is loaded from; weights in other formats, pictures and the like stay where they are. */
 const TEXTS = /\.(?:json|jinja|txt|model|md)$|^LICENSE/;
-const PICKLES = /\.(?:bin|pt|pth|ckpt|pkl|pickle)$/;
 
 /**
  * The files to fetch for a model: configuration, tokenizer, and weights as safetensors, or else the one GGUF file. A file
@@ -181,18 +181,12 @@ export function modelFiles({ repo, files }: HubListing, file?: string): HubFile[
       hint: `they are ${someNames(names)}`,
     });
   }
-  const pickle = all.find(({ path }) => PICKLES.test(path));
+  const pickle = all.find(({ path }) => isPickleName(path));
   throw new ConfigError({
     where: repo,
     expected: "weights as safetensors or GGUF",
-    got:
-      pickle === undefined
-        ? `none among ${files.size} files`
-        : `${quoteName(pickle.path)}, a pickle file that runs code when it is read`,
-    hint:
-      pickle === undefined
-        ? "check that this is the repository of a model"
-        : "convert it with Transformers: AutoModel.from_pretrained(…).save_pretrained(…)",
+    got: pickle === undefined ? `none among ${files.size} files` : `${quoteName(pickle.path)}, ${PICKLE}`,
+    hint: pickle === undefined ? "check that this is the repository of a model" : CONVERT,
   });
 }
 

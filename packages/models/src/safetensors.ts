@@ -1,5 +1,6 @@
 import { FormatError, quoteName } from "./format-error.js";
 import { scanJson } from "./json-scan.js";
+import { CONVERT, findPickle, isPickle, PICKLE } from "./pickle.js";
 import { checkFileName } from "./safe-name.js";
 import { typedArray, type SafetensorsDType, type TensorArray } from "./safetensors-dtype.js";
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from "./safetensors-header.js";
@@ -72,6 +73,17 @@ export async function openSafetensors(input: ByteInput, name?: string): Promise<
 
 async function readArchive(source: ByteSource): Promise<SafetensorsFile> {
   const prefix = await source.read(0, Math.min(LENGTH_BYTES, source.size));
+  if (isPickle(prefix)) {
+    const expected = "a safetensors file";
+    throw new FormatError({
+      format: "safetensors",
+      where: source.name,
+      offset: 0,
+      expected,
+      got: PICKLE,
+      hint: CONVERT,
+    });
+  }
   const headerLength = readHeaderLength(prefix, source.size, source.name);
   const header = await source.read(LENGTH_BYTES, headerLength);
   const dataStart = LENGTH_BYTES + headerLength;
@@ -119,12 +131,13 @@ export async function openCheckpoint(input: FolderInput, stem = "model"): Promis
   const indexName = `${stem}.safetensors.index.json`;
   const index = await readSmallFile(folder, indexName, MAX_INDEX_BYTES);
   if (index === undefined) {
+    const pickle = await findPickle(folder, stem);
     throw new FormatError({
       format: "safetensors",
       where: folder.name,
       expected: `${stem}.safetensors or ${indexName}`,
-      got: "neither",
-      hint: "check that this is the folder of a model",
+      got: pickle === undefined ? "neither" : `${quoteName(pickle)}, ${PICKLE}`,
+      hint: pickle === undefined ? "check that this is the folder of a model" : CONVERT,
     });
   }
   return openShards(folder, indexName, index);

@@ -1,0 +1,67 @@
+import { expect } from "vitest";
+import { randomNumbers } from "./random.js";
+
+/** Inputs that each parser is tried on. */
+export const MUTANTS = 10_000;
+
+/** Codes of the errors that a parser may refuse with. */
+const REFUSALS = /^LOWRANK_(?:FORMAT|CONFIG|DTYPE|SHAPE)$/;
+
+interface Trial<T> {
+  seed: number;
+  count?: number;
+  /** An input, bent or not; its bytes count for the memory that a refusal may take. */
+  make(random: () => number): { input: T; sizeBytes: number };
+  /** Parses and, where it is accepted, checks that it writes back to what it was. */
+  parse(input: T): Promise<unknown>;
+}
+
+export interface Outcome {
+  accepted: number;
+  refused: number;
+  slowestMs: number;
+  /** How many distinct places of the parser refused: texts of `expected`, with names and numbers left out. */
+  rules: ReadonlySet<string>;
+}
+
+/**
+ * Tries a parser on many inputs. A refusal is an error of ours with its code; anything else thrown is a crash and fails.
+ * No input may take a second. Memory is held against twice the input plus 16 MiB after each: an allocation of a size that
+ * a file merely states would stand out, and garbage of the inputs before does not.
+ */
+export async function runMutants<T>({ seed, count = MUTANTS, make, parse }: Trial<T>): Promise<Outcome> {
+  const random = randomNumbers(seed);
+  let accepted = 0;
+  let slowestMs = 0;
+  const rules = new Set<string>();
+  for (let i = 0; i < count; i++) {
+    const { input, sizeBytes } = make(random);
+    const before = process.memoryUsage().arrayBuffers;
+    const started = performance.now();
+    try {
+      await parse(input);
+      accepted++;
+    } catch (error) {
+      const { code, expected } = error as { code?: string; expected?: string };
+      if (!REFUSALS.test(code ?? "") || expected === undefined) {
+        throw new Error(`mutant ${i} of seed ${seed}: ${describe(input)}`, { cause: error });
+      }
+      rules.add(expected.replace(/"[^"]*"|\d+/g, "_"));
+    }
+    slowestMs = Math.max(slowestMs, performance.now() - started);
+    const grown = process.memoryUsage().arrayBuffers - before;
+    expect(grown, `memory of mutant ${i}: ${describe(input)}`).toBeLessThan(2 * sizeBytes + (16 << 20));
+  }
+  expect(slowestMs).toBeLessThan(1000);
+  return { accepted, refused: count - accepted, slowestMs, rules };
+}
+
+const describe = (input: unknown): string => {
+  const show = (_key: string, value: unknown): unknown =>
+    value instanceof Uint8Array
+      ? new TextDecoder().decode(value.subarray(0, 2000))
+      : value instanceof Map
+        ? Object.fromEntries(value)
+        : value;
+  return JSON.stringify(input instanceof Uint8Array ? show("", input) : input, show)?.slice(0, 4000) ?? "";
+};
