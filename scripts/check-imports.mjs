@@ -19,7 +19,7 @@ const FLOORS = {
   optim: { imports: ["tensor", "nn"], node: "never" },
   linalg: { imports: ["tensor"], lazy: ["backend-wasm", "backend-native"], node: "never" },
   models: { imports: ["tensor", "nn"], node: "lazy" },
-  adapters: { imports: ["tensor", "nn", "models"], node: "lazy" },
+  adapters: { imports: ["tensor", "nn", "linalg", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
   cli: {
     imports: ["tensor", "backend-wasm", "backend-native", "nn", "optim", "models", "adapters", "train"],

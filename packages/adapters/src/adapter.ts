@@ -23,6 +23,8 @@ export interface AdapterPass {
   readonly training: boolean;
   /** The frozen weight below this adapter, widened to the target's dtype. */
   weight(): Tensor;
+  /** The bias that `base` adds, or null. */
+  bias(): Tensor | null;
   /** Dropout in training mode, else the identity; the key comes from the pass, the layer's path and the adapter's name. */
   dropout(x: Tensor, p: number): Tensor;
   /** Facts for the layers of this pass, from `withContext`. */
@@ -35,6 +37,8 @@ export interface AdapterFormat<C> {
   readonly peftType: string;
   /** File name of each parameter, per kind of layer: `{ linear: { A: "lora_A.weight" } }`. */
   readonly tensors: Partial<Record<LayerKind, Readonly<Record<string, string>>>>;
+  /** Whether a configuration of this `peft_type` is for this adapter, where several adapters share the type. */
+  matches?(json: Readonly<Record<string, unknown>>): boolean;
   /** The fields of `adapter_config.json` that belong to the method. */
   toJson(config: C): Record<string, unknown>;
   /** The configuration in such fields. Throws ConfigError for one that is not supported. */
@@ -51,12 +55,14 @@ export interface Adapter<C extends object = object, P extends object = object> {
   readonly kinds?: readonly LayerKind[];
   /** Refuses a configuration for a layer: called once per layer before anything is made. */
   check?(config: C, target: Target): void;
-  /** Values that the adapter's parameters start with. */
-  init(target: Target, config: C, key: Key): P;
+  /** Values that the adapter's parameters start with. `weight` gives the effective weight that it will sit on. */
+  init(target: Target, config: C, key: Key, weight: () => Tensor): P;
   /** Names of parameters that are not trained. */
   readonly frozen?: readonly string[];
   /** The definition: the effective weight, of the shape of the frozen one. */
   merge(weight: Tensor, params: P, config: C, target: Target): Tensor;
+  /** The effective bias of a layer that has one. Default: the bias as it is. */
+  mergeBias?(bias: Tensor, params: P, config: C, target: Target): Tensor;
   /**
    * A cheaper way to the result of the layer with the effective weight. `base` gives the result without this adapter.
    * Default: the layer with `merge(weight, ...)`.

@@ -10,7 +10,7 @@ import {
 } from "@lowrank/tensor";
 import type { Adapter } from "./adapter.js";
 import { type RowAdapters, RowSelection, withSelection } from "./rows.js";
-import { type AdapterStack, type Entry, foldAll, stackOn } from "./stack.js";
+import { type AdapterStack, type Entry, foldAll, stackOn, weightOn } from "./stack.js";
 import {
   configFor,
   type SelectedLayer,
@@ -157,9 +157,12 @@ export class Attached<M extends Module = Module> {
     await this.merge(options);
     const registry = registryOf(this.model);
     for (const { stack } of this.places) {
-      const weight = stack.takeFolded()!;
+      const { weight, bias } = stack.takeFolded()!;
       weight.trainable = registry.wasTrainable.get(stack.layer.weight) ?? false;
       stack.layer.weight = weight;
+      if (bias === null) continue;
+      bias.trainable = registry.wasTrainable.get(stack.layer.bias!) ?? false;
+      stack.layer.bias = bias;
     }
     const layers = new Set(this.places.map(({ stack }) => stack));
     for (const other of [...registry.attached.values()]) {
@@ -264,7 +267,10 @@ export function planAttach(
   return {
     name,
     layers: layers.map(({ selected, target, config: own }) => {
-      const values = adapter.init(target, own, key.foldName(target.path)) as Readonly<Record<string, Tensor>>;
+      const weight = (): Tensor => weightOn(selected.layer, dtype);
+      const values = adapter.init(target, own, key.foldName(target.path), weight) as Readonly<
+        Record<string, Tensor>
+      >;
       const params = Object.fromEntries(
         Object.entries(values).map(([field, value]) => [
           field,

@@ -155,12 +155,15 @@ export async function readPeft(
   const folder = await openFolder(input);
   const json = await readConfigJson(folder, CONFIG);
   const where = `${folder.name}/${CONFIG}`;
-  const adapter = adapters.find((a) => peftTypeOf(a) === json["peft_type"]);
+  const ofType = adapters.filter((a) => peftTypeOf(a) === json["peft_type"]);
+  const adapter =
+    ofType.find((a) => a.format?.matches?.(json)) ?? ofType.find((a) => a.format?.matches === undefined);
   if (adapter === undefined) {
     throw new ConfigError({
       where,
       expected: `peft_type to be one of ${adapters.map(peftTypeOf).join(", ")}`,
       got: JSON.stringify(json["peft_type"]) ?? "none",
+      hint: "give the method that the file is of among the adapters of loadPeft",
     });
   }
   const config = plain(adapter).fromJson(json);

@@ -25,13 +25,26 @@ export interface Entry {
   enabled: boolean;
 }
 
+/** A layer up to some adapter. */
+interface Below {
+  forward(x: Tensor): Tensor;
+  weight(): Tensor;
+  bias(): Tensor | null;
+}
+
+/** What a layer runs on while it is merged; no bias stands for the layer's own. */
+interface Folded {
+  readonly weight: Parameter;
+  readonly bias: Parameter | null;
+}
+
 /**
  * The adapters on one layer, each on top of those before: the second sees the layer as the first has made it. Merging
  * keeps the effective weight beside the frozen one, which is never written, so that undoing it is exact.
  */
 export class AdapterStack implements Overlay {
   readonly entries: Entry[] = [];
-  private folded: Parameter | null = null;
+  private folded: Folded | null = null;
   /** Parameters that were trainable before the layer was merged. */
   private readonly resting = new Set<Parameter>();
 
@@ -52,17 +65,11 @@ export class AdapterStack implements Overlay {
   forward(input: Tensor, layer: Adaptable): Tensor {
     const selection = this.selection();
     if (selection !== undefined) return this.forwardRows(input, layer, selection);
-    if (this.folded !== null) return layer.withWeight(input, this.folded);
-    let below = (x: Tensor): Tensor => layer.withWeight(x, layer.weight);
-    let weight: () => Tensor = () => layer.weight;
-    for (const entry of this.entries) {
-      if (!entry.enabled) continue;
-      const [base, frozen] = [below, weight];
-      const { adapter, params, config, target } = entry;
-      weight = () => adapter.merge(widened(frozen(), target.dtype), params, config, target);
-      below = (x) => apply(entry, x, layer, base, frozen);
-    }
-    return below(input);
+    if (this.folded !== null)
+      return withBias(layer, input, this.folded.weight, this.folded.bias ?? layer.bias);
+    let below = bare(layer);
+    for (const entry of this.entries) if (entry.enabled) below = on(entry, layer, below);
+    return below.forward(input);
   }
 
   /** The choice of adapters by row in the pass under way, if there is one for a model that put an adapter here. */
@@ -95,37 +102,33 @@ export class AdapterStack implements Overlay {
       const { model, adapter, enabled } = entry;
       if (adapter.rowAware || (model !== selection.model && enabled)) {
         const below = y;
-        y = apply(
-          entry,
-          input,
-          layer,
-          (x) => (x === input ? below : base(x)),
-          () => layer.weight,
-        );
+        y = apply(entry, input, layer, {
+          ...bare(layer),
+          forward: (x) => (x === input ? below : base(x)),
+        });
       }
       if (adapter.rowAware || model !== selection.model) continue;
       const weights = selection.weights(entry.name);
       if (weights === null) continue;
       selection.expectRows(entry.target.path, input);
-      const own = apply(entry, input, layer, base, () => layer.weight);
+      const own = apply(entry, input, layer, { ...bare(layer), forward: base });
       const w = weights.reshape([-1, ...new Array<number>(own.ndim - 1).fill(1)]);
       y = selection.exclusive ? choose(ne(w, 0), own, y) : y.add(own.sub(base(input)).mul(w));
     }
     return y;
   }
 
-  /** The weight with all enabled adapters in it. */
-  effectiveWeight(): Tensor {
-    let weight: Tensor = this.layer.weight;
-    for (const { enabled, adapter, params, config, target } of this.entries) {
-      if (enabled) weight = adapter.merge(widened(weight, target.dtype), params, config, target);
-    }
-    return weight;
+  /** Weight and bias with all enabled adapters in them; no bias stands for the layer's own. */
+  effective(): { weight: Tensor; bias: Tensor | null } {
+    let below = bare(this.layer);
+    for (const entry of this.entries) if (entry.enabled) below = on(entry, this.layer, below);
+    const bias = below.bias();
+    return { weight: below.weight(), bias: bias === this.layer.bias ? null : bias };
   }
 
-  /** Takes a computed effective weight for the forward pass; the adapters' parameters rest meanwhile. */
-  fold(weight: Parameter): void {
-    this.folded = weight;
+  /** Takes computed weight and bias for the forward pass; the adapters' parameters rest meanwhile. */
+  fold(folded: Folded): void {
+    this.folded = folded;
     for (const { params } of this.entries) {
       for (const p of Object.values(params)) {
         if (p.trainable) this.resting.add(p);
@@ -136,33 +139,57 @@ export class AdapterStack implements Overlay {
 
   /** Goes back to frozen weight and adapters. */
   unfold(): void {
-    this.folded?.dispose();
+    this.folded?.weight.dispose();
+    this.folded?.bias?.dispose();
     this.folded = null;
     for (const p of this.resting) p.trainable = true;
     this.resting.clear();
   }
 
-  /** The folded weight, handed over: the stack forgets it. */
-  takeFolded(): Parameter | null {
-    const weight = this.folded;
+  /** The folded weight and bias, handed over: the stack forgets them. */
+  takeFolded(): Folded | null {
+    const folded = this.folded;
     this.folded = null;
-    return weight;
+    return folded;
   }
 }
 
+/** A layer without adapters. */
+const bare = (layer: Adaptable): Below => ({
+  forward: (x) => layer.withWeight(x, layer.weight),
+  weight: () => layer.weight,
+  bias: () => layer.bias,
+});
+
+/** A layer with one adapter on top of what is below it. */
+const on = (entry: Entry, layer: Adaptable, below: Below): Below => ({
+  forward: (x) => apply(entry, x, layer, below),
+  weight: () => mergedWeight(entry, below),
+  bias: () => mergedBias(entry, below),
+});
+
+const mergedWeight = ({ adapter, params, config, target }: Entry, below: Below): Tensor =>
+  adapter.merge(widened(below.weight(), target.dtype), params, config, target);
+
+function mergedBias({ adapter, params, config, target }: Entry, below: Below): Tensor | null {
+  const bias = below.bias();
+  return bias === null || adapter.mergeBias === undefined
+    ? bias
+    : adapter.mergeBias(widened(bias, target.dtype), params, config, target);
+}
+
 /** The result of a layer with one adapter on top of what is below it. */
-function apply(
-  entry: Entry,
-  x: Tensor,
-  layer: Adaptable,
-  base: (x: Tensor) => Tensor,
-  frozen: () => Tensor,
-): Tensor {
-  const { adapter, params, config, target } = entry;
-  const weight = (): Tensor => widened(frozen(), target.dtype);
+function apply(entry: Entry, x: Tensor, layer: Adaptable, below: Below): Tensor {
+  const { adapter, params, config } = entry;
   return adapter.forward === undefined
-    ? layer.withWeight(x, adapter.merge(weight(), params, config, target))
-    : adapter.forward(x, base, params, config, passOf(entry, layer.training, weight));
+    ? withBias(layer, x, mergedWeight(entry, below), mergedBias(entry, below))
+    : adapter.forward(x, below.forward, params, config, passOf(entry, layer.training, below));
+}
+
+/** The layer with another weight and bias in place of its own. */
+function withBias(layer: Adaptable, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  const y = layer.withWeight(x, weight);
+  return bias === layer.bias ? y : y.add(widened(bias!.sub(widened(layer.bias!, bias!.dtype)), y.dtype));
 }
 
 /** `f` that computes for the same input in a row once. */
@@ -171,12 +198,13 @@ function once(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   return (x) => (last?.x === x ? last : (last = { x, y: f(x) })).y;
 }
 
-function passOf({ name, target }: Entry, training: boolean, weight: () => Tensor): AdapterPass {
+function passOf({ name, target }: Entry, training: boolean, below: Below): AdapterPass {
   const { key, extras } = forwardContext();
   return {
     target,
     training,
-    weight,
+    weight: () => widened(below.weight(), target.dtype),
+    bias: below.bias,
     extras,
     dropout: (x, p) =>
       training && p > 0
@@ -198,12 +226,20 @@ function withAdapterName(tensor: string, name: string): string {
 /** Computes the effective weights of several layers, all in one plan, and takes them. */
 export async function foldAll(stacks: readonly AdapterStack[], dtype: DType | undefined): Promise<void> {
   const open = stacks.filter((s) => !s.merged);
-  const weights = open.map((s) => {
-    const weight = s.effectiveWeight();
-    return parameter(dtype === undefined ? weight : widened(weight, dtype), { trainable: false });
+  const kept = (t: Tensor): Parameter =>
+    parameter(dtype === undefined ? t : widened(t, dtype), { trainable: false });
+  const all = open.map((stack): Folded => {
+    const { weight, bias } = stack.effective();
+    return { weight: kept(weight), bias: bias === null ? null : kept(bias) };
   });
-  await evaluate(...weights);
-  for (const [i, stack] of open.entries()) stack.fold(weights[i]!);
+  await evaluate(...all.flatMap(({ weight, bias }) => (bias === null ? [weight] : [weight, bias])));
+  for (const [i, stack] of open.entries()) stack.fold(all[i]!);
+}
+
+/** The weight of a layer with the adapters that are on it, as the next one will see it. */
+export function weightOn(layer: Adaptable, dtype: DType): Tensor {
+  const overlay = layer._overlay;
+  return widened(overlay instanceof AdapterStack ? overlay.effective().weight : layer.weight, dtype);
 }
 
 /** The stack on a layer, made if there is none. */

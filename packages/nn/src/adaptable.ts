@@ -18,7 +18,8 @@ export interface Adaptable {
   readonly kind: LayerKind;
   /** The frozen weight: [out, in], for an embedding [entries, width]. May be a `QuantizedWeight`. */
   weight: Parameter;
-  readonly bias: Parameter | null;
+  /** An adapter that is merged for good may put another in its place. */
+  bias: Parameter | null;
   readonly training: boolean;
   /** The overlay, or null. */
   _overlay: Overlay | null;

@@ -1,0 +1,26 @@
+/**
+ * Makes the folders `ours` in `test/goldens/methods`: an adapter of each method that PEFT has, saved by this library.
+ *
+ *     npx tsx --tsconfig packages/adapters/tsconfig.json packages/adapters/scripts/make-methods.ts
+ *     venv/bin/python packages/adapters/test/goldens/make_methods.py --ours
+ *
+ * The second command records what PEFT computes with them.
+ */
+import { fileURLToPath } from "node:url";
+import { attach, savePeft } from "@lowrank/adapters";
+import { setDefaultBackend } from "@lowrank/tensor";
+import { reference } from "@lowrank/tensor/reference";
+import { readGoldens } from "../../models/test/golden-files.js";
+import { randomised } from "../test/layers.js";
+import { methods, Net } from "../test/methods.js";
+
+setDefaultBackend(reference());
+const at = (path: string): string =>
+  fileURLToPath(new URL(`../test/goldens/methods/${path}`, import.meta.url));
+const base = await readGoldens(at("base.safetensors"));
+for (const [name, { adapter, config, targets }] of Object.entries(methods)) {
+  const net = new Net();
+  for (const [path, p] of net.parameters()) p.replace(base.tensor(path));
+  const adapted = await randomised(attach(net, adapter, config, { targets }), 5, 0.5);
+  await savePeft(adapted, at(`${name}/ours`), { replace: true });
+}

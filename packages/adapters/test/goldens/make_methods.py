@@ -1,0 +1,119 @@
+"""Makes the files of methods/: what PEFT computes with each of its methods on a small network.
+
+    venv/bin/python make_methods.py            base, and a folder for each method of METHODS
+    venv/bin/python make_methods.py --ours     what PEFT computes with the folders that scripts/make-methods.ts has written
+
+For the venv see make_goldens.py. The network is y = down(tanh(up(embed(ids)))), embed [11, 8], up [12, 8], down [6, 12], both
+with bias; base.safetensors holds its weights, ids [5] and t [5, 6]. A method's folder holds
+    adapter_config.json, adapter_model.safetensors   as PEFT saves them, no parameter at its start
+    expected.safetensors   y [5, 6] apart, merged [5, 6] after merge_and_unload, and sgd.<key>, each tensor after two
+                           steps of SGD with lr 0.1 on mean((y - t)^2)
+    ours/                  an adapter of ours, and peft.safetensors, its y in PEFT
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import peft
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+METHODS = Path(__file__).parent / "methods"
+ALL, LINEAR = ["embed", "up", "down"], ["up", "down"]
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(11, 8)
+        self.up = torch.nn.Linear(8, 12)
+        self.down = torch.nn.Linear(12, 6)
+
+    def forward(self, ids):
+        return self.down(torch.tanh(self.up(self.embed(ids))))
+
+
+CONFIGS = {
+    "dora": lambda: peft.LoraConfig(r=3, lora_alpha=5, use_dora=True, target_modules=ALL),
+}
+
+
+def base() -> tuple[Net, torch.Tensor, torch.Tensor]:
+    tensors = load_file(METHODS / "base.safetensors")
+    ids, t = tensors.pop("ids"), tensors.pop("t")
+    net = Net()
+    net.load_state_dict(tensors)
+    return net.eval(), ids, t
+
+
+def make_base() -> None:
+    torch.manual_seed(1)
+    METHODS.mkdir(exist_ok=True)
+    tensors = {key: value.contiguous() for key, value in Net().state_dict().items()}
+    tensors |= {"ids": torch.randint(0, 11, (5,)), "t": torch.randn(5, 6)}
+    save_file(tensors, METHODS / "base.safetensors")
+
+
+def make(name: str, config: PeftConfig) -> None:
+    torch.manual_seed(sum(map(ord, name)))
+    folder = METHODS / name
+    net, ids, t = base()
+    model = get_peft_model(net, config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(0.3 * torch.randn_like(p))
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / file).unlink(missing_ok=True)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    # The embedding's table is in base.safetensors: without it the file has what belongs to the adapter alone.
+    own = {key: value for key, value in load_file(folder / "adapter_model.safetensors").items() if not key.endswith("embed.base_layer.weight")}
+    save_file(own, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    trained = PeftModel.from_pretrained(base()[0], folder, is_trainable=True).eval()
+    tensors = {"y": trained(ids).detach().clone()}
+    optimizer = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(trained(ids), t).backward()
+        optimizer.step()
+    for key, value in get_peft_model_state_dict(trained).items():
+        if key in own:
+            tensors[f"sgd.{key}"] = value.detach().clone()
+    merged = PeftModel.from_pretrained(base()[0], folder).eval().merge_and_unload()
+    with torch.no_grad():
+        tensors["merged"] = merged(ids)
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def check(folder: Path) -> None:
+    net, ids, _ = base()
+    config = PeftConfig.from_pretrained(folder)
+    config.task_type = None  # the network is none of the tasks that PEFT has classes for
+    model = get_peft_model(net, config).eval()
+    tensors = load_file(folder / "adapter_model.safetensors")
+    wanted = {key for key in get_peft_model_state_dict(model) if not key.endswith("embed.base_layer.weight")}
+    if wanted != set(tensors):
+        raise SystemExit(f"{folder}: missing {sorted(wanted - set(tensors))}, unexpected {sorted(set(tensors) - wanted)}")
+    set_peft_model_state_dict(model, tensors)
+    for key, value in get_peft_model_state_dict(model).items():
+        if key in tensors and not torch.equal(value, tensors[key]):
+            raise SystemExit(f"{folder}: {key} was not taken over")
+    with torch.no_grad():
+        save_file({"y": model(ids).contiguous()}, folder / "peft.safetensors")
+    print(f"{folder.parent.name}: {len(tensors)} tensors loaded")
+
+
+if __name__ == "__main__":
+    if "--ours" in sys.argv:
+        for name in CONFIGS:
+            check(METHODS / name / "ours")
+    else:
+        make_base()
+        for name, config in CONFIGS.items():
+            make(name, config())
+        (METHODS / "versions.json").write_text(json.dumps({"torch": torch.__version__, "peft": peft.__version__}, indent=2) + "\n")

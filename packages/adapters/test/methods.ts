@@ -1,0 +1,33 @@
+import { type Adapter, dora } from "@lowrank/adapters";
+import { Embedding, Linear, Module } from "@lowrank/nn";
+import { type Tensor, tanh } from "@lowrank/tensor";
+
+/** The network of test/goldens/make_methods.py. */
+export class Net extends Module {
+  embed = new Embedding(11, 8);
+  up = new Linear(8, 12);
+  down = new Linear(12, 6);
+  forward(ids: Tensor): Tensor {
+    return this.down.forward(tanh(this.up.forward(this.embed.forward(ids))));
+  }
+}
+
+export interface Method {
+  readonly adapter: Adapter;
+  /** The configuration of the folder `ours`. */
+  readonly config: object;
+  readonly targets: readonly string[];
+}
+
+const method = <C extends object, P extends object>(
+  adapter: Adapter<C, P>,
+  config: C,
+  targets: readonly string[] = ["up", "down"],
+): Method => ({ adapter: adapter as unknown as Adapter, config, targets });
+
+const ALL = ["embed", "up", "down"];
+
+/** The methods that PEFT has, by the folder of their goldens. */
+export const methods: Readonly<Record<string, Method>> = {
+  dora: method(dora, { rank: 2, alpha: 3, useRslora: true }, ALL),
+};
