@@ -17,6 +17,7 @@ if (noTestModels) console.warn(`skipped: ${noTestModels}`);
 export function testModel(name: TestModel): string {
   if (!folder) throw new Error(String(noTestModels));
   const path = join(folder, name);
-  if (!existsSync(path)) throw new Error(`LOWRANK_TEST_MODELS: expected ${name} in ${folder}, got no such file`);
+  if (!existsSync(path))
+    throw new Error(`LOWRANK_TEST_MODELS: expected ${name} in ${folder}, got no such file`);
   return path;
 }
