@@ -21,8 +21,9 @@ const FLOORS = {
   models: { imports: ["tensor", "nn"], node: "lazy" },
   adapters: { imports: ["tensor", "nn", "linalg", "models"], node: "lazy" },
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
+  serve: { imports: ["tensor", "models", "adapters"], node: "lazy" },
   cli: {
-    imports: ["tensor", "backend-wasm", "backend-native", "nn", "optim", "models", "adapters", "train"],
+    imports: ["tensor", "backend-wasm", "backend-native", "nn", "optim", "models", "adapters", "train", "serve"],
     lazy: ["backend-dawn"],
     node: "free",
   },

@@ -24,6 +24,7 @@ export default defineConfig({
           { text: "Decompositions: which one to pick", link: "/linalg" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },
           { text: "Your first adapter", link: "/first-adapter" },
+          { text: "Serving: many adapters on one base", link: "/serving" },
         ],
       },
       ...(existsSync(apiSidebar)

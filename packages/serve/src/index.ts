@@ -1,0 +1,5 @@
+export { serve } from "./serve.js";
+export { textServer } from "./text-server.js";
+
+export type { Served, ServeOptions } from "./serve.js";
+export type { TextServer, TextServerOptions } from "./text-server.js";

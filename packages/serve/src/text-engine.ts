@@ -1,0 +1,269 @@
+import { type AdapterPool, withRows } from "@lowrank/adapters";
+import {
+  BatchGenerator,
+  type CausalLM,
+  chatIds,
+  type FinishReason,
+  GrowingText,
+  promptIds,
+  type SamplingOptions,
+  type Tokenizer,
+} from "@lowrank/models";
+import type { DType } from "@lowrank/tensor";
+import { HttpError } from "./http-error.js";
+import type { TextRequest } from "./text-request.js";
+
+export interface TextEngineOptions {
+  model: CausalLM;
+  tokenizer: Tokenizer;
+  pool: AdapterPool | null;
+  /** Texts made at once. */
+  slots: number;
+  /** Requests that wait beside those under way. */
+  queue: number;
+  /** Positions of a text, prompt and answer. */
+  capacity: number | undefined;
+  /** The most tokens that a request may ask for. */
+  maxTokens: number | undefined;
+  cacheDtype: DType | undefined;
+  /** Milliseconds that a request may take in all. */
+  timeoutMs: number;
+}
+
+/** A text under way. */
+export interface TextRun {
+  readonly promptTokens: number;
+  /** Tokens made so far. */
+  readonly tokens: number;
+  /** The text in pieces as it is made, whatever the pace of the reader. Throws what ended it early. */
+  pieces(): AsyncGenerator<string, FinishReason>;
+  /** Ends it at once. */
+  cancel(reason: Error): void;
+}
+
+/** Requests on one model: limits, the queue, and text from tokens. */
+export class TextEngine {
+  private readonly batch: BatchGenerator<string>;
+  private readonly tokenizer: Tokenizer;
+  private readonly model: CausalLM;
+  private readonly runs = new Set<TextRun>();
+  /** Mean of the time that texts took, in seconds. */
+  private pace = 1;
+  private closing = false;
+  private idle: () => void = () => {};
+
+  constructor(private readonly options: TextEngineOptions) {
+    const { model, tokenizer, pool, slots, capacity, cacheDtype } = options;
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.batch = new BatchGenerator<string>(model, {
+      slots,
+      ...(capacity === undefined ? {} : { capacity }),
+      ...(cacheDtype === undefined ? {} : { cacheDtype }),
+      ...(pool === null ? {} : { withRows: (names, build) => withRows(model, names, build) }),
+    });
+  }
+
+  /** Texts that are made now, and that wait. */
+  get load(): { running: number; waiting: number } {
+    const { running, waiting } = this.batch;
+    return { running, waiting };
+  }
+
+  get draining(): boolean {
+    return this.closing;
+  }
+
+  /** Runs a change of the model while no pass is under way. */
+  between<T>(f: () => T | Promise<T>): Promise<T> {
+    return this.batch.between(f);
+  }
+
+  /**
+   * Refuses a request that there is no room for.
+   *
+   * @throws HttpError 429 if the queue is full, 503 while the server ends.
+   */
+  expectRoom(): void {
+    if (this.closing) throw new HttpError(503, "shutting_down", "the server is about to end", null, 10);
+    const { slots, queue } = this.options;
+    if (this.runs.size < slots + queue) return;
+    const seconds = Math.ceil((this.pace * (queue + 1)) / slots);
+    throw new HttpError(
+      429,
+      "queue_full",
+      `${slots} requests are under way and ${queue} wait; try again later`,
+      null,
+      Math.min(60, Math.max(1, seconds)),
+    );
+  }
+
+  /**
+   * Starts a text.
+   *
+   * @param adapter Name of the adapter in the pool, or null for the model itself.
+   * @param onEnd Is called once when it has ended, however it did.
+   */
+  start(request: TextRequest, adapter: string | null, onEnd: () => void): TextRun {
+    this.expectRoom();
+    const ids = this.promptOf(request);
+    const { capacity } = this.batch;
+    if (ids.length >= capacity) {
+      throw new HttpError(
+        400,
+        "context_length_exceeded",
+        `the prompt has ${ids.length} tokens; with room for an answer at most ${capacity - 1} fit`,
+        request.kind === "chat" ? "messages" : "prompt",
+      );
+    }
+    const most = Math.min(this.options.maxTokens ?? capacity, capacity);
+    if (request.maxTokens !== null && request.maxTokens > most) {
+      throw new HttpError(
+        400,
+        "invalid_request",
+        `max_tokens: expected at most ${most}, got ${request.maxTokens}`,
+        "max_tokens",
+      );
+    }
+    const began = performance.now();
+    const run = new Run(this.batch, this.tokenizer, ids, {
+      stops: this.stopIds(),
+      stop: request.stop,
+      maxNewTokens: request.maxTokens ?? most,
+      sampling: request.sampling,
+      seed: request.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!,
+      adapter,
+      timeoutMs: this.options.timeoutMs,
+      onEnd: () => {
+        this.runs.delete(run);
+        this.pace += 0.2 * ((performance.now() - began) / 1000 - this.pace);
+        onEnd();
+        if (this.runs.size === 0) this.idle();
+      },
+    });
+    this.runs.add(run);
+    return run;
+  }
+
+  /**
+   * Takes no more requests and waits for those under way.
+   *
+   * @param graceMs Milliseconds after which they are ended.
+   */
+  async drain(graceMs: number): Promise<void> {
+    this.closing = true;
+    if (this.runs.size === 0) return;
+    const timer = setTimeout(() => {
+      for (const run of this.runs) run.cancel(new HttpError(503, "shutting_down", "the server has ended"));
+    }, graceMs);
+    await new Promise<void>((resolve) => {
+      this.idle = resolve;
+    });
+    clearTimeout(timer);
+  }
+
+  private stopIds(): number[] {
+    const { eosId } = this.tokenizer;
+    return [...this.model.config.eosTokenIds, ...(eosId === undefined ? [] : [eosId])];
+  }
+
+  private promptOf({ kind, prompt }: TextRequest): readonly number[] {
+    if (typeof prompt === "string") return promptIds(this.model, this.tokenizer, prompt);
+    if (kind === "chat")
+      return chatIds(this.tokenizer, prompt as readonly { role: string; content: string }[]);
+    return prompt as readonly number[];
+  }
+}
+
+interface RunOptions {
+  stops: readonly number[];
+  stop: readonly string[];
+  maxNewTokens: number;
+  sampling: SamplingOptions;
+  seed: number;
+  adapter: string | null;
+  timeoutMs: number;
+  onEnd(): void;
+}
+
+class Run implements TextRun {
+  tokens = 0;
+  readonly promptTokens: number;
+  private readonly controller = new AbortController();
+  private readonly ready: string[] = [];
+  private end: { reason: FinishReason } | { error: unknown } | null = null;
+  private wake: () => void = () => {};
+
+  constructor(
+    batch: BatchGenerator<string>,
+    tokenizer: Tokenizer,
+    ids: readonly number[],
+    options: RunOptions,
+  ) {
+    const { stops, stop, maxNewTokens, sampling, seed, adapter, timeoutMs, onEnd } = options;
+    this.promptTokens = ids.length;
+    const growing = new GrowingText(tokenizer, ids, stop);
+    const tokens = batch.generate(ids, {
+      ...sampling,
+      seed,
+      maxNewTokens,
+      stopIds: stops,
+      signal: this.controller.signal,
+      ...(adapter === null ? {} : { context: adapter }),
+      // Text is made of a token when it comes, not when it is read: a stop text ends the run at once.
+      stopWhen: (fresh) => {
+        this.tokens = fresh.length;
+        this.give(growing.add(fresh.at(-1)!));
+        return growing.stopped;
+      },
+    });
+    const timer = setTimeout(() => {
+      this.cancel(new HttpError(503, "timeout", `the answer was not ready in ${timeoutMs} ms`));
+    }, timeoutMs);
+    void this.follow(tokens, growing).finally(() => {
+      clearTimeout(timer);
+      onEnd();
+      this.wake();
+    });
+  }
+
+  private async follow(tokens: AsyncGenerator<number, FinishReason>, growing: GrowingText): Promise<void> {
+    try {
+      for (;;) {
+        const { value, done } = await tokens.next();
+        if (!done) continue;
+        this.give(growing.end());
+        this.end = { reason: growing.stopped ? "stop" : value };
+        return;
+      }
+    } catch (error) {
+      this.end = { error };
+    }
+  }
+
+  private give(piece: string): void {
+    if (piece === "") return;
+    this.ready.push(piece);
+    this.wake();
+  }
+
+  async *pieces(): AsyncGenerator<string, FinishReason> {
+    for (;;) {
+      if (this.ready.length > 0) {
+        yield this.ready.splice(0).join("");
+        continue;
+      }
+      if (this.end !== null) {
+        if ("error" in this.end) throw this.end.error;
+        return this.end.reason;
+      }
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+
+  cancel(reason: Error): void {
+    this.controller.abort(reason);
+  }
+}
