@@ -23,7 +23,17 @@ const FLOORS = {
   train: { imports: ["tensor", "nn", "optim", "models", "adapters"], node: "lazy" },
   serve: { imports: ["tensor", "models", "adapters"], node: "lazy" },
   cli: {
-    imports: ["tensor", "backend-wasm", "backend-native", "nn", "optim", "models", "adapters", "train", "serve"],
+    imports: [
+      "tensor",
+      "backend-wasm",
+      "backend-native",
+      "nn",
+      "optim",
+      "models",
+      "adapters",
+      "train",
+      "serve",
+    ],
     lazy: ["backend-dawn"],
     node: "free",
   },
