@@ -1,6 +1,8 @@
 // The library that computes, and how a thread of the backend calls it.
-import type { StartHost } from "@lowrank/backend-wasm/host";
+import { Worker } from "node:worker_threads";
+import { CODE, linker, type StartHost } from "@lowrank/backend-wasm/host";
 import { DeviceError } from "@lowrank/tensor/backend";
+import { lead, type LeaderData } from "./apart.js";
 import { candidates as known, howToInstall } from "./candidates.js";
 import { functionsOf, type Lapack, lapackOf } from "./lapack.js";
 import { isMissing, type Koffi, type Library, openLibrary } from "./library.js";
@@ -10,6 +12,8 @@ export interface Found {
   readonly library: Library;
   readonly lapack: Lapack;
   readonly host: StartHost;
+  /** Starts a thread that runs lists in the caller's place, once the backend is there. */
+  startLeader(): Worker;
 }
 
 /** A library with what threads need to call it, or why there is none and what to do. */
@@ -25,12 +29,21 @@ export async function hostOf(asked?: string, candidates = known()): Promise<Foun
     whole: [false, false],
     functions: functionsOf(library),
   };
-  const start: StartHost = (memory, threads) =>
-    startThread(memory, threads === 1 ? { ...data, whole: partsAgree } : data);
-  const host = Object.assign(start, {
-    toString: () => `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`,
-  });
-  return { library, lapack: lapackOf(data.functions), host };
+  const textWith = (d: ThreadData) => `(memory) => (${startThread})(memory, ${JSON.stringify(d)})`;
+  let own = data;
+  let leaderData: LeaderData | undefined;
+  const start: StartHost = (memory, threads, module) => {
+    if (threads === 1) own = { ...data, whole: partsAgree };
+    leaderData = { module: module!, memory, code: CODE };
+    return startThread(memory, own);
+  };
+  const startLeader = () => {
+    const source = `import { parentPort, workerData } from "node:worker_threads"; (${lead})(workerData, parentPort, ${linker}, ${textWith(own)});`;
+    const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+    return new Worker(url, { workerData: leaderData, execArgv: [] });
+  };
+  const host = Object.assign(start, { toString: () => textWith(data) });
+  return { library, lapack: lapackOf(data.functions), host, startLeader };
 }
 
 /** A library, or why there is none and what to do. */

@@ -1,8 +1,12 @@
 import { wasm, type WasmBackend, type WasmOptions } from "@lowrank/backend-wasm";
-import type { Replaceable } from "@lowrank/backend-wasm/host";
+import type { WithMachine } from "@lowrank/backend-wasm/host";
+import { runLongApart } from "./apart.js";
 import { hostOf } from "./host.js";
 import { useLibrary } from "./kernels.js";
 import type { Lapack } from "./lapack.js";
+
+/** Bytes up to which there is one WebAssembly memory. */
+const ONE_MEMORY = 2 ** 32;
 
 export interface NativeOptions extends Pick<WasmOptions, "threads" | "maxMemoryBytes" | "profile"> {
   /**
@@ -55,12 +59,14 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
     onFallback(`native: ${found}`);
     return Object.assign(await wasm(rest), { library: null, lapack: null });
   }
-  const { library, lapack, host } = found;
-  const backend = (await wasm({ ...rest, host })) as WasmBackend & Replaceable;
+  const { library, lapack, host, startLeader } = found;
+  const backend = (await wasm({ ...rest, host })) as WasmBackend & WithMachine;
   const { name, version, path } = library;
-  return Object.assign(backend, useLibrary(backend, lapack, always), {
+  Object.assign(backend, useLibrary(backend, lapack, always), {
     name: "native",
     library: { name, version, path },
     lapack,
   });
+  if (!rest.profile && (rest.maxMemoryBytes ?? 0) <= ONE_MEMORY) runLongApart(backend, startLeader);
+  return backend as unknown as NativeBackend;
 }

@@ -130,7 +130,7 @@ class EmbeddedBackend implements WasmBackend, Replaceable {
   private ownedBytes = 0;
   private peak = 0;
 
-  private readonly machine: Machine;
+  readonly machine: Machine;
   target = target;
   emit: EmitGroup = emitGroup;
 
@@ -152,15 +152,16 @@ class EmbeddedBackend implements WasmBackend, Replaceable {
   }
 
   allocate(bytes: number): DeviceBuffer {
+    this.notePeak();
     const memory = this.memoryFor(bytes);
     const buffer = new WasmBuffer(bytes, allocateBlock(this.machines[memory]!, bytes), memory);
     this.ownedBytes += this.heapOf(buffer).sizeOf(buffer.at);
-    this.notePeak();
     return buffer;
   }
 
   free(buffer: DeviceBuffer): void {
     const block = this.alive(buffer, "free");
+    this.notePeak();
     const heap = this.heapOf(block);
     this.ownedBytes -= heap.sizeOf(block.at);
     heap.free(block.at);
@@ -192,15 +193,11 @@ class EmbeddedBackend implements WasmBackend, Replaceable {
         ? new SpreadPlan(this.machines, groups, this.emit, this.timing)
         : new Plan(this.machine, groups, this.emit, this.timing);
     this.timing?.host("encode", scheduled);
-    const run = plan.run.bind(plan);
-    plan.run = (bindings) => {
-      run(bindings);
-      this.notePeak();
-    };
     return plan;
   }
 
   memory(): BackendMemory {
+    this.notePeak();
     return { ownedBytes: this.ownedBytes, arenaBytes: this.arenaBytes, peakBytes: this.peak };
   }
 
@@ -256,6 +253,7 @@ class EmbeddedBackend implements WasmBackend, Replaceable {
     });
   }
 
+  /** Called before anything shrinks, and when somebody asks: what plans take of the arena stays until then. */
   private notePeak(): void {
     this.peak = Math.max(this.peak, this.ownedBytes + this.arenaBytes);
   }

@@ -57,7 +57,7 @@ export class Plan implements Executable {
     this.patch(this.block.block, this.at);
   }
 
-  run(bindings: Bindings): void {
+  run(bindings: Bindings): void | Promise<void> {
     if (this.disposed) bug("a plan ran after dispose");
     const { machine, block } = this;
     const began = performance.now();
@@ -70,12 +70,16 @@ export class Plan implements Executable {
     writeScalars(machine.heap, this.at + block.scalarsAt, this.scalarDtypes, this.scalarValues);
     for (const { at } of block.statuses) this.statusAt(at).fill(0);
     this.profile?.host("bind", began);
-    if (this.profile) this.runTimed(this.profile);
-    else machine.runList(this.at, block.commandCount, block.weight);
-    for (const { at, decode } of block.statuses) {
-      const words = this.statusAt(at);
-      if (words.some((word) => word !== 0)) throw decode(words.slice());
-    }
+    const check = () => {
+      for (const { at, decode } of block.statuses) {
+        const words = this.statusAt(at);
+        if (words.some(Boolean)) throw decode(words.slice());
+      }
+    };
+    const apart = this.profile
+      ? this.runTimed(this.profile)
+      : machine.runList(this.at, block.commandCount, block.weight);
+    return apart ? apart.then(check) : check();
   }
 
   explain(): string {

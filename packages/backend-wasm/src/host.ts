@@ -4,6 +4,7 @@ import type { Target } from "@lowrank/tensor/backend";
 import type { Extension } from "./emit.js";
 import type { EmitGroup } from "./emit-group.js";
 
+export { CODE } from "../assembly/layout.js";
 export { MATMUL_NARROW, MATMUL_PACK_B, MATMUL_ZERO, QUANTIZED_PACK } from "../assembly/ids.js";
 export {
   type ArgWord,
@@ -15,6 +16,7 @@ export {
   operandAt,
 } from "./emit.js";
 export type { EmitGroup } from "./emit-group.js";
+export { linker, type Linked, type Linker } from "./linker.js";
 export { foldBatch, matrices, type Product, productOf, transposed } from "./kernels/matmul.js";
 
 /**
@@ -25,15 +27,34 @@ export { foldBatch, matrices, type Product, productOf, transposed } from "./kern
 export type HostCall = (args: number, chunk: number, chunks: number, scratch: number) => void;
 
 /**
- * Makes the function of one thread; the caller's is told how many threads there are. The text of this function, what `toString` gives, is sent to the threads, so it uses
- * nothing from outside and names no function inside, as in thread-loop.ts.
+ * Makes the function of one thread; the caller's is told how many threads there are and what they run. The text of this
+ * function, what `toString` gives, is sent to the threads, so it uses nothing from outside and names no function inside, as
+ * in thread-loop.ts.
  */
-export type StartHost = (memory: WebAssembly.Memory, threads?: number) => HostCall;
+export type StartHost = (
+  memory: WebAssembly.Memory,
+  threads?: number,
+  module?: WebAssembly.Module,
+) => HostCall;
 
 /** What a package above may replace in a backend before its first plan: what the scheduler is told, and what emits a group. */
 export interface Replaceable {
   target: Target;
   emit: EmitGroup;
+}
+
+/** A backend of one memory, and what runs its lists of commands there. */
+export interface WithMachine extends Replaceable {
+  readonly machine: {
+    readonly heap: { free(at: number): void };
+    /** Gives threads room before a list runs that needs it. */
+    ensureScratch(bytes: number): void;
+    runList(list: number, count: number, weight: number): void | Promise<void>;
+    /** If there, is given the lists to run elsewhere. */
+    apart?: ((list: number, count: number) => Promise<void>) | undefined;
+    /** Why it works no more. */
+    failure: unknown;
+  };
 }
 
 /**

@@ -39,7 +39,7 @@ function probePlan(machine: Machine, commands: number, chunks: number, kernel = 
 const rootOf = (machine: Machine, words: number): WasmBuffer =>
   new WasmBuffer(4 * words, machine.heap.allocate(4 * words, "test"));
 const run = (plan: Plan, root: WasmBuffer): void =>
-  plan.run({ leaves: [], scalars: new Float64Array(), roots: [root] });
+  void plan.run({ leaves: [], scalars: new Float64Array(), roots: [root] });
 
 const threadsOf = (machine: Machine): readonly { stop(): void }[] =>
   (machine as unknown as { workers: { stop(): void }[] }).workers;

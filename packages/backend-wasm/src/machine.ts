@@ -3,7 +3,7 @@ import * as layout from "../assembly/layout.js";
 import { compileKernels, unpack } from "./binary.js";
 import type { Extension } from "./emit.js";
 import { Heap } from "./heap.js";
-import type { StartHost } from "./host.js";
+import type { StartHost, WithMachine } from "./host.js";
 import { type Linked, linker } from "./linker.js";
 import { codeOf, type Stretch } from "./loop-code.js";
 import { startThread } from "./threads.js";
@@ -38,6 +38,9 @@ export interface MachineOptions {
   readonly host?: StartHost | undefined;
 }
 
+/** Whether there may be other threads: those of a host too. */
+const isShared = ({ threads, host }: MachineOptions): boolean => threads > 1 || !!host;
+
 /** The Wasm instance, its memory and its threads. */
 export class Machine {
   readonly heap: Heap;
@@ -52,17 +55,19 @@ export class Machine {
   private codeFull = false;
   private codeAt = 0;
   private codeBytes = 0;
-  private failure: unknown;
+  failure: unknown;
   private readonly workers: ReturnType<typeof startThread>[] = [];
   private startedThreads = 1;
   /** When the last list ended. */
   private lastEnd = 0;
+  /** Where lists run, if not on the caller: see `WithMachine`. */
+  declare apart?: WithMachine["machine"]["apart"];
 
   static async create(options: MachineOptions): Promise<Machine> {
-    const shared = options.threads > 1;
+    const shared = isShared(options);
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const linked: Linked = { table: null, host: options.host?.(memory, options.threads) };
+    const linked: Linked = { table: null, host: options.host?.(memory, options.threads, module) };
     const link = linker(memory, layout.CODE, linked);
     const instance = await WebAssembly.instantiate(module, {
       env: { memory, link },
@@ -135,7 +140,7 @@ export class Machine {
    * code, or where the engine takes none: then the interpreter runs it.
    */
   code(stretch: Stretch): number | null {
-    const binary = codeOf(stretch, { shared: this.options.threads > 1, relaxed: this.relaxed });
+    const binary = codeOf(stretch, { shared: isShared(this.options), relaxed: this.relaxed });
     if (binary.length > LONGEST_CODE) return null;
     const key = String.fromCharCode(...binary);
     const known = this.codes.get(key);
@@ -160,7 +165,7 @@ export class Machine {
     const binary =
       "binary" in extension
         ? extension.binary
-        : unpack(extension, { shared: this.options.threads > 1, relaxed: this.relaxed });
+        : unpack(extension, { shared: isShared(this.options), relaxed: this.relaxed });
     const place = this.heap.allocate(binary.length, "an extension");
     this.heap.u8.set(binary, place);
     try {
@@ -199,8 +204,9 @@ export class Machine {
    *
    * @param weight chunks of the commands that threads can share
    */
-  runList(list: number, count: number, weight: number): void {
+  runList(list: number, count: number, weight: number): void | Promise<void> {
     this.expectAlive();
+    if (this.apart) return this.apart(list, count);
     const wake = weight >= WAKE_CHUNKS || (weight > 0 && performance.now() - this.lastEnd < STREAM_MS);
     try {
       this.kernels.runList(list, count, Number(wake));
@@ -208,14 +214,14 @@ export class Machine {
       this.failure = cause;
       this.expectAlive();
     }
-    if (this.options.threads > 1) this.lastEnd = performance.now();
+    this.lastEnd = performance.now();
   }
 
   dispose(): void {
     this.failure ??= "disposed";
     Atomics.store(this.heap.i32, layout.QUIT >> 2, 1);
     Atomics.add(this.heap.i32, layout.EPOCH >> 2, 2);
-    if (this.workers.length > 0) Atomics.notify(this.heap.i32, layout.EPOCH >> 2);
+    Atomics.notify(this.heap.i32, layout.EPOCH >> 2);
     for (const worker of this.workers.splice(0)) worker.stop();
   }
 

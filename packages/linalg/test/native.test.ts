@@ -79,6 +79,21 @@ describe.skipIf(noBlas)("by the library", () => {
     backend.dispose();
   });
 
+  test("what fails in a long plan, which runs apart, is refused as in a short one", async () => {
+    const backend = await blas({ threads: 2 });
+    setDefaultBackend(backend);
+    const [n, bad] = [700, 456];
+    const { data } = FAMILIES["identity"]!(n, n);
+    data[bad * (n + 1)] = -3;
+    await expect(evaluate(linalg.cholesky(fromHost("f64", [n, n], data)))).rejects.toThrow(
+      `cholesky: expected a positive definite matrix, got pivot ${bad}`,
+    );
+    expect((await linalg.logdet(fromHost("f64", [2, 2], Float64Array.of(2, 0, 0, 1))).data())[0]).toBeCloseTo(
+      Math.LN2,
+    );
+    backend.dispose();
+  });
+
   test("a batch that is taken in slices is as its matrices one by one", async () => {
     const backend = await blas({ threads: 3, always: true });
     setDefaultBackend(backend);
