@@ -8,6 +8,8 @@ import { generateCommand } from "./commands/generate.js";
 import { infoCommand } from "./commands/info.js";
 import { mergeCommand } from "./commands/merge.js";
 import { perplexityCommand } from "./commands/perplexity.js";
+import { pullCommand } from "./commands/pull.js";
+import { pushCommand } from "./commands/push.js";
 import { describeFault, EXIT, Interrupted, UsageError } from "./fault.js";
 import { renderOverview } from "./help.js";
 import { nearest } from "./nearest.js";
@@ -17,6 +19,7 @@ export const version: string = manifest.version;
 
 /** The commands in the order in which they are used. */
 export const commands: readonly Command[] = [
+  pullCommand,
   finetuneCommand,
   evaluateCommand,
   perplexityCommand,
@@ -24,6 +27,7 @@ export const commands: readonly Command[] = [
   chatCommand,
   mergeCommand,
   infoCommand,
+  pushCommand,
 ];
 
 /**

@@ -1,11 +1,14 @@
 import { type Attached, loadPeft } from "@lowrank/adapters";
-import { type CausalLM, fromPretrained, openFolder, readSmallFile } from "@lowrank/models";
+import { type CausalLM, fromPretrained, openFolder, readSmallFile, resolveModel } from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
 import { choice, operand, path, text } from "./options.js";
 
 /** The model of a command, by its place on the command line. */
 export const modelOperand = /* @__PURE__ */ operand(
-  path("Folder of the model: config.json, model.safetensors, tokenizer.json.", "FOLDER"),
+  path(
+    "Folder of the model (config.json, model.safetensors, tokenizer.json), a .gguf file, or owner/name[@revision] of one that was pulled.",
+    "PATH",
+  ),
 );
 
 /** Options of every command that loads a model. */
@@ -34,9 +37,10 @@ export async function loadModel<A extends string | undefined>(
   attached: A extends string ? Attached<CausalLM> : Attached<CausalLM> | null;
   input: string;
 }> {
-  const model = await fromPretrained(argument, { dtype, resident: true, signal });
+  const { path: input } = await resolveModel(argument);
+  const model = await fromPretrained(input, { dtype, resident: true, signal });
   const attached = adapter === undefined ? null : await loadPeft(model, adapter);
-  return { model, attached: attached as Attached<CausalLM>, input: argument };
+  return { model, attached: attached as Attached<CausalLM>, input };
 }
 
 /** Files that go with the weights and are copied as they are. */

@@ -133,5 +133,11 @@ export function path(about: string, value: "FOLDER" | "FILE" | "PATH"): Option<s
   };
 }
 
+/** A name that the command cannot do without. */
+export function name(about: string, value: string, expected: string): Option<string> {
+  const kind = text(about, { value, expected }, { fallback: "" });
+  return { ...kind, shown: "", required: true };
+}
+
 /** The same setting, given by its place on the command line. */
 export const operand = <T>(inner: Option<T>): Option<T> => ({ ...inner, operand: true });

@@ -111,7 +111,7 @@ const cases: readonly Case[] = [
     "an unknown command",
     () => ["finetun"],
     2,
-    /^lowrank: expected one of finetune, .*got "finetun"; the nearest is finetune$/,
+    /^lowrank: expected one of pull, finetune, .*got "finetun"; the nearest is finetune$/,
   ],
   ["an option before the command", () => ["--json=1", "info"], 2, /expected a command before the options/],
   [
@@ -219,7 +219,12 @@ const cases: readonly Case[] = [
     /none\.yaml: expected a file, got nothing of that name/,
   ],
   // models
-  ["a model that is not there", () => score("none"), 1, /none: expected a folder, got nothing of that name/],
+  [
+    "a model that is not there",
+    () => score("none"),
+    1,
+    /none: expected a folder, a file, .+ got nothing of that name/,
+  ],
   ["a model that is a file", () => score("a-file"), 1, /a-file: expected a folder, got a file/],
   ["a model without a configuration", () => score("no-config"), 1, /expected config\.json, got no such file/],
   ["a configuration cut short", () => score("bad-config"), 1, /bad-config\/config\.json: expected .*byte 23/],
@@ -303,7 +308,7 @@ const cases: readonly Case[] = [
     "an adapter that is not there",
     () => score("model", "--adapter", at("none")),
     1,
-    /none: expected a folder, got nothing/,
+    /none: expected a folder, .*got nothing/,
   ],
   [
     "an adapter for another base",
@@ -391,7 +396,7 @@ test("--debug adds where it arose, --json a line for programs", async () => {
       type: "error",
       code: "LOWRANK_FORMAT",
       where: at("none"),
-      expected: "a folder",
+      expected: "a folder, a file, or owner/name of a model on the Hub",
       got: "nothing of that name",
     },
   ]);

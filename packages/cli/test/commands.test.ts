@@ -434,7 +434,17 @@ describe("help", () => {
   test("of every command names each option with its default and shows two examples or more", async () => {
     const { stdout } = await run(["--help"]);
     const names = [...stdout.matchAll(/^ {2}(\w+) {2,}\w/gm)].map((m) => m[1]!);
-    expect(names).toEqual(["finetune", "evaluate", "perplexity", "generate", "chat", "merge", "info"]);
+    expect(names).toEqual([
+      "pull",
+      "finetune",
+      "evaluate",
+      "perplexity",
+      "generate",
+      "chat",
+      "merge",
+      "info",
+      "push",
+    ]);
     for (const name of names) {
       const help = (await run([name, "--help"])).stdout;
       expect(help).toMatch(/^Usage: lowrank/m);

@@ -53,7 +53,7 @@ test("the program ends with the status of what it did", () => {
   expect(usage.stderr).toMatch(/^PATH: expected the path of a file or folder, got nothing; .*\n$/);
   expect(usage.status).toBe(2);
   const failed = lowrank("info", at("none"));
-  expect(failed.stderr).toMatch(/none: expected a folder, got nothing of that name .*\n$/);
+  expect(failed.stderr).toMatch(/none: expected a folder, a file, .+ got nothing of that name .*\n$/);
   expect(failed.status).toBe(1);
 });
 

@@ -53,6 +53,7 @@ export { loadSentenceConfig } from "./sentence-config.js";
 export { LabelledTextModel, TextClassifier, TokenClassifier } from "./text-classifier.js";
 export { loadTokenizer } from "./tokenizer.js";
 export { openUrl, openUrlFolder } from "./url-source.js";
+export { checkAddress } from "./web-address.js";
 
 export type { Architecture, CreateOptions } from "./architecture.js";
 export type { AtomicWriteOptions, FileContent, FolderWriteOptions } from "./atomic-write.js";

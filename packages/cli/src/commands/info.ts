@@ -4,6 +4,7 @@ import {
   openFolder,
   openSafetensors,
   readConfigJson,
+  resolveModel,
   type TensorArchive,
 } from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
@@ -32,7 +33,7 @@ export const infoCommand = /* @__PURE__ */ command({
     ["every tensor of a model", "lowrank info models/base --tensors"],
   ],
   async run(settings, { output }) {
-    const what = await open(settings.path);
+    const what = await open((await resolveModel(settings.path)).path);
     try {
       show(what, settings.path, settings.tensors, output);
     } finally {
