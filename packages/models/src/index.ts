@@ -21,6 +21,7 @@ export { FormatError, isFormatError, quoteName } from "./format-error.js";
 export { generate } from "./generate.js";
 export { openGguf } from "./gguf.js";
 export { dequantizeGguf } from "./gguf-dequantize.js";
+export { ggufTokenizerFiles } from "./gguf-tokenizer.js";
 export { GenerationContext } from "./generation-context.js";
 export { GrowingText } from "./growing-text.js";
 export { cachedRepos, openHub, removeCached } from "./hub.js";

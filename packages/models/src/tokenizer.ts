@@ -7,7 +7,9 @@ import {
 } from "./chat-template.js";
 import { FormatError, isFormatError } from "./format-error.js";
 import { scanJson, toPlain, type JsonObject, type JsonValue } from "./json-scan.js";
-import { openFolder, readSmallFile, type Folder, type FolderInput } from "./source.js";
+import { isGgufInput } from "./gguf-input.js";
+import { ggufTokenizerFiles } from "./gguf-tokenizer.js";
+import { openFolder, readSmallFile, type ByteInput, type Folder, type FolderInput } from "./source.js";
 import { checkTokenizerJson } from "./tokenizer-check.js";
 
 export interface EncodeOptions {
@@ -53,7 +55,8 @@ const MAX_CONFIG_BYTES = 4_000_000;
 
 /**
  * Loads the tokenizer of a model folder: `tokenizer.json`, and if present `tokenizer_config.json`,
- * `special_tokens_map.json` and `chat_template.jinja`. Tokenizing is done by `@huggingface/tokenizers`.
+ * `special_tokens_map.json` and `chat_template.jinja`; or that of a GGUF file. Tokenizing is done by
+ * `@huggingface/tokenizers`.
  *
  * @throws FormatError naming the file and the member that is missing or malformed.
  *
@@ -64,10 +67,10 @@ const MAX_CONFIG_BYTES = 4_000_000;
  * ```
  */
 export async function loadTokenizer(
-  input: FolderInput,
+  input: FolderInput | ByteInput,
   options: LoadTokenizerOptions = {},
 ): Promise<Tokenizer> {
-  const folder = await openFolder(input);
+  const folder = isGgufInput(input) ? await ggufFolder(input) : await openFolder(input);
   const json = await readJson(folder, "tokenizer.json", MAX_TOKENIZER_BYTES);
   if (json === undefined) {
     throw new FormatError({
@@ -102,6 +105,15 @@ export async function loadTokenizer(
     return typeof content === "string" ? content : undefined;
   };
   return wrap(hub, where, named, template, json);
+}
+
+/** The files that a GGUF file's metadata stand for, under its name. */
+async function ggufFolder(input: ByteInput): Promise<Folder> {
+  const encoder = new TextEncoder();
+  const files = await ggufTokenizerFiles(input);
+  const folder = await openFolder(new Map([...files].map(([name, text]) => [name, encoder.encode(text)])));
+  const name = typeof input === "string" ? input : "name" in input ? String(input.name) : "gguf";
+  return { ...folder, name };
 }
 
 async function readJson(folder: Folder, name: string, maxBytes: number): Promise<JsonObject | undefined> {

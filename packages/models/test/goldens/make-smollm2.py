@@ -1,0 +1,93 @@
+"""Makes smollm2-tokens.json and smollm2.json: what Transformers does with SmolLM2-135M-Instruct.Q4_1.gguf.
+
+    python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 gguf==0.19.0 "numpy<3"
+    venv/bin/python make-smollm2.py FOLDER_OF_THE_FILE
+
+Weights are widened by the gguf package; everything runs on the CPU in float32. smollm2-tokens.json holds rows of text and ids.
+smollm2.json holds, of each prompt: its ids, the 50 largest logits at its last token with their ids, and the 64 ids that
+greedy choice appends (without stopping at an end), with the smallest distance between the two best logits on the way.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import gguf
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+HERE = Path(__file__).parent
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__, "gguf": "0.19.0"}
+
+TEXTS = [
+    "", " ", "\n", "\n\n\n", "  lead", "trail  ", "hello  world\n\n\t x", "Hello World", "it's we'll they'd DON'T I'M",
+    "12,345.67 °C and 1e-5, 2026-11-28", "x1y22z333", "½ ² Ⅷ ٣ 五", "a\u00a0b\u2028c\u3000d", "e\u0301 é ﬁ",
+    "naïve — “q” 日本語 🙂 \u0000\u00ff", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "don’t", "x" * 100, " " * 33 + "x",
+    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "a<|endoftext|>b <|im_end|> c", "<|im_start", "<repo_name>x",
+    "def f(x):\n    return x ** 2  # square\n\nclass A:\n\tpass", "SELECT * FROM t WHERE a >= 10 AND b != 'c';",
+    "https://example.org/a?b=c&d=%20#e", "Привет, мир! Γειά σου Κόσμε", "مرحبا بالعالم שלום עולם", "한국어 텍스트와 中文混合",
+    "∑_{i=0}^{n} x_i² ≤ ∫ f(x) dx", "\r\nwindows\r\nlines\r", "Tab\tseparated\tvalues", "...!!!???---", "$100 £20 €30",
+    "The quick brown fox jumps over the lazy dog. " * 3,
+]  # fmt: skip
+
+PROMPTS = [
+    "The capital of France is",
+    "Once upon a time, in a small village by the sea,",
+    "def fibonacci(n):\n    ",
+    "Water boils at a temperature of",
+    "To make a good cup of tea, first",
+    "The three laws of motion were formulated by",
+    "In 1969, humans first",
+    "A haiku about autumn:\n",
+    "The difference between a list and a tuple in Python is",
+    "Photosynthesis is the process by which",
+    "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nWrite a poem about the moon.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nName three primary colors.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nHow do I sort a list in Python?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nTranslate 'good morning' to French.<|im_end|>\n<|im_start|>assistant\n",
+    "The largest planet in the solar system is",
+    "SELECT name FROM users WHERE",
+    "Dear Sir or Madam,\n\nI am writing to",
+    "The sum of the first ten positive integers is",
+    "She opened the door and saw",
+]
+
+
+def main(folder: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+    rows = [{"text": text, "ids": tokenizer(text).input_ids} for text in TEXTS]
+    write("smollm2-tokens.json", {"versions": VERSIONS, "rows": rows})
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32).eval()
+    prompts = []
+    for text in PROMPTS:
+        ids = tokenizer(text).input_ids
+        row = {"text": text, "ids": ids}
+        tokens, cache, last = [], None, torch.tensor([ids])
+        margin = float("inf")
+        with torch.no_grad():
+            while len(tokens) < 64:
+                out = model(last, past_key_values=cache, use_cache=True)
+                cache = out.past_key_values
+                best = out.logits[0, -1].topk(50)
+                if not tokens:
+                    row["top"] = best.indices.tolist()
+                    row["logits"] = [round(v, 4) for v in best.values.tolist()]
+                margin = min(margin, float(best.values[0] - best.values[1]))
+                tokens.append(int(best.indices[0]))
+                last = torch.tensor([tokens[-1:]])
+        prompts.append(row | {"greedy": tokens, "margin": round(margin, 4)})
+    write("smollm2.json", {"versions": VERSIONS, "prompts": prompts})
+
+
+def write(name: str, content: dict) -> None:
+    body = json.dumps(content, ensure_ascii=True).replace('{"text"', '\n{"text"')
+    (HERE / name).write_text(body + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
