@@ -12,10 +12,10 @@ import {
   tensor,
   updateSlice,
 } from "@lowrank/tensor";
-import type { Target } from "./adapter.js";
+import type { Adapter, Target } from "./adapter.js";
 import { type Attached, attach, expectFreeName } from "./attach.js";
 import { expectInteger } from "./expect.js";
-import { type LoraConfig, loraScale } from "./lora.js";
+import { lora, type LoraConfig, loraScale } from "./lora.js";
 import { readPeft } from "./peft.js";
 import { PoolSlots, stackedLora } from "./pool-layer.js";
 import type { Entry } from "./stack.js";
@@ -133,7 +133,10 @@ export class AdapterPool<M extends Module = Module> {
   }
 
   private async read(where: string, name: string, slot: number, input: FolderInput): Promise<void> {
-    const { plan, values } = await readPeft(this.model, input, { name });
+    const { plan, values } = await readPeft(this.model, input, {
+      name,
+      adapters: [lora as unknown as Adapter],
+    });
     const own = new Map(plan.layers.map(({ entry }) => [entry.target.path, entry]));
     this.check(where, own);
     const contents = await Promise.all(

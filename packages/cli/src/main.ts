@@ -10,6 +10,7 @@ import { mergeCommand } from "./commands/merge.js";
 import { perplexityCommand } from "./commands/perplexity.js";
 import { pullCommand } from "./commands/pull.js";
 import { pushCommand } from "./commands/push.js";
+import { serveCommand } from "./commands/serve.js";
 import { describeFault, EXIT, Interrupted, UsageError } from "./fault.js";
 import { renderOverview } from "./help.js";
 import { nearest } from "./nearest.js";
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   perplexityCommand,
   generateCommand,
   chatCommand,
+  serveCommand,
   mergeCommand,
   infoCommand,
   pushCommand,

@@ -106,3 +106,31 @@ test("a reader that has seen enough is no fault", async () => {
   expect(await new Promise((resolve) => child.on("close", resolve))).toBe(0);
   expect(errors).toBe("");
 });
+
+test("SIGTERM lets a server end what is under way, whole, and nothing new begin", async () => {
+  const argv = ["serve", at("model"), "--port", "0", "--device", "wasm", "--threads", "1", "--slots", "1"];
+  const child = spawn(process.execPath, [program, ...argv, "--json"]);
+  const ended = new Promise((resolve) => child.on("close", resolve));
+  const { url, token } = await new Promise<{ url: string; token: string }>((resolve) => {
+    let told = "";
+    child.stdout.on("data", (piece: Buffer) => {
+      told += piece.toString();
+      const line = told.split("\n").find((part) => part.includes('"listening"'));
+      if (line !== undefined) resolve(JSON.parse(line));
+    });
+  });
+  const ask = (): Promise<Response> =>
+    fetch(`${url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+      body: JSON.stringify({ prompt: "whale", max_tokens: 100, seed: 1, stream: true, stop: "\u0000" }),
+    });
+  const answers = await Promise.all(Array.from({ length: 12 }, ask));
+  child.kill("SIGTERM");
+  await new Promise((resolve) => child.stderr.on("data", resolve)); // it says that it stops
+  expect((await ask()).status).toBe(503);
+  const texts = await Promise.all(answers.map((answer) => answer.text()));
+  for (const text of texts)
+    expect(text).toMatch(/"finish_reason":"(length|stop)"[^\n]*\n\ndata: \[DONE\]\n\n$/);
+  expect(await ended).toBe(0);
+});

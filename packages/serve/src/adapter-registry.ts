@@ -1,5 +1,6 @@
 import type { AdapterPool } from "@lowrank/adapters";
 import type { FolderInput } from "@lowrank/models";
+import { ADAPTER_NAME, type AdapterSource } from "./adapter-source.js";
 import { HttpError } from "./http-error.js";
 
 /** An adapter as the list of models tells it. */
@@ -21,14 +22,11 @@ interface Loaded {
 export interface AdapterRegistryOptions {
   /** Folders of adapters by their names. */
   registered: ReadonlyMap<string, FolderInput>;
-  /** A folder in which each folder is an adapter, named so. */
-  find?: (name: string) => Promise<FolderInput | undefined>;
+  /** Where others are. */
+  source: AdapterSource | undefined;
   /** Runs a change of the pool while no pass is under way. */
   between<T>(f: () => T | Promise<T>): Promise<T>;
 }
-
-/** Names of adapters: never a path. */
-const NAME = /^[A-Za-z0-9_-]{1,100}$/;
 
 /**
  * Which adapters there are and which are in the pool. A request holds its adapter from the moment that it is accepted; one
@@ -44,8 +42,9 @@ export class AdapterRegistry {
   ) {}
 
   /** Those registered and those loaded, in order of their names. */
-  list(): AdapterState[] {
-    const names = new Set([...this.options.registered.keys(), ...this.loaded.keys()]);
+  async list(): Promise<AdapterState[]> {
+    const { registered, source } = this.options;
+    const names = new Set([...registered.keys(), ...((await source?.list()) ?? []), ...this.loaded.keys()]);
     return [...names].sort().map((name) => {
       const entry = this.loaded.get(name);
       return { name, loaded: entry !== undefined && !entry.leaving, inUse: entry?.users ?? 0 };
@@ -112,8 +111,8 @@ export class AdapterRegistry {
   }
 
   private async begin(name: string): Promise<Loaded> {
-    if (!NAME.test(name)) throw unknown(name);
-    const folder = this.options.registered.get(name) ?? (await this.options.find?.(name));
+    if (!ADAPTER_NAME.test(name)) throw unknown(name);
+    const folder = this.options.registered.get(name) ?? (await this.options.source?.find(name));
     if (folder === undefined) throw unknown(name);
     const meanwhile = this.loaded.get(name);
     if (meanwhile !== undefined) return meanwhile;

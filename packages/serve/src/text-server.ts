@@ -3,7 +3,8 @@ import type { CausalLM, FolderInput, Tokenizer } from "@lowrank/models";
 import { ConfigError, type DType } from "@lowrank/tensor";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { AdapterRegistry } from "./adapter-registry.js";
+import { AdapterRegistry, type AdapterState } from "./adapter-registry.js";
+import { ADAPTER_NAME, type AdapterSource } from "./adapter-source.js";
 import { streamedAnswer, wholeAnswer } from "./answer.js";
 import { Guard, newToken } from "./guard.js";
 import { HttpError, toHttpError } from "./http-error.js";
@@ -17,8 +18,8 @@ export interface TextServerOptions {
   name?: string;
   /** Folders of LoRA adapters in PEFT's form by the names under which requests ask for them. Default: none. */
   adapters?: Readonly<Record<string, FolderInput>>;
-  /** Finds the folder of an adapter that is not among `adapters`. It is given letters, digits, _ and - only. Default: none is found. */
-  findAdapter?: (name: string) => Promise<FolderInput | undefined>;
+  /** Where other adapters are, such as `await adaptersIn("adapters")`. Default: nowhere. */
+  adapterSource?: AdapterSource;
   /** Adapters in memory at once; more may be registered. Default 8. */
   adapterSlots?: number;
   /** The largest rank of an adapter. Default 16. */
@@ -83,16 +84,16 @@ export const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
  * @throws ConfigError if a setting is out of range.
  */
 export function textServer(options: TextServerOptions): TextServer {
-  const { name = "base", adapters = {}, findAdapter, token = newToken(), onError } = options;
+  const { name = "base", adapters = {}, adapterSource: source, token = newToken(), onError } = options;
   for (const adapter of Object.keys(adapters)) {
-    if (/^[A-Za-z0-9_-]{1,100}$/.test(adapter)) continue;
+    if (ADAPTER_NAME.test(adapter)) continue;
     throw new ConfigError({
       where: "textServer",
       expected: "names of adapters of letters, digits, _ and -",
       got: JSON.stringify(adapter),
     });
   }
-  const wanted = Object.keys(adapters).length > 0 || findAdapter !== undefined;
+  const wanted = Object.keys(adapters).length > 0 || source !== undefined;
   const pool = wanted ? poolFor(options) : null;
   const engine = new TextEngine({
     model: options.model,
@@ -110,7 +111,7 @@ export function textServer(options: TextServerOptions): TextServer {
       ? null
       : new AdapterRegistry(pool, {
           registered: new Map(Object.entries(adapters)),
-          ...(findAdapter === undefined ? {} : { find: findAdapter }),
+          source,
           between: (f) => engine.between(f),
         });
   const guard = new Guard({ hosts: options.hosts ?? LOOPBACK, origins: options.origins ?? [], token });
@@ -168,12 +169,13 @@ export function textServer(options: TextServerOptions): TextServer {
   app.get("/health", () => Response.json({ status: engine.draining ? "draining" : "ok", ...engine.load }));
   app.post("/v1/chat/completions", (c) => answer(c, readChatRequest));
   app.post("/v1/completions", (c) => answer(c, readCompletionRequest));
-  app.get("/v1/models", () => {
-    const ids = [name, ...(registry?.list() ?? []).map((a) => `${name}:${a.name}`)];
+  const listed = async (): Promise<AdapterState[]> => (registry === null ? [] : registry.list());
+  app.get("/v1/models", async () => {
+    const ids = [name, ...(await listed()).map((a) => `${name}:${a.name}`)];
     const data = ids.map((id) => ({ id, object: "model", created: 0, owned_by: "lowrank" }));
     return Response.json({ object: "list", data });
   });
-  app.get("/v1/adapters", () => Response.json({ object: "list", data: registry?.list() ?? [] }));
+  app.get("/v1/adapters", async () => Response.json({ object: "list", data: await listed() }));
   app.post("/v1/adapters/:name", async (c) => {
     if (registry === null) throw noModel(c.req.param("name"));
     await registry.load(c.req.param("name"));

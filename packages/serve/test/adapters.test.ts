@@ -1,6 +1,8 @@
-import type { FolderInput } from "@lowrank/models";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { Served } from "../src/index.js";
+import { adaptersIn, type Served } from "../src/index.js";
 import { adapterFiles, headers, post, start, startBackend, textOf, until } from "./harness.js";
 
 type Files = Map<string, Uint8Array>;
@@ -96,23 +98,43 @@ describe("adapters of a server", () => {
     }
   });
 
-  test("that are found by name are asked for by plain names only", async () => {
-    const asked: string[] = [];
-    const findAdapter = async (name: string): Promise<FolderInput | undefined> => {
-      asked.push(name);
-      return name === "found" ? files[3] : undefined;
+  test("in a folder are seen as they come, by plain names only: no path, no link, nothing else", async () => {
+    const root = await mkdtemp(join(tmpdir(), "adapters-"));
+    const write = async (name: string, content: Files): Promise<void> => {
+      await mkdir(join(root, name), { recursive: true });
+      for (const [file, bytes] of content) await writeFile(join(root, name, file), bytes);
     };
-    const server = await start({ slots: 1, findAdapter });
+    await write("in/found", files[3]!);
+    await write("in/a b", files[3]!);
+    await write("outside", files[2]!);
+    await mkdir(join(root, "in", "empty"));
+    await symlink(join(root, "outside"), join(root, "in", "linked"), "dir");
+    const server = await start({ slots: 1, adapterSource: await adaptersIn(join(root, "in")) });
     try {
+      expect(await list(server)).toEqual([{ name: "found", loaded: false, inUse: 0 }]);
       expect((await text(server, "found")).length).toBeGreaterThan(0);
-      for (const name of ["../found", "a/b", "C:\\x", "found\u0000", ".", "x".repeat(101), "lost"]) {
+      const names = [
+        "../outside",
+        "..",
+        "in/found",
+        join(root, "outside"),
+        "a b",
+        "empty",
+        "linked",
+        "found\u0000",
+      ];
+      for (const name of [...names, "C:\\x", ".", "x".repeat(101), "late"]) {
         const answer = await post(server, "/v1/completions", { ...body(null), model: `tiny:${name}` });
         expect(answer.status).toBe(404);
-        expect((await admin(server, "POST", encodeURIComponent(name))).status).toBe(404);
+        expect([400, 404]).toContain((await admin(server, "POST", encodeURIComponent(name))).status);
       }
-      expect(new Set(asked)).toEqual(new Set(["found", "lost"]));
+      await write("in/late", files[1]!);
+      expect((await list(server)).map(({ name }) => name)).toEqual(["found", "late"]);
+      expect((await admin(server, "POST", "late")).status).toBe(200);
+      await expect(adaptersIn(join(root, "none"))).rejects.toThrow(/expected a folder/);
     } finally {
       await server.close();
+      await rm(root, { recursive: true });
     }
   });
 

@@ -101,7 +101,10 @@ describe("who comes in", () => {
       slots: 1,
       token: null,
       onError: (error) => told.push(error),
-      findAdapter: () => Promise.reject(new Error("disk at /secret/path failed")),
+      adapterSource: {
+        list: async () => [],
+        find: () => Promise.reject(new Error("disk at /secret/path failed")),
+      },
     });
     const answer = await fetch(`${broken.url}/v1/adapters/x`, { method: "POST" });
     expect(answer.status).toBe(500);
