@@ -74,7 +74,9 @@ export function logProbabilities(logits: ArrayLike<number>): Float64Array {
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - most);
   const shift = most + Math.log(sum);
-  return Float64Array.from(logits, (x) => x - shift);
+  const all = new Float64Array(logits.length);
+  for (let i = 0; i < all.length; i++) all[i] = logits[i]! - shift;
+  return all;
 }
 
 /** The n ids of highest score, the highest first, the smaller id first among equals. */
@@ -104,17 +106,17 @@ interface Cut {
   readonly ties: number;
 }
 
-function kept(weights: Float64Array, { weight, ties }: Cut): { ids: number[]; total: number } {
-  const ids: number[] = [];
-  let [total, left] = [0, ties];
+function kept(weights: Float64Array, { weight, ties }: Cut): { ids: Int32Array; total: number } {
+  const ids = new Int32Array(weights.length);
+  let [count, total, left] = [0, 0, ties];
   for (let id = 0; id < weights.length; id++) {
     const w = weights[id]!;
     if (w > weight || (w === weight && left-- > 0)) {
-      ids.push(id);
+      ids[count++] = id;
       total += w;
     }
   }
-  return { ids, total };
+  return { ids: ids.subarray(0, count), total };
 }
 
 /** Keeps the k largest weights. */
@@ -125,10 +127,12 @@ function likeliest(weights: Float64Array, k: number): Cut {
 /** Keeps the fewest of the weights kept so far that reach a share p of their sum. */
 function nucleus(weights: Float64Array, cut: Cut, p: number): Cut {
   const { ids, total } = kept(weights, cut);
-  return fewest(
-    Float64Array.from(ids, (id) => weights[id]!),
-    (sum) => sum >= p * total,
-  );
+  // All weights below this one together have less than the share that is left out.
+  const least = ((1 - p) * total) / ids.length;
+  const values = new Float64Array(ids.length);
+  let count = 0;
+  for (const id of ids) if (weights[id]! >= least) values[count++] = weights[id]!;
+  return fewest(values.subarray(0, count), (sum) => sum >= p * total);
 }
 
 /**

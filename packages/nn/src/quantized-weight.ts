@@ -10,6 +10,7 @@ import {
   type QuantizedMatmulOptions,
   take,
   type Tensor,
+  zeros,
 } from "@lowrank/tensor";
 
 /** The parts of a matrix [out, in] in codes; see `dequantize` for what they stand for. */
@@ -52,7 +53,7 @@ export class QuantizedWeight extends Parameter {
   /** @throws ConfigError, DTypeError or ShapeError where the parts do not belong together. */
   constructor({ codes, scales, mins = null, bits, groupSize, activations = "f32" }: QuantizedParts) {
     const whole = dequantize(codes, scales, formatOf(bits, groupSize, mins));
-    super(whole, { trainable: false });
+    super(zeros(whole.shape), { trainable: false }); // not `whole`, which would hold the parts a second time
     Object.defineProperty(this, "trainable", { get: () => false, set: () => {}, enumerable: true });
     const frozen = (t: Tensor): Parameter => new Parameter(t, { trainable: false });
     this.codes = frozen(codes);
