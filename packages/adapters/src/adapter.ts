@@ -68,12 +68,14 @@ export interface Adapter<C extends object = object, P extends object = object> {
    * Default: the layer with `merge(weight, ...)`.
    */
   forward?(x: Tensor, base: (x: Tensor) => Tensor, params: P, config: C, pass: AdapterPass): Tensor;
-  /** A term for the loss. */
-  penalty?(params: P, config: C, target: Target): Tensor;
+  /** A term for the loss, if this configuration has one. */
+  penalty?(params: P, config: C, target: Target): Tensor | undefined;
   /** Whether `forward` itself reads which adapters act on which row of the batch. Default: the contract mixes the rows. */
   readonly rowAware?: boolean;
-  /** Why a fresh adapter changes the layer, where it does. Left out, a fresh adapter is the identity. */
-  readonly startsElsewhere?: string;
+  /** Why a fresh adapter changes the layer, for a configuration with which it does. Else a fresh adapter is the identity. */
+  startsElsewhere?(config: C): string | undefined;
+  /** Relative error of that identity, where rounding keeps it from being one bit for bit. Default 0. */
+  readonly startsWithin?: number;
   /** Default: `peft_type` is the name in capitals, tensors are `name_parameter`, the configuration is stored as it is. */
   readonly format?: AdapterFormat<C>;
 }

@@ -41,6 +41,9 @@ function withoutOurs(json: Readonly<Record<string, unknown>>): object {
   return Object.fromEntries(Object.entries(json).filter(([name]) => !frame.has(name)));
 }
 
+/** Methods of PEFT that have ranks and alphas per layer. */
+const WITH_PATTERNS = ["LORA", "LOHA", "LOKR"];
+
 function frameFields(options: AttachOptions, { baseModel, taskType = "CAUSAL_LM" }: PeftSaveOptions): object {
   const { targets, exclude = null, layersToTransform = null, layersPattern = null } = options;
   return {
@@ -91,6 +94,10 @@ export async function peftFiles(
     ...plain(adapter).toJson(config),
     peft_type: peftTypeOf(adapter),
   };
+  for (const field of ["rank_pattern", "alpha_pattern"]) {
+    const idle = Object.keys(json[field] as object).length === 0;
+    if (idle && !WITH_PATTERNS.includes(peftTypeOf(adapter))) delete json[field];
+  }
   const sorted = Object.fromEntries(Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1)));
   const tensors = [
     ...fileNames(

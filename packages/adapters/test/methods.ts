@@ -1,4 +1,4 @@
-import { type Adapter, dora } from "@lowrank/adapters";
+import { type Adapter, boft, dora, hra, oft } from "@lowrank/adapters";
 import { Embedding, Linear, Module } from "@lowrank/nn";
 import { type Tensor, tanh } from "@lowrank/tensor";
 
@@ -30,4 +30,11 @@ const ALL = ["embed", "up", "down"];
 /** The methods that PEFT has, by the folder of their goldens. */
 export const methods: Readonly<Record<string, Method>> = {
   dora: method(dora, { rank: 2, alpha: 3, useRslora: true }, ALL),
+  hra: method(hra, { rank: 4 }),
+  "hra-gs": method(hra, { rank: 3, orthogonal: true }),
+  oft: method(oft, { blockSize: 4 }),
+  "oft-exact": method(oft, { blocks: 2, cayley: "exact" }),
+  "oft-shared": method(oft, { blockSize: 4, shared: true, terms: 3 }),
+  boft: method(boft, { blockSize: 2 }),
+  "boft-2": method(boft, { blockSize: 2, factors: 2 }),
 };

@@ -19,6 +19,7 @@ from pathlib import Path
 import peft
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.boft import layer as boft
 from safetensors.torch import load_file, save_file
 
 METHODS = Path(__file__).parent / "methods"
@@ -38,7 +39,25 @@ class Net(torch.nn.Module):
 
 CONFIGS = {
     "dora": lambda: peft.LoraConfig(r=3, lora_alpha=5, use_dora=True, target_modules=ALL),
+    "hra": lambda: peft.HRAConfig(r=4, target_modules=LINEAR),
+    "hra-gs": lambda: peft.HRAConfig(r=3, apply_GS=True, init_weights=False, target_modules=LINEAR),
+    "oft": lambda: peft.OFTConfig(oft_block_size=4, target_modules=LINEAR),
+    "oft-exact": lambda: peft.OFTConfig(r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=LINEAR),
+    "oft-shared": lambda: peft.OFTConfig(oft_block_size=2, block_share=True, num_cayley_neumann_terms=4, target_modules=LINEAR),
+    "boft": lambda: peft.BOFTConfig(boft_block_num=2, boft_block_size=0, target_modules=LINEAR),
+    "boft-2": lambda: peft.BOFTConfig(boft_block_size=2, boft_n_butterfly_factor=2, target_modules=LINEAR),
 }
+
+
+class BlockDiag:
+    """In place of PEFT's CUDA extension, without which it falls back to one butterfly factor."""
+
+    @staticmethod
+    def apply(blocks):
+        return torch.stack([torch.block_diag(*factor) for factor in blocks])
+
+
+boft.get_fbd_cuda, boft.FastBlockDiag = lambda: True, BlockDiag
 
 
 def base() -> tuple[Net, torch.Tensor, torch.Tensor]:
