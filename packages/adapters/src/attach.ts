@@ -1,4 +1,4 @@
-import type { Module } from "@lowrank/nn";
+import type { Adaptable, Module } from "@lowrank/nn";
 import {
   ConfigError,
   type DType,
@@ -157,7 +157,8 @@ export class Attached<M extends Module = Module> {
     await this.merge(options);
     const registry = registryOf(this.model);
     for (const { stack } of this.places) {
-      const { weight, bias } = stack.takeFolded()!;
+      const { weight: folded, bias } = stack.takeFolded()!;
+      const weight = asStored(stack.layer, folded);
       weight.trainable = registry.wasTrainable.get(stack.layer.weight) ?? false;
       stack.layer.weight = weight;
       if (bias === null) continue;
@@ -197,6 +198,11 @@ export class Attached<M extends Module = Module> {
       hint: "call unmerge() first",
     });
   }
+}
+
+/** A merged weight [out, in] as its layer keeps it. */
+function asStored(layer: Adaptable, weight: Parameter): Parameter {
+  return layer.asStored === undefined ? weight : parameter(layer.asStored(weight));
 }
 
 function removeFrom(registry: Registry, attached: Attached): void {

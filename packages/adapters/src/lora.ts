@@ -26,10 +26,12 @@ export interface LoraParams {
 export const loraScale = ({ rank, alpha = rank, useRslora = false }: LoraConfig): number =>
   alpha / (useRslora ? Math.sqrt(rank) : rank);
 
-/** Options of PEFT that change what is computed and that we do not have. */
+/**
+ * Options of PEFT that change what is computed and that we do not have. `fan_in_fan_out` is none of them: it says how the base
+ * stores its weight, which our layers know by themselves.
+ */
 const UNSUPPORTED = [
   "use_dora",
-  "fan_in_fan_out",
   "lora_bias",
   "layer_replication",
   "use_qalora",

@@ -157,7 +157,7 @@ export class AdapterStack implements Overlay {
 /** A layer without adapters. */
 const bare = (layer: Adaptable): Below => ({
   forward: (x) => layer.withWeight(x, layer.weight),
-  weight: () => layer.weight,
+  weight: () => layer.denseWeight(),
   bias: () => layer.bias,
 });
 
@@ -239,7 +239,7 @@ export async function foldAll(stacks: readonly AdapterStack[], dtype: DType | un
 /** The weight of a layer with the adapters that are on it, as the next one will see it. */
 export function weightOn(layer: Adaptable, dtype: DType): Tensor {
   const overlay = layer._overlay;
-  return widened(overlay instanceof AdapterStack ? overlay.effective().weight : layer.weight, dtype);
+  return widened(overlay instanceof AdapterStack ? overlay.effective().weight : layer.denseWeight(), dtype);
 }
 
 /** The stack on a layer, made if there is none. */

@@ -137,7 +137,7 @@ function noMatch(where: string, wanted: readonly string[], paths: readonly strin
 
 /** What an adapter gets to know of a layer. */
 export function targetOf({ path, layer }: SelectedLayer, dtype: DType): Target {
-  const weightShape = layer.weight.shape;
+  const weightShape = layer.denseWeight().shape;
   const [first, second] = weightShape as [number, number];
   const [inFeatures, outFeatures] = layer.kind === "embedding" ? [first, second] : [second, first];
   return { path, kind: layer.kind, inFeatures, outFeatures, weightShape, dtype };

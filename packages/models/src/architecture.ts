@@ -3,6 +3,7 @@ import { bert } from "./bert.js";
 import { bertForSequenceClassification, bertForTokenClassification } from "./bert-classifier.js";
 import type { ConfigJson } from "./config.js";
 import { quoteName } from "./format-error.js";
+import { gpt2 } from "./gpt2.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import type { PretrainedModel } from "./pretrained-model.js";
@@ -42,6 +43,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   mistral,
   qwen2,
   qwen3,
+  gpt2,
   bert,
   bertForSequenceClassification,
   bertForTokenClassification,

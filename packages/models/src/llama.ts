@@ -1,6 +1,5 @@
 import {
   Attention,
-  type AttentionCache,
   type AttentionInputs,
   Embedding,
   KVCache,
@@ -9,23 +8,10 @@ import {
   RMSNorm,
   SwiGLU,
 } from "@lowrank/nn";
-import {
-  add,
-  and,
-  arange,
-  checkpoint,
-  ConfigError,
-  type DType,
-  eq,
-  ge,
-  gt,
-  type Key,
-  normal,
-  ShapeError,
-  type Tensor,
-} from "@lowrank/tensor";
-import { type CacheOptions, CausalLM, expectSameShape, type ForwardOptions } from "./causal-lm.js";
+import { checkpoint, type DType, type Key, normal, type Tensor } from "@lowrank/tensor";
 import type { Architecture } from "./architecture.js";
+import { causalInputs, windowMask } from "./causal-inputs.js";
+import { type CacheOptions, CausalLM, type ForwardOptions } from "./causal-lm.js";
 import { type LlamaConfig, llamaConfigJson, parseLlamaConfig } from "./llama-config.js";
 import { dependsOnLength, rotaryFactor, rotaryFrequencies } from "./rope-scaling.js";
 
@@ -92,32 +78,16 @@ export class LlamaModel extends Module {
 
   /** Ids [batch, T] i32 to [batch, T, hiddenSize]. */
   forward(ids: Tensor, options: ForwardOptions = {}): Tensor {
-    const { segments, cache } = options;
-    if (ids.ndim !== 2 || ids.dtype !== "i32") {
-      throw new ShapeError({
-        where: "forward",
-        expected: "ids of shape [batch, T] and dtype i32",
-        got: `${ids.dtype}[${ids.shape.join(", ")}]`,
-        hint: "make them with model.ids([[...]])",
-      });
-    }
-    if (segments !== undefined) {
-      expectSameShape("forward", "segments", segments, ids);
-      if (cache !== undefined) {
-        throw new ConfigError({ where: "forward", expected: "segments or a cache", got: "both" });
-      }
-    }
-    const packed = segments === undefined ? undefined : packing(segments);
-    const length = ids.shape[1]!;
+    const { cache } = options;
+    const { length, positions, mask } = causalInputs(ids, options);
     const inputs: AttentionInputs = {
-      positions: options.positions ?? packed?.positions ?? place(length, cache),
+      positions,
       inverseFrequencies: this.frequencies(cache?.capacity ?? length),
-      mask: packed?.mask,
       cache,
     };
-    const masks = new Map<number | null, Tensor | undefined>([[null, packed?.mask]]);
+    const masks = new Map<number | null, Tensor | undefined>([[null, mask]]);
     for (const window of this.config.windows) {
-      if (!masks.has(window)) masks.set(window, windowMask(window!, length, cache, packed?.mask));
+      if (!masks.has(window)) masks.set(window, windowMask(window!, length, cache, mask));
     }
     let h = this.embed_tokens.forward(ids);
     for (const [layer, block] of this.layers.entries()) {
@@ -127,37 +97,6 @@ export class LlamaModel extends Module {
     }
     return this.norm.forward(h);
   }
-}
-
-/** Positions [1, T] that follow what the cache holds. */
-function place(length: number, cache: AttentionCache | undefined): Tensor {
-  const row = arange(0, length, 1, { dtype: "i32" }).reshape([1, length]);
-  return cache === undefined ? row : add(row, cache.offset);
-}
-
-/** Who may see whom where a query sees no further back than `window` keys, its own included; causality comes on top. */
-function windowMask(
-  window: number,
-  length: number,
-  cache: AttentionCache | undefined,
-  mask: Tensor | undefined,
-): Tensor | undefined {
-  const keys = cache?.capacity ?? length;
-  if (window >= keys) return mask;
-  const query = arange(0, length, 1, { dtype: "i32" }).reshape([length, 1]);
-  const own = cache === undefined ? query : add(query, cache.offset);
-  const near = gt(arange(0, keys, 1, { dtype: "i32" }), own.sub(window)); // [T, S]: j > i - window
-  return mask === undefined ? near : and(mask, near);
-}
-
-/** Of segments [batch, T]: who may see whom, [batch, 1, T, T], and the place of each token in its own text. */
-function packing(segments: Tensor): { mask: Tensor; positions: Tensor } {
-  const [batch, length] = segments.shape as [number, number];
-  const same = eq(segments.reshape([batch, length, 1]), segments.reshape([batch, 1, length])); // [batch, T, T]
-  const at = arange(0, length, 1, { dtype: "i32" });
-  const earlier = ge(at.reshape([length, 1]), at.reshape([1, length])); // [T, T]: j ≤ i
-  const positions = and(same, earlier).astype("i32").sum(-1).sub(1); // [batch, T]
-  return { mask: same.reshape([batch, 1, length, length]), positions };
 }
 
 export interface LlamaOptions {

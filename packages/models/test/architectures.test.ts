@@ -17,7 +17,7 @@ const BACKENDS: [string, () => Backend | Promise<Backend>][] = [
 describe.each(BACKENDS)("on %s", (_, backend) => {
   beforeAll(async () => setDefaultBackend(await backend()));
 
-  describe.each(["mistral", "qwen2", "qwen3"])("%s agrees with Transformers", (name) => {
+  describe.each(["mistral", "qwen2", "qwen3", "gpt2"])("%s agrees with Transformers", (name) => {
     test("in logits, to 1e-5", async () => {
       const want = await readGoldens(golden(`${name}/expected.safetensors`));
       const model = await fromPretrained(golden(name));

@@ -16,7 +16,10 @@ export interface Overlay {
 /** A layer whose weight can be overlaid. */
 export interface Adaptable {
   readonly kind: LayerKind;
-  /** The frozen weight: [out, in], for an embedding [entries, width]. May be a `QuantizedWeight`. */
+  /**
+   * The frozen weight: [out, in], for an embedding [entries, width], unless the layer stores it otherwise (`asStored`). May be
+   * a `QuantizedWeight`.
+   */
   weight: Parameter;
   /** An adapter that is merged for good may put another in its place. */
   bias: Parameter | null;
@@ -24,12 +27,14 @@ export interface Adaptable {
   /** The overlay, or null. */
   _overlay: Overlay | null;
   /**
-   * The frozen weight in numbers. Of one in codes this is a lazy tensor: the whole matrix is made where a graph reads it, so
-   * what needs only a product asks `withWeight(input, layer.weight)`.
+   * The frozen weight in numbers, [out, in] however the layer stores it. Of one in codes this is a lazy tensor: the whole
+   * matrix is made where a graph reads it, so what needs only a product asks `withWeight(input, layer.weight)`.
    */
   denseWeight(): Tensor;
   /** What the layer computes with another weight in place of its own; with one in codes, from the codes. */
   withWeight(input: Tensor, weight: Tensor): Tensor;
+  /** A weight [out, in] as this layer stores it, where that is otherwise. */
+  asStored?(weight: Tensor): Tensor;
 }
 
 /** Whether a module can carry an overlay. */

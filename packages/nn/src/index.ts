@@ -14,6 +14,7 @@ export { RowCaches } from "./row-caches.js";
 export { Sequential } from "./sequential.js";
 export { checkState, showDifference, stateDifference } from "./state.js";
 export { SwiGLU } from "./swiglu.js";
+export { TransposedLinear } from "./transposed-linear.js";
 export { valueAndGrad } from "./value-and-grad.js";
 
 export type { Adaptable, LayerKind, Overlay } from "./adaptable.js";

@@ -1,6 +1,6 @@
 """Makes the folders of tiny random models beside it: what Transformers computes for every architecture.
 
-    python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 safetensors==0.8.0 "numpy<3"
+    python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.0 safetensors==0.8.0 "numpy<3"
     venv/bin/python make_architectures.py [name ...]
 
 Everything runs on the CPU in float32, attention by plain matrix products ("eager"). Each folder holds
@@ -59,7 +59,7 @@ def save(model, name: str, tensors: dict) -> None:
     folder = HERE / name
     model.save_pretrained(folder)
     for file in folder.iterdir():
-        if file.name not in ("config.json", "model.safetensors", "expected.safetensors"):
+        if file.name not in ("config.json", "model.safetensors", "expected.safetensors") and file.is_file():
             file.unlink()
     tensors = {key: t.detach().clone().contiguous() for key, t in tensors.items()}
     save_file(tensors, folder / "expected.safetensors", metadata=VERSIONS)
@@ -121,6 +121,48 @@ def rope_variants(name: str) -> None:
         text = json.dumps({"architectures": ["LlamaForCausalLM"], **config.to_dict()})
         tensors[f"{variant}.config"] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     save(model, name, tensors)
+
+
+def gpt2(name: str) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=40,
+        n_positions=32,
+        n_embd=16,
+        n_layer=2,
+        n_head=4,
+        n_inner=24,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.25,
+        scale_attn_by_inverse_layer_idx=True,
+        attn_implementation="eager",
+    )
+    causal(name, GPT2LMHeadModel, config, 14)
+    adapter(name)
+
+
+def adapter(name: str) -> None:
+    """A LoRA of PEFT on GPT-2, whose weights are stored the other way around: adapter/ and adapted.safetensors."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2LMHeadModel
+
+    torch.manual_seed(15)
+    base = GPT2LMHeadModel.from_pretrained(HERE / name, attn_implementation="eager").float()
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)
+    model = get_peft_model(base, config).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "lora_" in key:
+                p.copy_(0.3 * torch.randn_like(p))
+        ids = torch.randint(3, 40, (2, 9))
+        logits = model(input_ids=ids).logits
+    model.save_pretrained(HERE / name / "adapter")
+    (HERE / name / "adapter" / "README.md").unlink(missing_ok=True)
+    settings = HERE / name / "adapter" / "adapter_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "base_model_name_or_path": name}, indent=2) + "\n")
+    save_file({"input_ids": ids, "logits": logits.contiguous()}, HERE / name / "adapted.safetensors", metadata=VERSIONS)
 
 
 BERT = {
@@ -209,6 +251,7 @@ MODELS = {
     "mistral": mistral,
     "qwen2": qwen2,
     "qwen3": qwen3,
+    "gpt2": gpt2,
     "rope-variants": rope_variants,
     "bert": bert,
     "bert-sequence": bert_sequence,
