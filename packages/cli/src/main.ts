@@ -2,6 +2,7 @@ import { runCommand } from "citty";
 import manifest from "../package.json" with { type: "json" };
 import type { Command, Host } from "./command.js";
 import { chatCommand } from "./commands/chat.js";
+import { embedCommand } from "./commands/embed.js";
 import { evaluateCommand } from "./commands/evaluate.js";
 import { finetuneCommand } from "./commands/finetune.js";
 import { generateCommand } from "./commands/generate.js";
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   perplexityCommand,
   generateCommand,
   chatCommand,
+  embedCommand,
   serveCommand,
   mergeCommand,
   infoCommand,

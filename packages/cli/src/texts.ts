@@ -16,7 +16,7 @@ export interface Texts {
 }
 
 /** The whole of a text file in UTF-8. */
-async function readText(path: string): Promise<string> {
+export async function readText(path: string): Promise<string> {
   const source = await openSource(path);
   try {
     if (source.size > MAX_BYTES) {

@@ -441,6 +441,8 @@ describe("help", () => {
       "perplexity",
       "generate",
       "chat",
+      "embed",
+      "serve",
       "merge",
       "info",
       "push",

@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import {
   type ChatMessage,
   chatIds,
@@ -14,6 +13,7 @@ import { onDevice } from "../device.js";
 import { UsageError } from "../fault.js";
 import { loading, loadModel, modelOperand, precision } from "../model-folder.js";
 import { integer, operand, text, toggle } from "../options.js";
+import { readStream } from "../plain-texts.js";
 import { Rate } from "../rate.js";
 import { cacheType, sampling, textOptions } from "../sampling.js";
 
@@ -62,7 +62,7 @@ export const generateCommand = /* @__PURE__ */ command({
     await onDevice(settings, output, async () => {
       const { model, input } = await loadModel(settings.model, { ...settings, signal });
       const tokenizer = await loadTokenizer(input);
-      const given = await promptText(settings.prompt, stdin);
+      const given = settings.prompt === "-" ? await readStream(stdin) : (settings.prompt ?? "");
       const prompt = settings.chat
         ? chatIds(tokenizer, messages(given, settings.system))
         : promptIds(model, tokenizer, given);
@@ -107,13 +107,6 @@ export const generateCommand = /* @__PURE__ */ command({
 
 const logprobsOf = (token: GeneratedToken | undefined): object =>
   token === undefined ? {} : { logprob: token.logprob, top: token.top };
-
-async function promptText(given: string | undefined, stdin: Readable): Promise<string> {
-  if (given !== "-") return given ?? "";
-  const parts: Buffer[] = [];
-  for await (const part of stdin) parts.push(Buffer.from(part));
-  return Buffer.concat(parts).toString("utf8");
-}
 
 const messages = (prompt: string, system: string | undefined): ChatMessage[] => [
   ...(system === undefined ? [] : [{ role: "system", content: system }]),
