@@ -235,7 +235,10 @@ async function readArray(cursor: GgufCursor, what: string): Promise<GgufArray> {
   }
   if (of === "u64") return { type: "array", of, value: new BigUint64Array(bytes.buffer) };
   if (of === "i64") return { type: "array", of, value: new BigInt64Array(bytes.buffer) };
-  return { type: "array", of, value: new NUMBER_ARRAYS[of](bytes.buffer) };
+  const value = new NUMBER_ARRAYS[of](bytes.buffer);
+  const wrong = value.findIndex(Number.isNaN);
+  if (wrong >= 0) cursor.refuse(`the ${what} to hold numbers`, "NaN", start + wrong * SCALAR_BYTES[of]);
+  return { type: "array", of, value };
 }
 
 const NUMBER_ARRAYS = {
