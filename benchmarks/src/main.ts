@@ -9,6 +9,8 @@ import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
 import { measurePairs, type PairedSample } from "./paired.js";
+import { FINETUNE_ROWS, FINETUNERS, type FinetuneRow, measureFinetune } from "./finetune.js";
+import { finetuneMarkdown } from "./finetune-results.js";
 import { installPeers, PEERS } from "./peers.js";
 import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
@@ -31,6 +33,7 @@ const HELP = `pnpm bench NAME [options]
   curves    time of a training step as batch, length, width and depth double, with fitted slopes
   memory    live memory over 1,000 steps of a small network and 300 of the quick start
   threads   operations from one element to ten million on one thread and on several (--threads, 2 by default)
+  finetune  LoRA on SmolLM2-135M: speed, memory and loss beside torch with PEFT; the models are in LOWRANK_TEST_MODELS
   paired    the quick start of two commits as whole processes, in turns; what is not committed is left out
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
@@ -40,13 +43,14 @@ const HELP = `pnpm bench NAME [options]
                  (webgpu): ${librariesOf("webgpu").join(", ")};
                  (linalg): ${librariesOf("linalg").join(", ")}
   --transposed   products with transposed factors too (webgpu)
+                 (finetune): ${FINETUNERS.join(", ")}
   --threads N    threads of each library             1; paired: all cores
   --samples N    turns of each library on each row (core, webgpu, linalg)       9
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
-  --runs N       pairs of processes (paired)                            5
-  --steps N      training steps of each (paired)                        300
+  --runs N       pairs of processes (paired), processes (finetune)      5, 3
+  --steps N      training steps of each (paired, finetune)              300, 20
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
@@ -77,8 +81,8 @@ async function main(): Promise<void> {
       threads: { type: "string" },
       before: { type: "string" },
       after: { type: "string", default: "HEAD" },
-      runs: { type: "string", default: "5" },
-      steps: { type: "string", default: "300" },
+      runs: { type: "string" },
+      steps: { type: "string" },
       samples: { type: "string" },
       transposed: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
@@ -184,14 +188,26 @@ async function main(): Promise<void> {
     print(verdict);
     if (!flags.json) console.log(threadTable(cells, verdict));
     if (verdict.slower > 0) process.exitCode = 1;
+  } else if (name === "finetune") {
+    const lines = await measureFinetune({
+      rows: chooseFrom("rows", Object.keys(FINETUNE_ROWS) as FinetuneRow[], flags.rows),
+      libraries: chooseFrom("libs", FINETUNERS, flags.libs),
+      steps: whole("steps", flags.steps ?? (flags.quick ? "4" : "20")),
+      runs: whole("runs", flags.runs ?? (flags.quick ? "1" : "3")),
+      threads,
+      models: process.env["LOWRANK_TEST_MODELS"] ?? "models",
+      note: (text) => console.error(text),
+    });
+    for (const line of lines) print(line);
+    if (!flags.json) console.log(finetuneMarkdown(lines));
   } else if (name === "paired") {
     if (flags.before === undefined) throw new Error("bench paired: expected --before with a commit");
     const samples: PairedSample[] = [];
     const summary = await measurePairs({
       before: flags.before,
       after: flags.after,
-      pairs: whole("runs", flags.runs),
-      steps: whole("steps", flags.steps),
+      pairs: whole("runs", flags.runs ?? "5"),
+      steps: whole("steps", flags.steps ?? "300"),
       ...(flags.threads === undefined ? {} : { threads }),
       onSample: (sample) => {
         samples.push(sample);
@@ -204,7 +220,7 @@ async function main(): Promise<void> {
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, paired or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired or results, got "${name}"`,
     );
 }
 

@@ -4,6 +4,8 @@ import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { type DispatchCost, dispatchesMarkdown } from "./dispatches.js";
+import type { FinetuneSample } from "./finetune.js";
+import { drawFinetune, finetuneMarkdown } from "./finetune-results.js";
 import { goalsMarkdown } from "./goals.js";
 import type { ErrorLine } from "./linalg-errors.js";
 import { linalgErrorsMarkdown } from "./linalg-errors-results.js";
@@ -22,6 +24,7 @@ import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
   | ErrorLine
+  | FinetuneSample
   | MainJob
   | Sample
   | Summary
@@ -132,6 +135,13 @@ async function linalg(file: string, lines: readonly (Sample | Summary)[]): Promi
   return `![Time of decompositions against the size of the matrix](${image})\n\n${linalgMarkdown(lines)}`;
 }
 
+/** Draws the losses of a run of `finetune` beside its file, and shows it. */
+async function finetune(file: string, lines: readonly FinetuneSample[]): Promise<string> {
+  const image = file.replace(/\.jsonl$/, ".svg");
+  await writeFile(`${folder}${image}`, drawFinetune(lines));
+  return finetuneMarkdown(lines, image);
+}
+
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
   "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
@@ -144,6 +154,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   overhead: (lines) => overheadMarkdown(lines as Overhead[]),
   dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
+  finetune: (lines, file) => finetune(file, lines as FinetuneSample[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };
