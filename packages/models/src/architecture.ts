@@ -10,6 +10,8 @@ import type { PretrainedModel } from "./pretrained-model.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
 import type { Task, TaskModels } from "./task.js";
+import { vit } from "./vit.js";
+import { vitForImageClassification } from "./vit-classifier.js";
 
 export interface CreateOptions {
   /** Storage type of the parameters. Default f32. */
@@ -47,6 +49,8 @@ export const ARCHITECTURES: readonly Architecture[] = [
   bert,
   bertForSequenceClassification,
   bertForTokenClassification,
+  vit,
+  vitForImageClassification,
 ];
 
 const namesFor = (architectures: readonly Architecture[]): string =>

@@ -1,10 +1,11 @@
 import { Dropout, Embedding, LayerNorm, Linear, Module } from "@lowrank/nn";
-import { arange, attention, checkpoint, type DType, tanh, type Tensor } from "@lowrank/tensor";
+import { arange, checkpoint, type DType, tanh, type Tensor } from "@lowrank/tensor";
 import { activation } from "./activation.js";
 import type { Architecture } from "./architecture.js";
 import { type BertConfig, bertConfigJson, parseBertConfig } from "./bert-config.js";
 import { expectSameShape } from "./causal-lm.js";
 import { EncoderModel, type EncoderOptions, expectIds, keyMask } from "./encoder-model.js";
+import { SelfAttention } from "./self-attention.js";
 
 /** Sum of the embeddings of token, part and position, normalized. */
 class BertEmbeddings extends Module {
@@ -38,35 +39,6 @@ class BertEmbeddings extends Module {
   }
 }
 
-class BertSelfAttention extends Module {
-  query: Linear;
-  key: Linear;
-  value: Linear;
-
-  constructor(
-    width: number,
-    readonly heads: number,
-    dtype: DType,
-  ) {
-    super();
-    this.query = new Linear(width, width, { dtype });
-    this.key = new Linear(width, width, { dtype });
-    this.value = new Linear(width, width, { dtype });
-  }
-
-  forward(x: Tensor, mask: Tensor | undefined): Tensor {
-    const [batch, length, width] = x.shape as [number, number, number];
-    const heads = (t: Tensor): Tensor => t.reshape([batch, length, this.heads, width / this.heads]);
-    const o = attention(
-      heads(this.query.forward(x)),
-      heads(this.key.forward(x)),
-      heads(this.value.forward(x)),
-      mask === undefined ? {} : { mask },
-    );
-    return o.reshape([batch, length, width]);
-  }
-}
-
 /** norm(residual + W x): the end of both halves of a block. */
 class BertOutput extends Module {
   dense: Linear;
@@ -86,12 +58,12 @@ class BertOutput extends Module {
 }
 
 class BertAttention extends Module {
-  self: BertSelfAttention;
+  self: SelfAttention;
   output: BertOutput;
 
   constructor(config: BertConfig, dtype: DType) {
     super();
-    this.self = new BertSelfAttention(config.hiddenSize, config.heads, dtype);
+    this.self = new SelfAttention(config.hiddenSize, config.heads, { dtype });
     this.output = new BertOutput(config.hiddenSize, config, dtype);
   }
 

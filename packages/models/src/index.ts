@@ -30,6 +30,7 @@ export { cachedRepos, openHub, removeCached } from "./hub.js";
 export { defaultCacheFolder, diskStore } from "./hub-disk.js";
 export { isHubName, parseHubName } from "./hub-name.js";
 export { pageStore } from "./hub-pages.js";
+export { ImageClassifier, ImageModel } from "./image-model.js";
 export { scanJson, toPlain } from "./json-scan.js";
 export { GPT2Block, GPT2LMHeadModel, GPT2Model } from "./gpt2.js";
 export { gpt2ConfigJson, parseGPT2Config } from "./gpt2-config.js";
@@ -59,6 +60,10 @@ export { LabelledTextModel, TextClassifier, TokenClassifier } from "./text-class
 export { loadTokenizer } from "./tokenizer.js";
 export { openUrl, openUrlFolder } from "./url-source.js";
 export { checkAddress } from "./web-address.js";
+
+export { ViTLayer, ViTModel } from "./vit.js";
+export { ViTForImageClassification } from "./vit-classifier.js";
+export { parseViTConfig, vitConfigJson } from "./vit-config.js";
 
 export type { Architecture, CreateOptions } from "./architecture.js";
 export type { AtomicWriteOptions, FileContent, FolderWriteOptions } from "./atomic-write.js";
@@ -110,3 +115,6 @@ export type { DecodeOptions, EncodeOptions, LoadTokenizerOptions, Tokenizer } fr
 export type { UrlOptions } from "./url-source.js";
 export type { HostPolicy } from "./web-address.js";
 export type { Task, TaskModels } from "./task.js";
+export type { ImageConfig, ImageOptions } from "./image-model.js";
+export type { ViTOptions } from "./vit.js";
+export type { ViTConfig } from "./vit-config.js";

@@ -10,6 +10,7 @@ Causal models: input_ids [2, 12], labels [2, 12], logits [2, 12, vocabulary], lo
 ids that greedy generation appends to the first row.
 bert*: input_ids, attention_mask, token_type_ids [3, 10]; hidden [3, 10, 16], pooled [3, 16], and plain, hidden without mask
 and types, the gradients of sum(hidden * weight); labels, logits, loss and its gradients of the classifiers.
+vit*: pixels [batch, channels, height, width]; hidden, pooled; labels, logits, loss and its gradients of the classifier.
 rope-variants: one model whose config.json is changed; <name>.config (bytes of JSON) and <name>.logits [1, 20, vocabulary].
 """
 
@@ -226,6 +227,58 @@ def bert_token(name: str) -> None:
     save(model, name, {**inputs, "labels": labels, "logits": out.logits, "loss": out.loss, **gradients(model)})
 
 
+VIT = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": [9, 12],  # no square, and a row of pixels that is in no patch
+    "patch_size": [4, 3],
+    "initializer_range": 0.25,
+    "attn_implementation": "eager",
+}
+
+
+def vit(name: str) -> None:
+    from transformers import ViTConfig, ViTModel
+
+    model = make(ViTModel, ViTConfig(**VIT, qkv_bias=False, num_channels=2), 41)
+    pixels = torch.randn(2, 2, 9, 12)
+    with torch.no_grad():
+        out = model(pixel_values=pixels)
+    save(model, name, {"pixels": pixels, "hidden": out.last_hidden_state, "pooled": out.pooler_output})
+
+
+def vit_classes(name: str) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    model = make(ViTForImageClassification, ViTConfig(**{**VIT, "image_size": 8, "patch_size": 4}, num_labels=5), 42)
+    pixels = torch.randn(3, 3, 8, 8)
+    labels = torch.tensor([4, 0, 2])
+    out = model(pixel_values=pixels, labels=labels)
+    out.loss.backward()
+    save(model, name, {"pixels": pixels, "labels": labels, "logits": out.logits, "loss": out.loss, **in_files(gradients(model))})
+
+
+def in_files(tensors: dict) -> dict:
+    """Under the names that save_pretrained writes, where the model in memory has others."""
+    names = {
+        ".layers.": ".encoder.layer.",
+        ".attention.q_proj": ".attention.attention.query",
+        ".attention.k_proj": ".attention.attention.key",
+        ".attention.v_proj": ".attention.attention.value",
+        ".attention.o_proj": ".attention.output.dense",
+        ".mlp.fc1": ".intermediate.dense",
+        ".mlp.fc2": ".output.dense",
+    }
+    renamed = {}
+    for key, t in tensors.items():
+        for old, new in names.items():
+            key = key.replace(old, new)
+        renamed[key] = t
+    return renamed
+
+
 def mistral(name: str) -> None:
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -256,6 +309,8 @@ MODELS = {
     "bert": bert,
     "bert-sequence": bert_sequence,
     "bert-token": bert_token,
+    "vit": vit,
+    "vit-classes": vit_classes,
 }
 
 if __name__ == "__main__":
