@@ -37,6 +37,8 @@ export interface AdapterFormat<C> {
   readonly peftType: string;
   /** File name of each parameter, per kind of layer: `{ linear: { A: "lora_A.weight" } }`. */
   readonly tensors: Partial<Record<LayerKind, Readonly<Record<string, string>>>>;
+  /** File name of each parameter that the layers share, from the start. */
+  readonly shared?: Readonly<Record<string, string>>;
   /** Whether a configuration of this `peft_type` is for this adapter, where several adapters share the type. */
   matches?(json: Readonly<Record<string, unknown>>): boolean;
   /** The fields of `adapter_config.json` that belong to the method. */
@@ -56,7 +58,9 @@ export interface Adapter<C extends object = object, P extends object = object> {
   /** Refuses a configuration for a layer: called once per layer before anything is made. */
   check?(config: C, target: Target): void;
   /** Values that the adapter's parameters start with. `weight` gives the effective weight that it will sit on. */
-  init(target: Target, config: C, key: Key, weight: () => Tensor): P;
+  init(target: Target, config: C, key: Key, weight: () => Tensor): Partial<P>;
+  /** Parameters that all layers share, beside those that each has from `init`. */
+  shared?(targets: readonly Target[], config: C, key: Key): Partial<P>;
   /** Names of parameters that are not trained. */
   readonly frozen?: readonly string[];
   /** The definition: the effective weight, of the shape of the frozen one. */

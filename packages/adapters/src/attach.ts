@@ -270,22 +270,24 @@ export function planAttach(
     adapter.check?.(own, target);
     return { selected, target, config: own };
   });
+  const made = (values: object, path: string): Record<string, Parameter> =>
+    Object.fromEntries(
+      Object.entries(values).map(([field, value]) => [
+        field,
+        parameter(value as Tensor, {
+          trainable: !adapter.frozen?.includes(field),
+          name: `${path}${adapter.name}.${field}`,
+        }),
+      ]),
+    );
+  const targets = layers.map(({ target }) => target);
+  const shared = made(adapter.shared?.(targets, config, key) ?? {}, "");
   return {
     name,
     layers: layers.map(({ selected, target, config: own }) => {
       const weight = (): Tensor => weightOn(selected.layer, dtype);
-      const values = adapter.init(target, own, key.foldName(target.path), weight) as Readonly<
-        Record<string, Tensor>
-      >;
-      const params = Object.fromEntries(
-        Object.entries(values).map(([field, value]) => [
-          field,
-          parameter(value, {
-            trainable: !adapter.frozen?.includes(field),
-            name: `${target.path}.${adapter.name}.${field}`,
-          }),
-        ]),
-      );
+      const values = adapter.init(target, own, key.foldName(target.path), weight);
+      const params = { ...made(values, `${target.path}.`), ...shared };
       return { selected, entry: { name, model, adapter, target, config: own, params, enabled: true } };
     }),
   };

@@ -94,7 +94,7 @@ export const dora = /* @__PURE__ */ defineAdapter<DoraConfig, DoraParams>({
   },
 
   init(target, config, key, weight) {
-    const { A, B } = lora.init(target, config, key, weight);
+    const { A, B } = lora.init(target, config, key, weight) as LoraParams;
     return { A, B, m: directionNorm(neurons(weight(), target), { A, B }, loraScale(config)) };
   },
 

@@ -18,7 +18,7 @@ for (const check of contractChecks(edora, { rank: 3, alpha: 6, normGradient: "ex
 const W = normal([6, 9], { key: key(1) });
 const target = targetOf("linear", 9, 6);
 const config = { rank: 3, alpha: 6 };
-const start = (): EdoraParams => edora.init(target, config, key(2), () => W);
+const start = (): EdoraParams => edora.init(target, config, key(2), () => W) as EdoraParams;
 /** A merged weight whose neurons keep the lengths of V, which is V. */
 function direction(R: Tensor): Tensor {
   const { A, B } = start();

@@ -65,7 +65,7 @@ function frameFields(options: AttachOptions, { baseModel, taskType = "CAUSAL_LM"
 /** Names in the file of an entry's parameters, with their fields. */
 const fieldNames = ({ target, params }: Entry, adapter: Adapter): [name: string, field: string][] =>
   Object.keys(params).map((field) => [
-    `${PREFIX}${target.path}.${tensorName(adapter, target.kind, field)}`,
+    adapter.format?.shared?.[field] ?? `${PREFIX}${target.path}.${tensorName(adapter, target.kind, field)}`,
     field,
   ]);
 
@@ -198,10 +198,13 @@ export async function readPeft(
       });
     }
     const values = new Map<Entry, Record<string, Tensor>>();
+    const read = new Set<string>(); // what layers share is read once
     for (const { entry } of plan.layers) {
       const own: Record<string, Tensor> = {};
-      for (const [key, field] of fieldNames(entry, adapter))
-        own[field] = await loadTensor(found.get(key)!, archive.name);
+      for (const [key, field] of fieldNames(entry, adapter)) {
+        if (!read.has(key)) own[field] = await loadTensor(found.get(key)!, archive.name);
+        read.add(key);
+      }
       values.set(entry, own);
     }
     return { adapter, config, options, plan, values };

@@ -23,7 +23,10 @@ function network(): Net {
 }
 
 /** PEFT's file name of a parameter. */
-const key = (path: string): string => `base_model.model.${path.replace(".default", "")}`;
+const key = (path: string): string => {
+  const shared = /\.(vera_[AB])\.default$/.exec(path);
+  return shared ? `base_model.${shared[1]}` : `base_model.model.${path.replace(".default", "")}`;
+};
 
 describe.each(Object.entries(methods))("%s, against PEFT", (name, { adapter }) => {
   const load = async (folder: string) => {

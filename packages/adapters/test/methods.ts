@@ -1,4 +1,4 @@
-import { type Adapter, boft, dora, hra, oft } from "@lowrank/adapters";
+import { type Adapter, boft, dora, hra, ia3, loha, lokr, oft, vera } from "@lowrank/adapters";
 import { Embedding, Linear, Module } from "@lowrank/nn";
 import { type Tensor, tanh } from "@lowrank/tensor";
 
@@ -37,4 +37,9 @@ export const methods: Readonly<Record<string, Method>> = {
   "oft-shared": method(oft, { blockSize: 4, shared: true, terms: 3 }),
   boft: method(boft, { blockSize: 2 }),
   "boft-2": method(boft, { blockSize: 2, factors: 2 }),
+  loha: method(loha, { rank: 2, alpha: 3 }),
+  lokr: method(lokr, { rank: 1, alpha: 2 }),
+  "lokr-both": method(lokr, { rank: 1, both: true, factor: 4, zero: "second" }),
+  vera: method(vera, { rank: 4, dInitial: 0.2 }),
+  ia3: method(ia3, { feedforward: ["down"] }),
 };

@@ -46,6 +46,11 @@ CONFIGS = {
     "oft-shared": lambda: peft.OFTConfig(oft_block_size=2, block_share=True, num_cayley_neumann_terms=4, target_modules=LINEAR),
     "boft": lambda: peft.BOFTConfig(boft_block_num=2, boft_block_size=0, target_modules=LINEAR),
     "boft-2": lambda: peft.BOFTConfig(boft_block_size=2, boft_n_butterfly_factor=2, target_modules=LINEAR),
+    "loha": lambda: peft.LoHaConfig(r=3, alpha=5, target_modules=LINEAR),
+    "lokr": lambda: peft.LoKrConfig(r=8, alpha=5, target_modules=LINEAR),
+    "lokr-both": lambda: peft.LoKrConfig(r=1, alpha=3, decompose_both=True, decompose_factor=3, init_weights="lycoris", target_modules=LINEAR),
+    "vera": lambda: peft.VeraConfig(r=5, target_modules=LINEAR),
+    "ia3": lambda: peft.IA3Config(target_modules=LINEAR, feedforward_modules=["down"]),
 }
 
 
