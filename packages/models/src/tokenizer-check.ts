@@ -52,6 +52,13 @@ export function checkTokenizerJson(root: JsonObject, where: string): void {
     }
   } else refuse("model.vocab to be an object or a list", describe(vocab));
 
+  const unknown = model.get("unk_id");
+  if (unknown !== undefined && unknown !== null) {
+    checkId(unknown, "model.unk_id");
+    if (Array.isArray(vocab) && (unknown as number) >= vocab.length) {
+      refuse(`model.unk_id to be below ${vocab.length}, the size of the vocabulary`, `${unknown}`);
+    }
+  }
   if (type === "BPE" || model.has("merges")) checkMerges(model.get("merges"), vocab, model, refuse);
 
   const added = root.get("added_tokens") ?? [];
@@ -110,11 +117,26 @@ const splitOnce = (text: string): string[] | undefined => {
 function checkPatterns(value: JsonValue | undefined, where: string): void {
   if (Array.isArray(value)) for (const item of value) checkPatterns(item, where);
   else if (value instanceof Map) {
+    const type = value.get("type");
+    if ((type === "Split" || type === "Replace") && !value.has("pattern")) checkPattern(undefined, where);
     for (const [key, member] of value) {
+      if (key === "pattern") checkPattern(member, where);
       if (key === "Regex" && typeof member === "string") checkTokenizerRegex(member, where);
       else checkPatterns(member, where);
     }
   }
+}
+
+/** A pattern the library does not know it would leave out, and the text would be split otherwise than it was in training. */
+function checkPattern(pattern: JsonValue | undefined, where: string): void {
+  const text = pattern instanceof Map ? (pattern.get("Regex") ?? pattern.get("String")) : undefined;
+  if (typeof text === "string") return;
+  throw new FormatError({
+    format: "tokenizer",
+    where,
+    expected: "a pattern of a Regex or a String",
+    got: describe(pattern),
+  });
 }
 
 function describe(value: JsonValue | undefined): string {

@@ -199,12 +199,43 @@ describe("patterns of tokenizer files", () => {
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", // GPT-2
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", // Llama 3
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", // Qwen 2
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", // GPT-4o
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", // GPT-4o
     " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+", // BLOOM
     "\\p{N}{1,3}", // DeepSeek V3
   ];
   test.each(published)("%s passes", (pattern) => {
     expect(() => checkTokenizerRegex(pattern, "test")).not.toThrow();
+  });
+  /** The quick start's tokenizer with another pattern to split by. */
+  const withPattern = (pattern: string) => {
+    const json = JSON.parse(readFileSync(`${quickstart}model/tokenizer.json`, "utf8"));
+    json.pre_tokenizer = { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated" };
+    return loadTokenizer({ "tokenizer.json": bytes(json) });
+  };
+  test.each(published)("%s takes time as the text does", async (pattern) => {
+    await expect(withPattern(pattern)).resolves.toBeDefined();
+  });
+  // No power is in them that the rule of nested repeats could see: a run of n characters takes n² steps or more.
+  test.each([
+    "a+b|a",
+    "a*a*a*b",
+    "[a-z]*[a-m]*[n-z]*!",
+    ".*.*=.*",
+    "\\s*\\s*x|\\s",
+    "(?:ab)+c|[ab]",
+    "\\p{L}+\\p{L}+\\p{N}|\\p{L}",
+    "(?<=x[sy]+)y",
+    "(?=\\p{L}+!).",
+    "a{17,}b|a",
+  ])("%s is refused within a second, for the time that it takes", async (pattern) => {
+    const before = process.cpuUsage();
+    await expect(withPattern(pattern)).rejects.toMatchObject({
+      code: "LOWRANK_FORMAT",
+      expected: "a regular expression whose time grows as the text does",
+    });
+    // Of this process, whatever else the machine does.
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan(1000);
   });
   test.each([
     "(a+)+",

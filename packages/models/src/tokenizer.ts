@@ -9,6 +9,7 @@ import { FormatError, isFormatError } from "./format-error.js";
 import { scanJson, toPlain, type JsonObject, type JsonValue } from "./json-scan.js";
 import { isGgufInput } from "./gguf-input.js";
 import { ggufTokenizerFiles } from "./gguf-tokenizer.js";
+import { checkRegexTime, expressionsIn } from "./regex-time.js";
 import { openFolder, readSmallFile, type ByteInput, type Folder, type FolderInput } from "./source.js";
 import { checkTokenizerJson } from "./tokenizer-check.js";
 
@@ -97,6 +98,9 @@ export async function loadTokenizer(
       got: (cause as Error).message,
       cause,
     });
+  }
+  for (const part of [hub.normalizer, hub.pre_tokenizer, hub.post_processor, hub.decoder]) {
+    for (const expression of expressionsIn(part)) checkRegexTime(expression, where);
   }
   const template = options.chatTemplate ?? (await folderTemplate(folder, config));
   const named = (role: string): string | undefined => {
@@ -187,7 +191,9 @@ function wrap(
 
     encode(text, { addSpecialTokens = true } = {}) {
       const { ids } = guarded(() => hub.encode(text, { add_special_tokens: addSpecialTokens }));
-      const unknown = (ids as (number | undefined)[]).indexOf(undefined);
+      const unknown = (ids as unknown[]).findIndex(
+        (id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize,
+      );
       if (unknown >= 0) {
         throw new FormatError({
           format: "tokenizer",
