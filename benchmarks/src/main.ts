@@ -16,6 +16,8 @@ import { race } from "./race.js";
 import type { Sample, Summary } from "./result.js";
 import { CORE_ROWS, chooseRows, LINALG_ROWS, WEBGPU_ROWS } from "./rows/index.js";
 import { writeResults } from "./results.js";
+import { measureServing, type ServingLine } from "./serving.js";
+import { servingMarkdown } from "./serving-results.js";
 import { coreTable, curveTable, memoryTable, overheadTable, pairedTable } from "./table.js";
 import { THREAD_OPS } from "./thread-jobs.js";
 import { raceOnGpu } from "./webgpu.js";
@@ -35,6 +37,7 @@ const HELP = `pnpm bench NAME [options]
   threads   operations from one element to ten million on one thread and on several (--threads, 2 by default)
   finetune  LoRA on SmolLM2-135M: speed, memory and loss beside torch with PEFT; the models are in LOWRANK_TEST_MODELS
   paired    the quick start of two commits as whole processes, in turns; what is not committed is left out
+  serving   8 adapters in one batch beside one, switching and swapping them, their memory, and texts made at once
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
@@ -217,10 +220,19 @@ async function main(): Promise<void> {
     });
     print(summary);
     if (!flags.json) console.log(pairedTable(samples, summary));
+  } else if (name === "serving") {
+    const lines: ServingLine[] = [];
+    const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "15"));
+    const onLine = (line: ServingLine): void => {
+      lines.push(line);
+      print(line);
+    };
+    await measureServing({ threads, turns, quick: flags.quick, onLine });
+    if (!flags.json) console.log(servingMarkdown(lines));
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving or results, got "${name}"`,
     );
 }
 

@@ -17,6 +17,8 @@ import type { Point, Verdict } from "./memory.js";
 import type { Overhead } from "./overhead.js";
 import type { PairedSample, PairedSummary } from "./paired.js";
 import type { Sample, Summary } from "./result.js";
+import type { ServingLine } from "./serving.js";
+import { servingMarkdown } from "./serving-results.js";
 import { OURS, summarize } from "./statistics.js";
 import { threadsMarkdown } from "./thread-results.js";
 import type { ThreadCell, ThreadVerdict } from "./threads.js";
@@ -36,6 +38,7 @@ type Line =
   | CurveSummary
   | PairedSample
   | PairedSummary
+  | ServingLine
   | ThreadCell
   | ThreadVerdict;
 
@@ -155,6 +158,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
   finetune: (lines, file) => finetune(file, lines as FinetuneSample[]),
+  serving: (lines) => servingMarkdown(lines as ServingLine[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };

@@ -64,6 +64,30 @@ describe("BatchGenerator", () => {
     expect(new Set(many.map(({ ids }) => ids.join())).size).toBeGreaterThan(25);
   });
 
+  test("a step is as wide as it is busy, and a text is the same at every width", async () => {
+    const make = async (batch: BatchGenerator, count: number): Promise<Text[]> =>
+      Promise.all(
+        Array.from({ length: count }, (_, i) =>
+          read(batch.generate(promptOf(i), { ...requestOf(i), stopIds: [], maxNewTokens: 6 + (i % 7) })),
+        ),
+      );
+    const widths: number[] = [];
+    const batch = new BatchGenerator<never>(model, {
+      slots: 14,
+      capacity: 128,
+      withRows: (rows, build) => {
+        widths.push(rows.length);
+        return build();
+      },
+    });
+    const [many, six, one] = [await make(batch, 14), await make(batch, 6), await make(batch, 1)];
+    expect(six).toEqual(many.slice(0, 6));
+    expect(one).toEqual(many.slice(0, 1));
+    expect([...new Set(widths)].sort((a, b) => a - b)).toEqual([1, 5, 8, 12, 14]); // 1: a prompt
+    const steady = new BatchGenerator(model, { slots: 14, capacity: 128, allSlots: true });
+    expect(await make(steady, 3)).toEqual(many.slice(0, 3));
+  });
+
   test("rows see no further back than their model's window, each from its own place", async () => {
     const windowed = new LlamaForCausalLM({ ...model.config, windows: [5, null] }, { key: key(4) });
     const batch = new BatchGenerator(windowed, { slots: 3, capacity: 128, chunk: 32 });

@@ -14,16 +14,27 @@ export interface BatchGeneratorOptions<C> {
   cacheDtype?: DType;
   /** Prompt tokens that are read between two steps of the texts under way. Default 256. */
   chunk?: number;
+  /**
+   * Computes every slot at each step, busy or not. On a backend whose products of more rows end in other digits (a GPU, a
+   * BLAS) a text is then the same alone as among others. Default false.
+   */
+  allSlots?: boolean;
   /** Runs `build`, which builds a pass, with what belongs to each of its rows: null for a row that is idle or brought nothing. */
   withRows?: <T>(contexts: readonly (C | null)[], build: () => T) => T;
 }
+
+/**
+ * Rows of a step: few widths, so that few plans are made, and none below 5 beside more, since the Wasm backend sums products of
+ * fewer rows in another order.
+ */
+const WIDTHS = [5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
 
 /** The next power of two, at least 16: few plans for many prompt lengths. */
 const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
 
 /**
- * Makes many texts at once with one model. Each text has a slot; a step makes one token for every slot in one pass of
- * fixed shape, so that all steps share a plan, and texts join and leave between steps. Prompts are read in chunks in
+ * Makes many texts at once with one model. Each text has a slot; a step makes one token for every text in one pass, of
+ * few widths, so that steps share plans, and texts join and leave between steps. Prompts are read in chunks in
  * between, each by itself. Texts that find no slot wait for their turn, in the order in which they came.
  *
  * A row does not depend on those beside it: a text is the same alone and among others, with the same seed.
@@ -46,7 +57,9 @@ export class BatchGenerator<C = never> {
   readonly slots: number;
   readonly capacity: number;
   private readonly chunk: number;
-  private readonly caches: RowCaches;
+  private readonly caches: readonly KVCache[];
+  /** Numbers of rows that a step may have. */
+  private readonly widths: readonly number[];
   private readonly withRows: <T>(contexts: readonly (C | null)[], build: () => T) => T;
   /** What is in each slot. */
   private readonly jobs: (BatchJob<C> | null)[];
@@ -56,7 +69,14 @@ export class BatchGenerator<C = never> {
 
   constructor(
     readonly model: CausalLM,
-    { slots = 8, capacity, cacheDtype, chunk = 256, withRows }: BatchGeneratorOptions<C> = {},
+    {
+      slots = 8,
+      capacity,
+      cacheDtype,
+      chunk = 256,
+      allSlots = false,
+      withRows,
+    }: BatchGeneratorOptions<C> = {},
   ) {
     const room = capacity ?? Math.min(model.config.maxPositions, 1024);
     for (const [name, n, most] of [
@@ -75,10 +95,10 @@ export class BatchGenerator<C = never> {
     this.capacity = room;
     this.chunk = chunk;
     const length = Math.ceil(room / 64) * 64; // generators of about the same capacity share plans
-    const caches = Array.from({ length: slots }, () =>
+    this.caches = Array.from({ length: slots }, () =>
       model.newCache({ capacity: length, dtype: cacheDtype }),
     );
-    this.caches = new RowCaches(caches);
+    this.widths = [...(allSlots ? [] : WIDTHS.filter((w) => w < slots)), slots];
     this.jobs = new Array<null>(slots).fill(null);
     this.withRows = withRows ?? ((_, build) => build());
   }
@@ -95,7 +115,7 @@ export class BatchGenerator<C = never> {
 
   /** Bytes of keys and values. */
   get cacheBytes(): number {
-    return this.caches.rows.reduce((sum, cache) => sum + cache.sizeBytes, 0);
+    return this.caches.reduce((sum, cache) => sum + cache.sizeBytes, 0);
   }
 
   /**
@@ -155,7 +175,7 @@ export class BatchGenerator<C = never> {
       const next = this.queue.shift();
       if (next === undefined) continue;
       this.jobs[slot] = next;
-      this.caches.rows[slot]!.moveTo(0);
+      this.caches[slot]!.moveTo(0);
     }
   }
 
@@ -163,7 +183,7 @@ export class BatchGenerator<C = never> {
   private async readPrompts(): Promise<void> {
     let budget = this.chunk;
     for (const [slot, job] of this.jobs.entries()) {
-      const cache = this.caches.rows[slot]!;
+      const cache = this.caches[slot]!;
       while (job !== null && !job.ended && job.unread.length > 0 && budget > 0) {
         budget -= job.unread.length;
         try {
@@ -197,37 +217,54 @@ export class BatchGenerator<C = never> {
     job.take(data);
   }
 
-  /** One pass over all slots, each with its last token; rows that have nothing to say are computed and forgotten. */
+  /** One pass over the slots with something to say, each with its last token, and idle ones up to a width with a plan. */
   private async step(): Promise<void> {
-    const active = this.jobs.map((job) => (job === null || job.ended || job.unread.length > 0 ? null : job));
-    if (active.every((job) => job === null)) return;
+    const busy: Row<C>[] = [];
+    const idle: Row<C>[] = [];
+    for (const [slot, job] of this.jobs.entries()) {
+      const active = job !== null && !job.ended && job.unread.length === 0;
+      const cache = this.caches[slot]!;
+      (active ? busy : idle).push({ job: active ? job : null, cache });
+    }
+    if (busy.length === 0) return;
+    const width = this.widths.find((w) => w >= busy.length)!;
+    const rows = [...busy, ...idle.slice(0, width - busy.length)];
     let data: Float32Array;
     try {
-      data = await this.pass(active);
+      data = await this.pass(rows);
     } catch (error) {
       // A pass that failed has failed all its rows: none of them can go on.
-      for (const job of active) job?.fail(error);
-      for (const cache of this.caches.rows) cache.moveTo(cache.position);
+      for (const { job, cache } of rows) {
+        job?.fail(error);
+        cache.moveTo(cache.position);
+      }
       return;
     }
-    const size = data.length / this.slots;
-    for (const [slot, job] of active.entries()) job?.take(data.subarray(slot * size, (slot + 1) * size));
+    const size = data.length / width;
+    for (const [r, { job }] of rows.entries()) job?.take(data.subarray(r * size, (r + 1) * size));
   }
 
-  /** Logits [slots · vocabulary] of what follows the last token of each row. */
-  private async pass(active: readonly (BatchJob<C> | null)[]): Promise<Float32Array> {
-    const { caches, model } = this;
+  /** Logits [rows · vocabulary] of what follows the last token of each row; idle ones are computed and forgotten. */
+  private async pass(rows: readonly Row<C>[]): Promise<Float32Array> {
+    const { model } = this;
+    const cache = new RowCaches(rows.map((row) => row.cache));
     const logits = this.withRows(
-      active.map((job) => job?.context ?? null),
+      rows.map(({ job }) => job?.context ?? null),
       () => {
-        const ids = model.ids(active.map((job) => [job?.last ?? 0]));
-        return model.forward(ids, { cache: caches, positions: caches.positions(1) }).astype("f32");
+        const ids = model.ids(rows.map(({ job }) => [job?.last ?? 0]));
+        return model.forward(ids, { cache, positions: cache.positions(1) }).astype("f32");
       },
     );
-    await evaluate(logits, ...caches.pending());
-    caches.advance(active.map((job) => (job === null ? 0 : 1)));
+    await evaluate(logits, ...cache.pending());
+    cache.advance(rows.map(({ job }) => (job === null ? 0 : 1)));
     const data = (await logits.data()) as Float32Array;
     logits.dispose();
     return data;
   }
+}
+
+/** A row of a step: the text in it, or null, and its cache. */
+interface Row<C> {
+  readonly job: BatchJob<C> | null;
+  readonly cache: KVCache;
 }

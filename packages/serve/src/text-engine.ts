@@ -26,6 +26,7 @@ export interface TextEngineOptions {
   /** The most tokens that a request may ask for. */
   maxTokens: number | undefined;
   cacheDtype: DType | undefined;
+  allSlots: boolean;
   /** Milliseconds that a request may take in all. */
   timeoutMs: number;
 }
@@ -53,11 +54,12 @@ export class TextEngine {
   private idle: () => void = () => {};
 
   constructor(private readonly options: TextEngineOptions) {
-    const { model, tokenizer, pool, slots, capacity, cacheDtype } = options;
+    const { model, tokenizer, pool, slots, capacity, cacheDtype, allSlots } = options;
     this.model = model;
     this.tokenizer = tokenizer;
     this.batch = new BatchGenerator<string>(model, {
       slots,
+      allSlots,
       ...(capacity === undefined ? {} : { capacity }),
       ...(cacheDtype === undefined ? {} : { cacheDtype }),
       ...(pool === null ? {} : { withRows: (names, build) => withRows(model, names, build) }),

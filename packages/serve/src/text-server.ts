@@ -42,6 +42,8 @@ export interface TextServerOptions {
   stallMs?: number;
   /** Storage type of keys and values. Default f32. */
   cacheDtype?: DType;
+  /** Computes all slots at each step, busy or not; see `BatchGenerator`. Default false. */
+  allSlots?: boolean;
   /** Names under which the server may be addressed. Default: those of the machine itself, localhost, 127.0.0.1 and ::1. */
   hosts?: readonly string[];
   /** Origins of pages that may call it. Default: none. */
@@ -104,6 +106,7 @@ export function textServer(options: TextServerOptions): TextServer {
     capacity: options.capacity,
     maxTokens: options.maxTokens,
     cacheDtype: options.cacheDtype,
+    allSlots: options.allSlots ?? false,
     timeoutMs: positive("timeoutMs", options.timeoutMs, 600_000),
   });
   const registry =

@@ -90,7 +90,7 @@ export const serveCommand = /* @__PURE__ */ command({
     const root = settings["adapter-root"];
     const source = root === undefined ? undefined : await adaptersIn(root);
     const hosts = items(settings.hosts);
-    await onDevice(settings, output, async () => {
+    await onDevice(settings, output, async (backend) => {
       const { model, input } = await loadModel(settings.model, { ...settings, signal });
       const options: ServeOptions = {
         model,
@@ -111,6 +111,8 @@ export const serveCommand = /* @__PURE__ */ command({
         ...(settings["max-tokens"] === undefined ? {} : { maxTokens: settings["max-tokens"] }),
         timeoutMs: settings.timeout * 1000,
         cacheDtype: settings["cache-type"],
+        // Elsewhere products of more rows may end in other digits.
+        allSlots: backend.name !== "wasm",
         onError: (error) => output.warn(error instanceof Error ? error.message : String(error)),
       };
       const server = await serve(options);
