@@ -1,5 +1,11 @@
 import { ConfigError } from "@lowrank/tensor";
 
+/** A value for a message. One from a file may be an object without a prototype, which `String` cannot take. */
+const show = (value: unknown): string =>
+  typeof value === "object" || typeof value === "string"
+    ? (JSON.stringify(value) ?? "nothing").slice(0, 120)
+    : String(value);
+
 /** Refuses a setting that is no integer within bounds. `layer` says for which layer the bounds hold. */
 export function expectInteger(
   where: string,
@@ -12,7 +18,7 @@ export function expectInteger(
   throw new ConfigError({
     where,
     expected: `${name} to be an integer ${range}${layer === undefined ? "" : ` (layer ${layer})`}`,
-    got: String(value),
+    got: show(value),
   });
 }
 
@@ -28,7 +34,7 @@ export function expectNumber(
     min === Number.NEGATIVE_INFINITY ? "" : ` of at least ${min}`,
     below === Number.POSITIVE_INFINITY ? "" : ` below ${below}`,
   ].join("");
-  throw new ConfigError({ where, expected: `${name} to be a finite number${bounds}`, got: String(value) });
+  throw new ConfigError({ where, expected: `${name} to be a finite number${bounds}`, got: show(value) });
 }
 
 /** Refuses a setting that is none of a few words. */
@@ -37,6 +43,6 @@ export function expectOneOf(where: string, name: string, value: unknown, choices
   throw new ConfigError({
     where,
     expected: `${name} to be one of ${choices.map((c) => JSON.stringify(c)).join(", ")}`,
-    got: JSON.stringify(value) ?? String(value),
+    got: show(value),
   });
 }
