@@ -5,8 +5,17 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { wasm } from "@lowrank/backend-wasm";
-import { LlamaForCausalLM, parseLlamaConfig, savePretrained } from "@lowrank/models";
-import { key, setDefaultBackend } from "@lowrank/tensor";
+import {
+  BertModel,
+  LlamaForCausalLM,
+  parseBertConfig,
+  parseLlamaConfig,
+  parseViTConfig,
+  type PretrainedModel,
+  savePretrained,
+  ViTForImageClassification,
+} from "@lowrank/models";
+import { key, normal, setDefaultBackend } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { instanceOf } from "../packages/backend-dawn/src/instance.js";
 import { noGpu } from "../packages/backend-dawn/test/gpu.js";
@@ -48,9 +57,86 @@ async function writeModel(folder: string): Promise<void> {
     cpSync(join(tokenizer, file), join(folder, file));
 }
 
+/** What the pages call "path/to/encoder": an untrained BERT that reads letters. */
+async function writeEncoder(folder: string): Promise<void> {
+  const letters = [..."abcdefghijklmnopqrstuvwxyz"];
+  const tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ...letters, ...letters.map((c) => `##${c}`)];
+  const special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+  const tokenizer = {
+    version: "1.0",
+    added_tokens: special.map((content, id) => ({ id, content, special: true })),
+    normalizer: {
+      type: "BertNormalizer",
+      lowercase: true,
+      clean_text: true,
+      handle_chinese_chars: true,
+      strip_accents: null,
+    },
+    pre_tokenizer: { type: "BertPreTokenizer" },
+    post_processor: {
+      type: "TemplateProcessing",
+      single: [
+        { SpecialToken: { id: "[CLS]", type_id: 0 } },
+        { Sequence: { id: "A", type_id: 0 } },
+        { SpecialToken: { id: "[SEP]", type_id: 0 } },
+      ],
+      pair: [{ Sequence: { id: "A", type_id: 0 } }, { Sequence: { id: "B", type_id: 1 } }],
+      special_tokens: {
+        "[CLS]": { id: "[CLS]", ids: [2], tokens: ["[CLS]"] },
+        "[SEP]": { id: "[SEP]", ids: [3], tokens: ["[SEP]"] },
+      },
+    },
+    decoder: { type: "WordPiece", prefix: "##", cleanup: true },
+    model: {
+      type: "WordPiece",
+      unk_token: "[UNK]",
+      continuing_subword_prefix: "##",
+      max_input_chars_per_word: 100,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+    },
+  };
+  const config = parseBertConfig({
+    vocab_size: tokens.length,
+    hidden_size: 16,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    intermediate_size: 24,
+    max_position_embeddings: 64,
+  });
+  await savePretrained(drawn(new BertModel(config)), folder, {
+    files: new Map([
+      ["tokenizer.json", JSON.stringify(tokenizer)],
+      ["tokenizer_config.json", "{}"],
+    ]),
+  });
+}
+
+/** What the pages call "path/to/vision". */
+async function writeVision(folder: string): Promise<void> {
+  const config = parseViTConfig({
+    image_size: 8,
+    patch_size: 4,
+    hidden_size: 16,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    intermediate_size: 24,
+  });
+  await savePretrained(drawn(new ViTForImageClassification(config, ["cat", "dog"])), folder);
+}
+
+/** The model with random weights. */
+function drawn<M extends PretrainedModel>(model: M): M {
+  for (const [path, p] of model.parameters()) {
+    if (p.ndim > 1) p.replace(normal(p.shape, { key: key(1).foldName(path), std: 0.3 }));
+  }
+  return model;
+}
+
 beforeAll(async () => {
   mkdirSync(modules, { recursive: true });
   await writeModel(join(workplace, "path/to/model"));
+  await writeEncoder(join(workplace, "path/to/encoder"));
+  await writeVision(join(workplace, "path/to/vision"));
   process.chdir(workplace);
 });
 

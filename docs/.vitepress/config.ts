@@ -20,6 +20,7 @@ export default defineConfig({
         text: "Guide",
         items: [
           { text: "Getting started", link: "/getting-started" },
+          { text: "Models: which are read, and what they are for", link: "/models" },
           { text: "Backends: which device computes", link: "/backends" },
           { text: "Decompositions: which one to pick", link: "/linalg" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },

@@ -7,6 +7,11 @@ export default library({
   entry: [
     "src/index.ts",
     "src/llama.ts",
+    "src/gpt2.ts",
+    "src/bert-classifier.ts",
+    "src/vit-classifier.ts",
+    "src/embed.ts",
+    "src/model-from-pretrained.ts",
     "src/tokenizer.ts",
     "src/chat-template.ts",
     "src/generate.ts",

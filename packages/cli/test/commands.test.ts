@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeData, makeModel, run, tree } from "./harness.js";
 
@@ -421,6 +422,13 @@ describe("info", () => {
     expect(model.stdout).toContain("architecture        LlamaForCausalLM");
     expect(model.stdout).toMatch(/parameters {10}6\d,\d{3}\n|parameters {10}7\d,\d{3}\n/);
     expect(model.stdout).toContain("and 8 more (--tensors lists all)");
+    expect(model.stdout).toContain("task                text-generation");
+    const goldens = fileURLToPath(new URL("../../models/test/goldens", import.meta.url));
+    const classes = await run(["info", join(goldens, "bert-sequence")]);
+    expect(classes.stdout).toContain("task                text-classification");
+    expect(classes.stdout).toContain("labels              ham, spam, other");
+    const image = (await run(["info", join(goldens, "vit"), "--json"])).records[0]!;
+    expect(image).toMatchObject({ kind: "model", supported: true, task: "image-feature-extraction" });
     const adapter = (await run(["info", at("first", "adapter"), "--json"])).records[0]!;
     expect(adapter).toMatchObject({ kind: "adapter", supported: true, config: { r: 2 } });
     expect(adapter["tensors"]).toHaveLength(28);

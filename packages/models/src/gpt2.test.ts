@@ -3,6 +3,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
 import { bytesOf } from "../test/folder-bytes.js";
 import { golden } from "../test/golden-files.js";
+import { BatchGenerator } from "./batch-generator.js";
+import { generate } from "./generate.js";
 import { GPT2LMHeadModel } from "./gpt2.js";
 import { gpt2ConfigJson, parseGPT2Config } from "./gpt2-config.js";
 import { fromPretrained, pretrainedFiles } from "./pretrained.js";
@@ -74,6 +76,23 @@ describe("GPT-2", () => {
     const packed = await model.forward(model.ids([[3, 4, 5, 6]]), { segments }).data();
     const alone = await model.forward(model.ids([[5, 6]])).data();
     for (let i = 0; i < 80; i++) expect(packed[80 + i]).toBeCloseTo(alone[i]!, 5);
+  });
+
+  test("texts of a batch, each at a position of its own, are what they are alone", async () => {
+    const model = await fromPretrained(golden("gpt2"));
+    const batch = new BatchGenerator(model, { slots: 2, capacity: 32 });
+    const ids = async (texts: AsyncIterable<number>): Promise<number[]> => {
+      const made: number[] = [];
+      for await (const id of texts) made.push(id);
+      return made;
+    };
+    const prompts = [[3, 4, 5, 6, 7, 8, 9], [10], [11, 12, 13]];
+    const request = { maxNewTokens: 8, greedy: true, stopIds: [] };
+    const many = await Promise.all(prompts.map((prompt) => ids(batch.generate(prompt, request))));
+    for (const [i, prompt] of prompts.entries()) {
+      expect(many[i]).toEqual(await ids(generate(model, prompt, request)));
+    }
+    expect(new Set(many.flat()).size).toBeGreaterThan(2);
   });
 
   test.each([

@@ -66,7 +66,10 @@ export class LlamaModel extends Module {
     this.norm = new RMSNorm(config.hiddenSize, { eps: config.rmsNormEps, dtype });
   }
 
-  /** Frequencies for a text of `length`; where a cache is used, that is its capacity, so that all keys in it turn alike. */
+  /**
+   * Frequencies for a text of `length`. Where a cache is used that is its capacity, so that all keys in it turn alike; what
+   * lay in it before it grew keeps its turn.
+   */
   private frequencies(length: number): Tensor {
     const { headDim, ropeTheta, ropeScaling } = this.config;
     const made = this._rotary;

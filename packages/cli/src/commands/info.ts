@@ -48,6 +48,8 @@ interface Content {
   readonly config: Readonly<Record<string, unknown>> | null;
   /** Whether this version can run it. */
   readonly supported: boolean | null;
+  /** What it is for, where that is known. */
+  readonly task?: string | undefined;
 }
 
 async function open(path: string): Promise<Content> {
@@ -78,13 +80,14 @@ async function open(path: string): Promise<Content> {
     });
   }
   const config = await readConfigJson(folder);
-  let supported = true;
+  let task: string | undefined;
   try {
-    architectureOf(config);
+    task = architectureOf(config).task;
   } catch {
-    supported = false;
+    // another architecture
   }
-  return { kind: "model", archive: await openCheckpoint(folder), config, supported };
+  const archive = await openCheckpoint(folder);
+  return { kind: "model", archive, config, supported: task !== undefined, task };
 }
 
 /** What to tell of a configuration, by kind. */
@@ -92,13 +95,21 @@ const FIELDS = {
   model: {
     architectures: "architecture",
     hidden_size: "width",
+    n_embd: "width",
+    n_layer: "layers",
+    n_head: "heads",
+    n_positions: "positions",
     num_hidden_layers: "layers",
     num_attention_heads: "heads",
     num_key_value_heads: "key/value heads",
     intermediate_size: "feed-forward width",
     vocab_size: "vocabulary",
     max_position_embeddings: "positions",
+    sliding_window: "sliding window",
     tie_word_embeddings: "tied head",
+    image_size: "image size",
+    patch_size: "patch size",
+    id2label: "labels",
   },
   adapter: {
     peft_type: "method",
@@ -113,6 +124,8 @@ const FIELDS = {
 };
 
 const plain = (value: unknown): string => {
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return plain(Object.values(value));
   if (Array.isArray(value)) {
     const names = value.slice(0, 8).map(plain).join(", ");
     return value.length > 8 ? `${names}, ... (${value.length})` : names;
@@ -121,7 +134,7 @@ const plain = (value: unknown): string => {
 };
 
 function show(
-  { kind, archive, config, supported }: Content,
+  { kind, archive, config, supported, task }: Content,
   path: string,
   all: boolean,
   output: Output,
@@ -138,6 +151,7 @@ function show(
     kind,
     path,
     supported,
+    ...(task !== undefined && { task }),
     parameters,
     sizeBytes,
     dtypes: Object.fromEntries(dtypes),
@@ -148,6 +162,7 @@ function show(
   const rows: [string, string][] = [
     ["kind", supported === false ? `${kind}, which this version cannot run` : kind],
   ];
+  if (task !== undefined) rows.push(["task", task]);
   for (const [field, label] of Object.entries(FIELDS[kind])) {
     if (config?.[field] !== undefined && config[field] !== null) rows.push([label, plain(config[field])]);
   }
