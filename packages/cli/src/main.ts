@@ -3,6 +3,7 @@ import manifest from "../package.json" with { type: "json" };
 import type { Command, Host } from "./command.js";
 import { chatCommand } from "./commands/chat.js";
 import { embedCommand } from "./commands/embed.js";
+import { estimateCommand } from "./commands/estimate.js";
 import { evaluateCommand } from "./commands/evaluate.js";
 import { finetuneCommand } from "./commands/finetune.js";
 import { generateCommand } from "./commands/generate.js";
@@ -22,6 +23,7 @@ export const version: string = manifest.version;
 /** The commands in the order in which they are used. */
 export const commands: readonly Command[] = [
   pullCommand,
+  estimateCommand,
   finetuneCommand,
   evaluateCommand,
   perplexityCommand,

@@ -444,6 +444,7 @@ describe("help", () => {
     const names = [...stdout.matchAll(/^ {2}(\w+) {2,}\w/gm)].map((m) => m[1]!);
     expect(names).toEqual([
       "pull",
+      "estimate",
       "finetune",
       "evaluate",
       "perplexity",

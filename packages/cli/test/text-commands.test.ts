@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -147,5 +147,27 @@ describe("perplexity", () => {
     expect(empty.stderr).toMatch(/^perplexity: expected tokens to score, got none\n$/);
     const none = await run(["perplexity", at("model"), at("none.txt"), ...ONE]);
     expect(none.stderr).toMatch(/none\.txt: expected to open it, got ENOENT/);
+  });
+});
+
+describe("estimate", () => {
+  test("tells memory and time of writing and of training, from config.json alone", async () => {
+    const only = at("only-config");
+    mkdirSync(only);
+    cpSync(at("model", "config.json"), join(only, "config.json"));
+    const writing = ["estimate", only, "--prompt", "40", "--max-tokens", "20", ...ONE];
+    const write = (await run([...writing, "--json"])).records.at(-1)!;
+    expect(write).toMatchObject({ type: "estimate", task: "generate" });
+    expect(write["peakBytes"]).toBeGreaterThan(write["tensorBytes"] as number);
+    expect(write["seconds"]).toBeGreaterThan(write["firstSeconds"] as number);
+    const training = ["estimate", only, "--task", "finetune", "--batch", "2", "--length", "64", ...ONE];
+    const plain = (await run([...training, "--json"])).records.at(-1)!;
+    const again = (await run([...training, "--json", "--checkpoint-layers"])).records.at(-1)!;
+    expect(again["tensorBytes"]).toBeLessThan(plain["tensorBytes"] as number);
+    expect(plain["trainable"]).toBeLessThan(plain["parameters"] as number);
+    expect((await run(writing)).stdout).toMatch(
+      /^model +[\d,]+ parameters, .*\nmemory +.* at the highest, of which tensors .*\nfirst token +.* s\ntokens +[\d.]+ a second\nin all +.* s, without loading\n$/,
+    );
+    expect((await run(training)).stdout).toMatch(/^step +.* s, \d+ tokens a second$/m);
   });
 });

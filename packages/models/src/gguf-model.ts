@@ -1,10 +1,10 @@
 import { isAdaptable, type Module, QuantizedWeight, showDifference, stateDifference } from "@lowrank/nn";
-import { type Activations, type DType, type Tensor, tensor } from "@lowrank/tensor";
+import { type Activations, type DType, type Tensor, tensor, zeros } from "@lowrank/tensor";
 import { architectureOf } from "./architecture.js";
 import type { CausalLM } from "./causal-lm.js";
 import { FormatError } from "./format-error.js";
 import { type GgufEntry, type GgufFile, openGguf } from "./gguf.js";
-import { isBlockType } from "./gguf-blocks.js";
+import { BLOCK_TYPES, isBlockType } from "./gguf-blocks.js";
 import { ggufCodes } from "./gguf-codes.js";
 import { ggufArchitecture, ggufConfigJson } from "./gguf-config.js";
 import { dequantizeGguf } from "./gguf-dequantize.js";
@@ -17,14 +17,13 @@ export interface GgufModelOptions {
   dtype?: DType | "stored";
   activations?: Activations;
   resident?: boolean;
+  outline?: boolean;
   signal?: AbortSignal;
 }
 
 /** Loads the model of a GGUF file; see `fromPretrained`. */
-export async function loadGguf(
-  input: ByteInput,
-  { dtype = "stored", activations = "f32", resident = false, signal }: GgufModelOptions = {},
-): Promise<CausalLM> {
+export async function loadGguf(input: ByteInput, options: GgufModelOptions = {}): Promise<CausalLM> {
+  const { dtype = "stored", activations = "f32", resident = false, outline = false, signal } = options;
   const file = await openGguf(input);
   try {
     const json = await ggufConfigJson(file);
@@ -44,6 +43,7 @@ export async function loadGguf(
     const coded = dtype === "stored" ? codedPaths(model) : new Set<string>();
     const heads = headsOf(file, json);
     const read = async (entry: GgufEntry, path: string): Promise<Tensor> => {
+      if (outline) return outlineOf(entry, coded.has(path), activations);
       const bytes = joinHalves(entry, await entry.bytes(), heads(path));
       return coded.has(path) ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes);
     };
@@ -125,4 +125,22 @@ function plainTensor({ type, shape, name }: GgufEntry, bytes: Uint8Array): Tenso
     return tensor(typedArray(type, bytes) as Uint16Array, { dtype: type === "F16" ? "f16" : "bf16", shape });
   }
   return tensor(dequantizeGguf(type, bytes, name), { shape });
+}
+
+/** Zeros in place of a tensor, in the precision or the codes that it would be kept in. */
+function outlineOf({ type, shape }: GgufEntry, coded: boolean, activations: Activations): Tensor {
+  if (!coded || !isBlockType(type)) {
+    return zeros(shape, { dtype: type === "F16" ? "f16" : type === "BF16" ? "bf16" : "f32" });
+  }
+  const { group: groupSize, bits, hasMins, halfScale } = BLOCK_TYPES[type];
+  const [out, columns] = shape as [number, number];
+  const groups = [out, columns / groupSize];
+  return new QuantizedWeight({
+    codes: zeros([out, (columns * bits) / 8], { dtype: bits === 8 ? "i8" : "u8" }),
+    scales: zeros(groups, { dtype: halfScale ? "f16" : "f32" }),
+    mins: hasMins ? zeros(groups) : null,
+    bits,
+    groupSize,
+    activations,
+  });
 }

@@ -14,7 +14,7 @@ import { byModelName, hasTensor } from "./checkpoint-names.js";
 import { type ConfigJson, ConfigReader, readConfigJson } from "./config.js";
 import { FormatError } from "./format-error.js";
 import { openCheckpoint, type SafetensorsEntry } from "./safetensors.js";
-import { type FolderInput, openFolder } from "./source.js";
+import { type Folder, type FolderInput, openFolder } from "./source.js";
 import { loadTensor } from "./stored-tensor.js";
 import { takeValues } from "./take-values.js";
 import type { Task, TaskModels } from "./task.js";
@@ -36,6 +36,12 @@ export interface PretrainedOptions {
    * backend of then.
    */
   resident?: boolean;
+  /**
+   * Reads what describes the weights and none of them: parameters are zeros in their stored precision, which take memory
+   * when they are first used. Without a file of weights the precision is that of `config.json`. For estimates. Default
+   * false.
+   */
+  outline?: boolean;
   signal?: AbortSignal;
 }
 
@@ -69,10 +75,15 @@ export async function modelFromPretrained<T extends Task>(
   input: FolderInput,
   { task, labels, key = makeKey(0), ...options }: ModelOptions<T> = {},
 ): Promise<TaskModels[T]> {
-  const { dtype = "stored", resident = false, signal } = options;
+  const { dtype = "stored", resident = false, outline = false, signal } = options;
   const folder = await openFolder(input);
   const json = await readConfigJson(folder);
   const architecture = architectureOf(json, `${folder.name}/config.json`, task);
+  if (outline && !(await hasWeights(folder))) {
+    const dtype = options.dtype ?? "stored";
+    const model = architecture.create(json, { dtype: dtype === "stored" ? dtypeOf(json) : dtype, labels });
+    return model.eval() as TaskModels[Task] as TaskModels[T];
+  }
   const archive = await openCheckpoint(folder);
   try {
     const model = architecture.create(json, {
@@ -90,12 +101,30 @@ export async function modelFromPretrained<T extends Task>(
     const sources = new Map<string, SafetensorsEntry | null>(entries);
     for (const name of fresh) sources.set(name, null);
     const read = async (entry: SafetensorsEntry | null, name: string): Promise<Tensor> =>
-      entry === null ? freshHead(name, wanted.get(name)!, json, key) : loadTensor(entry, archive.name);
+      entry === null
+        ? freshHead(name, wanted.get(name)!, json, key)
+        : loadTensor(entry, archive.name, outline);
     await takeValues(model, sources, read, { dtype, resident, signal });
     return model.eval() as TaskModels[Task] as TaskModels[T];
   } finally {
     await archive.close();
   }
+}
+
+async function hasWeights(folder: Folder): Promise<boolean> {
+  for (const name of ["model.safetensors", "model.safetensors.index.json"]) {
+    const source = await folder.open(name);
+    await source?.close();
+    if (source !== undefined) return true;
+  }
+  return false;
+}
+
+/** The precision that the configuration names for the weights. */
+function dtypeOf(json: ConfigJson): DType {
+  const name = String(json["torch_dtype"] ?? json["dtype"]);
+  const known: Record<string, DType> = { float16: "f16", bfloat16: "bf16", float64: "f64" };
+  return Object.hasOwn(known, name) ? known[name]! : "f32";
 }
 
 function isOfAnotherTask(json: ConfigJson, { name }: Architecture): boolean {

@@ -1,12 +1,13 @@
-import { type DType, DTypeError, type Tensor, tensor } from "@lowrank/tensor";
+import { type DType, DTypeError, type Tensor, tensor, zeros } from "@lowrank/tensor";
 import type { SafetensorsEntry } from "./safetensors.js";
 import type { SafetensorsDType } from "./safetensors-dtype.js";
 import type { TensorToWrite } from "./safetensors-write.js";
 
 const FLOATS: Partial<Record<SafetensorsDType, DType>> = { F64: "f64", F32: "f32", F16: "f16", BF16: "bf16" };
 const NAMES: Partial<Record<DType, SafetensorsDType>> = { f64: "F64", f32: "F32", f16: "F16", bf16: "BF16" };
-/** Reads a float tensor of a file in its stored precision. */
-export async function loadTensor(entry: SafetensorsEntry, where: string): Promise<Tensor> {
+
+/** Reads a float tensor of a file in its stored precision; as an outline, zeros in its place. */
+export async function loadTensor(entry: SafetensorsEntry, where: string, outline = false): Promise<Tensor> {
   const dtype = FLOATS[entry.dtype];
   if (dtype === undefined) {
     throw new DTypeError({
@@ -15,6 +16,7 @@ export async function loadTensor(entry: SafetensorsEntry, where: string): Promis
       got: entry.dtype,
     });
   }
+  if (outline) return zeros(entry.shape, { dtype });
   const data = (await entry.array()) as Float64Array | Float32Array | Uint16Array;
   return tensor(data, { dtype, shape: entry.shape });
 }

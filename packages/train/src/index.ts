@@ -7,6 +7,13 @@ export {
   saveCheckpoint,
 } from "./checkpoint.js";
 export { type DataPosition, shuffled, TrainingData, type TrainingDataOptions } from "./data.js";
+export {
+  type Estimate,
+  type EstimateOptions,
+  estimate,
+  type GenerateTask,
+  type TrainTask,
+} from "./estimate.js";
 export type { EndReason, TrainEvent } from "./events.js";
 export {
   type ChatRecord,
