@@ -20,6 +20,8 @@ export { dryRun, residentBytes } from "./dry-run.js";
 export { hostFiles } from "./file-layer.js";
 export { FormatError, isFormatError, quoteName } from "./format-error.js";
 export { generate } from "./generate.js";
+export { GGUF_ARCHITECTURES } from "./gguf-config.js";
+export { ggufName, parameterName } from "./gguf-names.js";
 export { openGguf } from "./gguf.js";
 export { dequantizeGguf } from "./gguf-dequantize.js";
 export { quantizeGguf } from "./gguf-quantize.js";
