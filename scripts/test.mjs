@@ -1,7 +1,7 @@
 // Every check of the repository, in one run: build, types, lint, unit tests, a browser if there is one, unused code, size
 // ceilings and the packed packages. Ends with one line, "N passed, N failed", added up from what each tool reported.
 //
-//   node scripts/test.mjs [--only build,typecheck,lint,unit,browser,knip,size,pack] [-- arguments for vitest]
+//   node scripts/test.mjs [--only build,typecheck,lint,unit,parsers,browser,knip,size,pack] [-- arguments for vitest]
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -90,6 +90,8 @@ const STEPS = {
       note: skipped ? `${skipped} skipped` : "",
     };
   },
+  // Branches of what reads files from strangers: at least 95 %.
+  parsers: () => single(...pnpm("exec", "vitest", "run", "--config", "vitest.parsers.config.ts")),
   browser() {
     const { ok } = run("node", ["scripts/browser-check.mjs", `--json=${join(scratch, "browser.json")}`]);
     const report = json("browser.json");

@@ -49,6 +49,6 @@ const refusal = (where: string, expression: string, cause: unknown): ConfigError
     where,
     expected: "a regular expression (RE2 syntax: no look-around, no back-references)",
     got: JSON.stringify(expression.slice(0, 80)),
-    hint: cause instanceof Error ? cause.message : undefined,
+    hint: (cause as Error).message,
     cause,
   });

@@ -47,8 +47,9 @@ async function folders(): Promise<Map<string, Uint8Array>[]> {
 test("10,000 bent adapter folders are each refused, the model untouched, or written back as they were", async () => {
   const valid = await folders();
   const jsons = valid.map((files) => JSON.parse(new TextDecoder().decode(files.get(CONFIG))) as object);
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 12,
+    leastRules: 15,
     make(random) {
       const which = upTo(random, valid.length);
       const tree = treeOf(jsons[which]);
@@ -80,7 +81,4 @@ test("10,000 bent adapter folders are each refused, the model untouched, or writ
       expect(await peftFiles(again, { baseModel: "some/base" })).toEqual(written);
     },
   });
-  expect(accepted).toBeGreaterThan(2000);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(15);
 });

@@ -34,8 +34,9 @@ function written(json: ConfigJson): unknown {
 
 test("10,000 bent configurations are each refused, or give a model whose own configuration gives it again", async () => {
   expect(configs.length).toBeGreaterThan(5);
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 9,
+    leastRules: 40,
     make(random) {
       const tree = treeOf(pick(random, configs));
       for (let n = upTo(random, 3); n > 0; n--) mutateTree(tree, random);
@@ -49,7 +50,4 @@ test("10,000 bent configurations are each refused, or give a model whose own con
       expect(written(own as ConfigJson)).toEqual(own);
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2000);
-  expect(rules.size).toBeGreaterThan(40);
 });

@@ -105,6 +105,29 @@ function scalarBytes(type: GgufScalarType, value: unknown): Uint8Array {
   }
 }
 
+/** A file of metadata alone. */
+export const describeEntries = (entries: readonly (readonly [string, GgufValue])[]): Described => ({
+  magic: 0x46554747,
+  version: 3,
+  tensorCount: 0n,
+  entryCount: BigInt(entries.length),
+  entries: entries.map(([name, value]) => {
+    const key = utf8(name);
+    return {
+      keyLength: BigInt(key.length),
+      key,
+      type: GGUF_VALUE_TYPES[value.type],
+      value: valueBytes(value),
+    };
+  }),
+  tensors: [],
+  alignment: 32,
+  fill: 0,
+  data: [],
+  padsEnd: false,
+  tail: new Uint8Array(),
+});
+
 /** An opened file as it is written, to be held against the bytes that it was read from. */
 export async function describeOpened(file: GgufFile): Promise<Described> {
   const entries = [...file.metadata].map(([key, value]) => {

@@ -6,8 +6,9 @@ import { upTo } from "./random.js";
 import { runMutants } from "./run-mutants.js";
 
 test("10,000 bent GGUF files are each refused or written back byte by byte", async () => {
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 8,
+    leastRules: 30,
     make(random) {
       const file = describeGguf(random);
       for (let n = upTo(random, 3); n > 0; n--) mutateGguf(file, random);
@@ -21,7 +22,4 @@ test("10,000 bent GGUF files are each refused or written back byte by byte", asy
       await file.close();
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(30);
 });

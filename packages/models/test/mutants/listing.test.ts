@@ -22,8 +22,9 @@ function bent(json: object, random: () => number): { input: Uint8Array; sizeByte
 const where = "mutant";
 
 test("10,000 bent listings of a repository are each refused or kept as they are, and no name leaves its folder", async () => {
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 6,
+    leastRules: 10,
     make: (random) => bent(listingOf(files), random),
     async parse(input) {
       const listing = parseListing(input, "owner/name", where);
@@ -35,17 +36,15 @@ test("10,000 bent listings of a repository are each refused or kept as they are,
       expect(again).toEqual(listing);
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(10);
 });
 
 test("10,000 bent manifests are each refused or what was written", async () => {
   const { text, manifest } = encodeManifest([{ name: "a.json", size: 3, sha256: "0".repeat(64) }], {
     step: 7,
   });
-  const { accepted, refused } = await runMutants({
+  await runMutants({
     seed: 7,
+    leastRules: 1,
     make: (random) => bent(JSON.parse(text) as object, random),
     async parse(input) {
       const pieces = (async function* () {
@@ -55,6 +54,4 @@ test("10,000 bent manifests are each refused or what was written", async () => {
       expect(await parseManifest(pieces, where)).toEqual(manifest);
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
 });

@@ -15,8 +15,9 @@ function bentFile(random: () => number, often = 1): Uint8Array {
 }
 
 test("10,000 bent safetensors files are each refused or written back byte by byte", async () => {
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 4,
+    leastRules: 25,
     make(random) {
       const input = bentFile(random);
       return { input, sizeBytes: input.length };
@@ -29,15 +30,12 @@ test("10,000 bent safetensors files are each refused or written back byte by byt
       expect(await encodeSafetensors(tensors, { like: opened })).toEqual(input);
     },
   });
-  // Both roads are walked: a third of the files is unbent.
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(25);
 });
 
 test("10,000 bent shard indexes and shards are each refused or read as their shards are", async () => {
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 5,
+    leastRules: 20,
     make(random) {
       const files: Record<string, Uint8Array> = {};
       const map: Record<string, string> = {};
@@ -78,7 +76,4 @@ test("10,000 bent shard indexes and shards are each refused or read as their sha
       await archive.close();
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(20);
 });

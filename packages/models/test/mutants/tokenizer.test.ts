@@ -127,8 +127,9 @@ function mutateParts(tree: Tree, random: () => number): undefined {
 }
 
 test("10,000 bent tokenizers are each refused, or encode and decode a text twice alike", async () => {
-  const { accepted, refused, rules } = await runMutants({
+  await runMutants({
     seed: 10,
+    leastRules: 25,
     make(random) {
       const tree = treeOf(pick(random, TOKENIZERS));
       for (let n = upTo(random, 3); n > 0; n--) mutateParts(tree, random);
@@ -149,7 +150,4 @@ test("10,000 bent tokenizers are each refused, or encode and decode a text twice
       expect(again.decode(ids)).toBe(text);
     },
   });
-  expect(accepted).toBeGreaterThan(2500);
-  expect(refused).toBeGreaterThan(2500);
-  expect(rules.size).toBeGreaterThan(25);
 });
