@@ -122,8 +122,12 @@ async function ropeScaling(
 }
 
 /**
- * Llama 3's scaling from the divisors of the frequencies that a file has in its place. The bounds are those of all published
- * models; others are refused, as the divisors do not tell them.
+ * Llama 3's scaling from the divisors of the frequencies that a file has in its place: with a wave of length λ,
+ *
+ *     divisor = 1 / ((1 − s) / factor + s),   s = (original / λ − low) / (high − low) within 0 to 1.
+ *
+ * Numbers low, high and original that are all twice as large give the same s, so low is taken as 1 and the others follow from
+ * two waves between. Where there is one, high is 4, and where there is none, original is 8192, as in the published models.
  */
 function llama3Scaling(
   file: GgufFile,
@@ -131,26 +135,35 @@ function llama3Scaling(
   theta: number,
   headDim: number,
 ): Record<string, unknown> {
-  const [low, high, original] = [1, 4, 8192];
   const factor = Math.max(...divisors);
+  const waves = Array.from(divisors, (_, i) => 2 * Math.PI * theta ** ((2 * i) / headDim));
+  const shares = Array.from(divisors, (divisor) => (1 / divisor - 1 / factor) / (1 - 1 / factor));
+  const between = shares.flatMap((share, i) => (share > 1e-3 && share < 1 - 1e-3 ? [i] : []));
+  const [first, last] = [between[0], between.at(-1)];
+  let [high, original] = [4, 8192];
+  if (first !== undefined && last !== undefined && first !== last) {
+    const slope = (shares[first]! - shares[last]!) / (1 / waves[first]! - 1 / waves[last]!);
+    const start = slope / waves[first]! - shares[first]!; // 1 / (high − 1)
+    high = Number((1 + 1 / start).toPrecision(3));
+    original = Math.round(slope * (high - 1));
+  } else if (first !== undefined) original = Math.round(waves[first]! * (1 + shares[first]! * (high - 1)));
   const fits =
     divisors.length === headDim / 2 &&
-    divisors.every((divisor, i) => {
-      const wavelength = 2 * Math.PI * theta ** ((2 * i) / headDim);
-      const share = Math.min(1, Math.max(0, (original / wavelength - low) / (high - low)));
-      return Math.abs(divisor * ((1 - share) / factor + share) - 1) < 1e-3;
+    shares.every((share, i) => {
+      const want = Math.min(1, Math.max(0, (original / waves[i]! - 1) / (high - 1)));
+      return Math.abs(share - want) < 1e-3;
     });
-  if (!fits) {
+  if (!fits || !(factor > 1)) {
     throw new ConfigError({
       where: file.name,
-      expected: "rope_freqs.weight to be that of Llama 3's scaling, with an original length of 8192",
+      expected: "rope_freqs.weight to be that of Llama 3's scaling",
       got: `${divisors.length} other divisors up to ${factor}`,
     });
   }
   return {
     rope_type: "llama3",
     factor,
-    low_freq_factor: low,
+    low_freq_factor: 1,
     high_freq_factor: high,
     original_max_position_embeddings: original,
   };

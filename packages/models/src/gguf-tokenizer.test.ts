@@ -114,6 +114,10 @@ describe.skipIf(noTestModels !== null)("SmolLM2's tokenizer in its GGUF file", (
       expect(tokenizer.encode(input), JSON.stringify(input)).toEqual(ids);
       expect(tokenizer.decode(ids, { skipSpecialTokens: false })).toBe(input);
     }
+    // Every number of Unicode is set apart: ids of llama.cpp.
+    expect(tokenizer.encode("½ ² Ⅷ ٣ 五")).toEqual([
+      16738, 216, 19133, 216, 173, 223, 117, 216, 164, 113, 216, 16736, 238,
+    ]);
     expect([tokenizer.bosId, tokenizer.eosId, tokenizer.unkId, tokenizer.padId]).toEqual([1, 2, 0, 2]);
     expect(tokenizer.applyChatTemplate([{ role: "user", content: "Hi" }])).toBe(
       "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n" +

@@ -115,11 +115,11 @@ export async function writeGguf(
   { layer, onPoint, signal, ...options }: GgufWriteOptions & AtomicWriteOptions = {},
 ): Promise<void> {
   const content: FileContent = ggufChunks(tensors, options);
-  const write: AtomicWriteOptions = {};
-  if (layer !== undefined) write.layer = layer;
-  if (onPoint !== undefined) write.onPoint = onPoint;
-  if (signal !== undefined) write.signal = signal;
-  await writeFileAtomic(path, content, write);
+  await writeFileAtomic(path, content, {
+    ...(layer === undefined ? {} : { layer }),
+    ...(onPoint === undefined ? {} : { onPoint }),
+    ...(signal === undefined ? {} : { signal }),
+  });
 }
 
 function alignmentOf(metadata: readonly [string, GgufValue][]): number {

@@ -12,6 +12,7 @@ import { ggufTokenizerFiles } from "./gguf-tokenizer.js";
 import { checkRegexTime, expressionsIn } from "./regex-time.js";
 import { openFolder, readSmallFile, type ByteInput, type Folder, type FolderInput } from "./source.js";
 import { checkTokenizerJson } from "./tokenizer-check.js";
+import { spellOutDigits } from "./tokenizer-digits.js";
 
 export interface EncodeOptions {
   /** Add what the model expects around a text, often a token at its start. Default: true. */
@@ -84,6 +85,7 @@ export async function loadTokenizer(
   }
   const where = `${folder.name}/tokenizer.json`;
   checkTokenizerJson(json, where);
+  spellOutDigits(json.get("pre_tokenizer"));
   const config: JsonObject = (await readJson(folder, "tokenizer_config.json", MAX_CONFIG_BYTES)) ?? new Map();
   const specials =
     (await readJson(folder, "special_tokens_map.json", MAX_CONFIG_BYTES)) ?? new Map<string, JsonValue>();
