@@ -43,7 +43,7 @@ export function servingMarkdown(lines: readonly ServingLine[]): string {
   }
   for (const l of of<BatchRate>("batch")) {
     parts.push(
-      `Texts, tokens a second: ${l.alone_rate} of one by \`generate\`, ${l.one_in_batch_rate} of one in a batch of ${l.slots} slots, ${l.full_rate} of ${l.slots} together.`,
+      `Texts, milliseconds a token (of what processors worked): ${l.alone_ms} (${l.alone_cpu_ms}) of one by \`generate\`, ${l.one_in_batch_ms} (${l.one_in_batch_cpu_ms}) of one in a batch of ${l.slots} slots, ${l.one_fewest_ms} (${l.one_fewest_cpu_ms}) of the same without idle rows, ${l.full_ms} (${l.full_cpu_ms}) of ${l.slots} together; medians of ${l.turns} turns.`,
     );
   }
   return parts.join("\n\n");

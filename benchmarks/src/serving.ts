@@ -56,14 +56,20 @@ export interface SwapCost extends Line {
   owned_late_bytes: number;
 }
 
-/** Texts made at once. */
+/** Texts made at once, in turns with one by `generate`: medians of milliseconds a token, by the clock and of what processors worked. */
 export interface BatchRate extends Line {
   row: "batch";
   slots: number;
-  /** Tokens a second of one text by `generate`, of one text in the batch, and of all slots together. */
-  alone_rate: number;
-  one_in_batch_rate: number;
-  full_rate: number;
+  turns: number;
+  alone_ms: number;
+  one_in_batch_ms: number;
+  /** With `rows: "fewest"`. */
+  one_fewest_ms: number;
+  full_ms: number;
+  alone_cpu_ms: number;
+  one_in_batch_cpu_ms: number;
+  one_fewest_cpu_ms: number;
+  full_cpu_ms: number;
 }
 
 export type ServingLine = MixCost | SwitchCost | SwapCost | BatchRate;
@@ -117,7 +123,7 @@ export async function measureServing({ threads, turns, quick, onLine }: ServingO
   onLine({ ...line, ...(await switching(model, names, turns, () => planStats(backend).misses)) });
   pool.detach();
   onLine({ ...line, ...(await swapping(model, files, quick ? 50 : 1000, baseBytes)) });
-  onLine({ ...line, ...(await batching(model, quick ? 16 : 64)) });
+  onLine({ ...line, ...(await batching(model, 32, quick ? 2 : 7)) });
   await backend.dispose();
 }
 
@@ -268,30 +274,53 @@ async function swapping(
   };
 }
 
-async function batching(model: LlamaForCausalLM, tokens: number): Promise<Omit<BatchRate, keyof Line>> {
+async function batching(
+  model: LlamaForCausalLM,
+  tokens: number,
+  turns: number,
+): Promise<Omit<BatchRate, keyof Line>> {
   const request = { greedy: true, stopIds: [], maxNewTokens: tokens };
   const count = async (run: AsyncGenerator<number>): Promise<number> => {
     let made = 0;
     for await (const _ of run) made++;
     return made;
   };
-  const rate = async (f: () => Promise<number>): Promise<number> => {
-    await f();
-    let made = 0;
-    const { ms } = await timed(async () => {
-      made = await f();
-    });
-    return significant((1000 * made) / ms, 3);
-  };
   const batch = new BatchGenerator(model, { slots: ROWS, capacity: 256 });
+  const narrow = new BatchGenerator(model, { slots: ROWS, capacity: 256, rows: "fewest" });
   const prompts = tokensOf(16);
-  const sum = async (runs: Promise<number>[]): Promise<number> =>
-    (await Promise.all(runs)).reduce((a, b) => a + b, 0);
+  const ways = {
+    alone: () => count(generate(model, prompts[0]!, request)),
+    one: () => count(batch.generate(prompts[0]!, request)),
+    fewest: () => count(narrow.generate(prompts[0]!, request)),
+    full: async () => {
+      const counts = await Promise.all(prompts.map((prompt) => count(batch.generate(prompt, request))));
+      return counts.reduce((a, b) => a + b, 0);
+    },
+  };
+  const costs: Record<keyof typeof ways, Cost[]> = { alone: [], one: [], fewest: [], full: [] };
+  const order = Object.keys(ways) as (keyof typeof ways)[];
+  for (let turn = -1; turn < turns; turn++) {
+    for (const way of order) {
+      let made = 0;
+      const { ms, cpu } = await timed(async () => {
+        made = await ways[way]();
+      });
+      if (turn >= 0) costs[way].push({ ms: ms / made, cpu: cpu / made });
+    }
+  }
+  const middle = (way: keyof typeof ways, of: keyof Cost): number =>
+    significant(median(costs[way].map((c) => c[of])), 3);
   return {
     row: "batch",
     slots: ROWS,
-    alone_rate: await rate(() => count(generate(model, prompts[0]!, request))),
-    one_in_batch_rate: await rate(() => count(batch.generate(prompts[0]!, request))),
-    full_rate: await rate(() => sum(prompts.map((prompt) => count(batch.generate(prompt, request))))),
+    turns,
+    alone_ms: middle("alone", "ms"),
+    one_in_batch_ms: middle("one", "ms"),
+    one_fewest_ms: middle("fewest", "ms"),
+    full_ms: middle("full", "ms"),
+    alone_cpu_ms: middle("alone", "cpu"),
+    one_in_batch_cpu_ms: middle("one", "cpu"),
+    one_fewest_cpu_ms: middle("fewest", "cpu"),
+    full_cpu_ms: middle("full", "cpu"),
   };
 }

@@ -84,8 +84,10 @@ describe("BatchGenerator", () => {
     expect(six).toEqual(many.slice(0, 6));
     expect(one).toEqual(many.slice(0, 1));
     expect([...new Set(widths)].sort((a, b) => a - b)).toEqual([1, 5, 8, 12, 14]); // 1: a prompt
-    const steady = new BatchGenerator(model, { slots: 14, capacity: 128, allSlots: true });
+    const steady = new BatchGenerator(model, { slots: 14, capacity: 128, rows: "all" });
     expect(await make(steady, 3)).toEqual(many.slice(0, 3));
+    const fewest = new BatchGenerator(model, { slots: 14, capacity: 128, rows: "fewest" });
+    expect(await make(fewest, 2)).toEqual(many.slice(0, 2)); // this model has no two tokens as near as that
   });
 
   test("rows see no further back than their model's window, each from its own place", async () => {

@@ -5,6 +5,17 @@ import type { CausalLM } from "./causal-lm.js";
 import { nextEvents } from "./event-loop.js";
 import type { FinishReason } from "./generate.js";
 
+/**
+ * Which slots a step computes. A text is the same alone as among others only if the sums of a product are made in one order,
+ * however many rows it has.
+ *
+ * - "steady": the busy ones, filled up to 5 rows or more: one order on the Wasm backend.
+ * - "all": every slot: one order on every backend.
+ * - "fewest": the busy ones alone, which is faster for one or two texts; what they are may then change with the company
+ *   that they have, where two tokens are equally likely but for the last digits.
+ */
+export type StepRows = "steady" | "all" | "fewest";
+
 export interface BatchGeneratorOptions<C> {
   /** Texts that are made at once. Default 8. */
   slots?: number;
@@ -14,20 +25,17 @@ export interface BatchGeneratorOptions<C> {
   cacheDtype?: DType;
   /** Prompt tokens that are read between two steps of the texts under way. Default 256. */
   chunk?: number;
-  /**
-   * Computes every slot at each step, busy or not. On a backend whose products of more rows end in other digits (a GPU, a
-   * BLAS) a text is then the same alone as among others. Default false.
-   */
-  allSlots?: boolean;
+  /** How many slots a step computes beside the busy ones, see {@link StepRows}. Default "steady". */
+  rows?: StepRows;
   /** Runs `build`, which builds a pass, with what belongs to each of its rows: null for a row that is idle or brought nothing. */
   withRows?: <T>(contexts: readonly (C | null)[], build: () => T) => T;
 }
 
-/**
- * Rows of a step: few widths, so that few plans are made, and none below 5 beside more, since the Wasm backend sums products of
- * fewer rows in another order.
- */
-const WIDTHS = [5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+/** Rows of a step: few widths, so that few plans are made. */
+const WIDTHS = [1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+
+/** Products of fewer rows are summed in another order by the Wasm backend. */
+const STEADY_ROWS = 5;
 
 /** The next power of two, at least 16: few plans for many prompt lengths. */
 const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
@@ -37,7 +45,8 @@ const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2
  * few widths, so that steps share plans, and texts join and leave between steps. Prompts are read in chunks in
  * between, each by itself. Texts that find no slot wait for their turn, in the order in which they came.
  *
- * A row does not depend on those beside it: a text is the same alone and among others, with the same seed.
+ * A row does not depend on those beside it: a text is the same alone and among others, with the same seed
+ * (see `rows`).
  *
  * Source: Yu et al. 2022, "Orca", OSDI, section 3 (scheduling by iterations).
  *
@@ -74,7 +83,7 @@ export class BatchGenerator<C = never> {
       capacity,
       cacheDtype,
       chunk = 256,
-      allSlots = false,
+      rows = "steady",
       withRows,
     }: BatchGeneratorOptions<C> = {},
   ) {
@@ -98,7 +107,8 @@ export class BatchGenerator<C = never> {
     this.caches = Array.from({ length: slots }, () =>
       model.newCache({ capacity: length, dtype: cacheDtype }),
     );
-    this.widths = [...(allSlots ? [] : WIDTHS.filter((w) => w < slots)), slots];
+    const least = rows === "all" ? slots : rows === "steady" ? STEADY_ROWS : 1;
+    this.widths = [...WIDTHS.filter((w) => w >= least && w < slots), slots];
     this.jobs = new Array<null>(slots).fill(null);
     this.withRows = withRows ?? ((_, build) => build());
   }

@@ -72,7 +72,7 @@ export { parseViTConfig, vitConfigJson } from "./vit-config.js";
 
 export type { Architecture, CreateOptions } from "./architecture.js";
 export type { AtomicWriteOptions, FileContent, FolderWriteOptions } from "./atomic-write.js";
-export type { BatchGeneratorOptions } from "./batch-generator.js";
+export type { BatchGeneratorOptions, StepRows } from "./batch-generator.js";
 export type { BatchRequest } from "./batch-job.js";
 export type { BertOptions } from "./bert.js";
 export type { BertConfig } from "./bert-config.js";

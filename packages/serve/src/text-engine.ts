@@ -7,6 +7,7 @@ import {
   GrowingText,
   promptIds,
   type SamplingOptions,
+  type StepRows,
   type Tokenizer,
 } from "@lowrank/models";
 import type { DType } from "@lowrank/tensor";
@@ -26,7 +27,7 @@ export interface TextEngineOptions {
   /** The most tokens that a request may ask for. */
   maxTokens: number | undefined;
   cacheDtype: DType | undefined;
-  allSlots: boolean;
+  rows: StepRows;
   /** Milliseconds that a request may take in all. */
   timeoutMs: number;
 }
@@ -54,12 +55,12 @@ export class TextEngine {
   private idle: () => void = () => {};
 
   constructor(private readonly options: TextEngineOptions) {
-    const { model, tokenizer, pool, slots, capacity, cacheDtype, allSlots } = options;
+    const { model, tokenizer, pool, slots, capacity, cacheDtype, rows } = options;
     this.model = model;
     this.tokenizer = tokenizer;
     this.batch = new BatchGenerator<string>(model, {
       slots,
-      allSlots,
+      rows,
       ...(capacity === undefined ? {} : { capacity }),
       ...(cacheDtype === undefined ? {} : { cacheDtype }),
       ...(pool === null ? {} : { withRows: (names, build) => withRows(model, names, build) }),

@@ -1,5 +1,5 @@
 import { adapterPool, type AdapterPool } from "@lowrank/adapters";
-import type { CausalLM, FolderInput, Tokenizer } from "@lowrank/models";
+import type { CausalLM, FolderInput, StepRows, Tokenizer } from "@lowrank/models";
 import { ConfigError, type DType } from "@lowrank/tensor";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -42,8 +42,8 @@ export interface TextServerOptions {
   stallMs?: number;
   /** Storage type of keys and values. Default f32. */
   cacheDtype?: DType;
-  /** Computes all slots at each step, busy or not; see `BatchGenerator`. Default false. */
-  allSlots?: boolean;
+  /** How many slots a step computes beside the busy ones; see `BatchGenerator`. Default "steady". */
+  rows?: StepRows;
   /** Names under which the server may be addressed. Default: those of the machine itself, localhost, 127.0.0.1 and ::1. */
   hosts?: readonly string[];
   /** Origins of pages that may call it. Default: none. */
@@ -106,7 +106,7 @@ export function textServer(options: TextServerOptions): TextServer {
     capacity: options.capacity,
     maxTokens: options.maxTokens,
     cacheDtype: options.cacheDtype,
-    allSlots: options.allSlots ?? false,
+    rows: options.rows ?? "steady",
     timeoutMs: positive("timeoutMs", options.timeoutMs, 600_000),
   });
   const registry =

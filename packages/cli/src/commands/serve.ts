@@ -44,6 +44,9 @@ export const serveCommand = /* @__PURE__ */ command({
       { min: 0, max: 100_000 },
       { fallback: 56 },
     ),
+    fewest: toggle(
+      "Computes no idle slots: faster while there are one or two requests, and an answer may then depend, in the last digits of its probabilities, on those beside it.",
+    ),
     context: integer(
       "Positions of a text, prompt and answer.",
       { min: 2 },
@@ -112,7 +115,7 @@ export const serveCommand = /* @__PURE__ */ command({
         timeoutMs: settings.timeout * 1000,
         cacheDtype: settings["cache-type"],
         // Elsewhere products of more rows may end in other digits.
-        allSlots: backend.name !== "wasm",
+        rows: settings.fewest ? "fewest" : backend.name === "wasm" ? "steady" : "all",
         onError: (error) => output.warn(error instanceof Error ? error.message : String(error)),
       };
       const server = await serve(options);
