@@ -15,7 +15,7 @@ const parsers = [
 ];
 const tests = [
   "models/src/{config,family-config,gguf,gguf-tokenizer,hub,json-scan,safe-name,safetensors,source,tokenizer}.test.ts",
-  "models/test/mutants/*.test.ts",
+  "models/test/{gguf-rules,mutants/*}.test.ts",
   "adapters/src/{peft,peft-json,targets}.test.ts",
   "adapters/test/mutants.test.ts",
 ];
