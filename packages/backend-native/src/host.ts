@@ -20,29 +20,26 @@ export interface Found {
 export async function hostOf(asked?: string, candidates = known()): Promise<Found | string> {
   const library = await find(asked, candidates);
   if (typeof library === "string") return library;
-  const { path, prefix, single, partsAgree } = library;
+  const { path, prefix, single } = library;
   const data: ThreadData = {
     from: import.meta.url,
     library: path,
     prefix,
     single,
-    whole: [false, false],
     functions: functionsOf(library),
   };
-  const textWith = (d: ThreadData) => `(memory) => (${startThread})(memory, ${JSON.stringify(d)})`;
-  let own = data;
+  const text = `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`;
   let leaderData: LeaderData | undefined;
-  const start: StartHost = (memory, threads, module) => {
-    if (threads === 1) own = { ...data, whole: partsAgree };
+  const start: StartHost = (memory, module) => {
     leaderData = { module: module!, memory, code: CODE };
-    return startThread(memory, own);
+    return startThread(memory, data);
   };
   const startLeader = () => {
-    const source = `import { parentPort, workerData } from "node:worker_threads"; (${lead})(workerData, parentPort, ${linker}, ${textWith(own)});`;
+    const source = `import { parentPort, workerData } from "node:worker_threads"; (${lead})(workerData, parentPort, ${linker}, ${text});`;
     const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
     return new Worker(url, { workerData: leaderData, execArgv: [] });
   };
-  const host = Object.assign(start, { toString: () => textWith(data) });
+  const host = Object.assign(start, { toString: () => text });
   return { library, lapack: lapackOf(data.functions), host, startLeader };
 }
 

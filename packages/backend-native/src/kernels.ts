@@ -1,13 +1,13 @@
 import type { EmitContext, Kernel, Replaceable } from "@lowrank/backend-wasm/host";
 import type { KernelGroup, OpDef } from "@lowrank/tensor/backend";
 import type { Lapack, NativeKernel } from "./lapack.js";
-import { emitMatmul, takesMatmul } from "./matmul.js";
+import { BY_SHAPE, type Cut, emitMatmul, takesMatmul } from "./matmul.js";
 import { emitCodes, emitHalves, takesCodes, takesHalves } from "./widened.js";
 
 /** What the library does of an op: whether it takes a group, all that it can if `always`, and what emits it. */
 type Ways = readonly (readonly [
   takes: (group: KernelGroup, always: boolean) => boolean,
-  emit: (group: KernelGroup, ctx: EmitContext) => void,
+  emit: (group: KernelGroup, ctx: EmitContext, cut: Cut) => void,
 ])[];
 
 const WAYS: Readonly<Record<string, Ways>> = {
@@ -22,7 +22,12 @@ const WAYS: Readonly<Record<string, Ways>> = {
  * Gives products to the library, and ops to the kernels that they bring for it. Products that it would not speed up, and
  * all else, are left to WebAssembly.
  */
-export function useLibrary({ target, emit }: Replaceable, lapack: Lapack, always = false): Replaceable {
+export function useLibrary(
+  { target, emit }: Replaceable,
+  lapack: Lapack,
+  always = false,
+  cut = BY_SHAPE,
+): Replaceable {
   const brought = new Map<OpDef, Kernel | undefined>();
   const kernelOf = (op: OpDef): Kernel | undefined => {
     if (!brought.has(op))
@@ -50,7 +55,7 @@ export function useLibrary({ target, emit }: Replaceable, lapack: Lapack, always
     },
     emit(group, ctx) {
       const way = group.kind === "kernel" ? wayOf(group) : undefined;
-      if (way) way(group as KernelGroup, ctx);
+      if (way) way(group as KernelGroup, ctx, cut);
       else emit(group, ctx);
     },
   };

@@ -24,17 +24,28 @@ const LEAST_WORK_OF_ROW = 1 << 13;
 const FEW_ROWS = 8;
 const CACHED = 1 << 18;
 /**
- * Rows and columns of a part of a product that one thread takes: the library packs its operands anew for each. A product of
- * 512³ in 2 parts takes 1.05 times as long on one thread as in one, in 4 parts 1.12, in 8 parts 1.2; one of 2,048³ in 4 parts
- * 1.07, in 16 parts 2.
+ * Rows and columns of a part of a product that one thread takes, where parts have other bits than the whole: the library packs
+ * its operands anew for each. A product of 512³ in 2 parts takes 1.05 times as long on one thread as in one, in 4 parts 1.12, in
+ * 8 parts 1.2; one of 2,048³ in 4 parts 1.07, in 16 parts 2.
  */
 const PART = 1024;
-/** Multiply-adds from which even a product of one part is halved, about 0.2 ms. */
-const WORTH_HALVING = 1 << 24;
+/** Multiply-adds that are worth a part, about 0.1 ms. */
+const PART_WORK = 1 << 23;
 /** Multiply-adds of a chunk, some 40 µs, and numbers of the matrix where there is one row of a time. */
 const CHUNK_WORK = 1 << 22;
 const CHUNK_NUMBERS = 1 << 18;
 const NOWHERE = 0 as unknown as Product["c"];
+
+/** How products may be cut. */
+export interface Cut {
+  /** Threads that there are. */
+  readonly threads: number;
+  /** Whether a product has the same bits however it is cut: then each thread gets one part. */
+  readonly agree: readonly [f32: boolean, f64: boolean];
+}
+
+/** By shapes alone. */
+export const BY_SHAPE: Cut = { threads: 0, agree: [false, false] };
 
 /** A matrix as the library takes it: row-major or turned, with the distance of its rows or columns. */
 export interface Layout {
@@ -80,10 +91,10 @@ export function shapeOf(group: KernelGroup, ctx: EmitContext | null): Product {
 const partsOf = (size: number): number => Math.max(1, Math.round(size / PART));
 
 /** A product of matrices by the library. */
-export function emitMatmul(group: KernelGroup, ctx: EmitContext): void {
+export function emitMatmul(group: KernelGroup, ctx: EmitContext, cut: Cut): void {
   const p = shapeOf(group, ctx);
   const { a, b } = layoutsOf(p)!;
-  emitGemm({ ...p, bytes: dtypeBytes(p.dtypeA) }, a, b, ctx);
+  emitGemm({ ...p, bytes: dtypeBytes(p.dtypeA) }, a, b, ctx, cut);
 }
 
 interface Gemm extends Pick<Product, "M" | "N" | "K" | "a" | "b" | "c" | "rowC" | "batch"> {
@@ -91,17 +102,32 @@ interface Gemm extends Pick<Product, "M" | "N" | "K" | "a" | "b" | "c" | "rowC" 
   readonly bytes: number;
 }
 
-/** Appends the command for a product, cut into parts that follow from its shape. */
-export function emitGemm(p: Gemm, a: Layout, b: Layout, ctx: EmitContext): void {
-  const work = p.M * p.N * p.K;
-  let [across, down] = [partsOf(p.N), partsOf(p.M)];
-  if (p.M === 1) across = chunksOf(p.N * p.K, CHUNK_NUMBERS, p.N);
-  else if (across * down === 1 && work >= WORTH_HALVING) {
-    if (p.M >= p.N) down = 2;
-    else across = 2;
+/** Parts down and across one of the matrices of a product. */
+function partsFor({ M, N, K, bytes }: Gemm, count: number, { threads, agree }: Cut): [number, number] {
+  const worth = Math.floor((M * N * K) / PART_WORK);
+  if (M === 1) return [1, chunksOf(N * K, CHUNK_NUMBERS, N)];
+  if (!agree[bytes === 4 ? 0 : 1]) {
+    const [down, across] = [partsOf(M), partsOf(N)];
+    if (down * across > 1 || worth < 2) return [down, across];
+    return M >= N ? [2, 1] : [1, 2];
   }
-  const [rows, columns] = [Math.ceil(p.M / down), Math.ceil(p.N / across)];
+  const parts = Math.max(1, Math.min(Math.ceil(threads / count), worth));
+  let best: [number, number] = [parts, 1];
+  for (let across = 1; across <= parts; across++) {
+    // What a part packs: its rows and its columns.
+    const packs = (d: number, c: number): number => M / d + N / c;
+    const down = parts / across;
+    if (Number.isInteger(down) && packs(down, across) < packs(...best)) best = [down, across];
+  }
+  return best;
+}
+
+/** Appends the command for a product, cut into parts. */
+export function emitGemm(p: Gemm, a: Layout, b: Layout, ctx: EmitContext, cut: Cut): void {
+  const work = p.M * p.N * p.K;
   const count = p.batch.reduce((product, axis) => product * axis.size, 1);
+  const [down, across] = partsFor(p, count, cut);
+  const [rows, columns] = [Math.ceil(p.M / down), Math.ceil(p.N / across)];
   const units = count * Math.ceil(p.M / rows) * Math.ceil(p.N / columns);
   const chunks = Math.min(units, chunksOf(count * work, p.M === 1 ? CHUNK_NUMBERS : CHUNK_WORK, 256));
   // biome-ignore format: in the order of the words

@@ -62,7 +62,8 @@ export async function native(options: NativeOptions = {}): Promise<NativeBackend
   const { library, lapack, host, startLeader } = found;
   const backend = (await wasm({ ...rest, host })) as WasmBackend & WithMachine;
   const { name, version, path } = library;
-  Object.assign(backend, useLibrary(backend, lapack, always), {
+  const cut = { threads: backend.threads, agree: library.partsAgree };
+  Object.assign(backend, useLibrary(backend, lapack, always, cut), {
     name: "native",
     library: { name, version, path },
     lapack,

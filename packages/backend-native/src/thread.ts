@@ -11,8 +11,6 @@ export interface ThreadData {
   readonly prefix: string;
   /** The function, if there is one, by which a thread asks the library to add none of its own, and its argument. */
   readonly single: { readonly name: string; readonly type: string; readonly value: number } | null;
-  /** Whether products in f32 and in f64 are not cut into parts, since there is no other thread to take some. */
-  readonly whole: readonly [f32: boolean, f64: boolean];
   /** Functions that CALL can call: name and types of the arguments, `p` an address, `i` an int, `l` a length, `f`, `d`. */
   readonly functions: readonly (readonly [name: string, types: string])[];
 }
@@ -33,13 +31,13 @@ export const CALL = 1;
  *       5.. arguments: an address with the bytes to that of the next call and to that of the next chunk; two words of a `d`;
  *         none of an `l`, which is 1; else one
  *
- * A unit of GEMM is a part of one matrix of c, one of CALL a call. Parts come from shapes only, and the library works on a
- * unit with one thread, so that the same bits come out on any number of threads.
+ * A unit of GEMM is a part of one matrix of c, one of CALL a call. Parts come from shapes, or have the bits of the whole, and the
+ * library works on a unit with one thread, so that the same bits come out on any number of threads.
  *
  * The text of this function is sent to threads: it uses nothing from outside and names no function inside.
  */
 export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostCall => {
-  const { from, library, prefix, single, whole, functions } = data;
+  const { from, library, prefix, single, functions } = data;
   const { createRequire } = process.getBuiltinModule("node:module");
   const koffi = createRequire(from)("koffi") as Pick<typeof import("koffi"), "load" | "address">;
   const lib = koffi.load(library);
@@ -102,7 +100,7 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
     const [lda, ldb, ldc] = [words[at + 7]!, words[at + 8]!, words[at + 9]!];
     const [turnedA, turnedB, size] = [words[at + 10]!, words[at + 11]!, words[at + 12]!];
     const beta = words[at + 15]!;
-    const [rows, columns] = whole[size === 4 ? 0 : 1] && M > 1 ? [M, N] : [words[at + 13]!, words[at + 14]!];
+    const [rows, columns] = [words[at + 13]!, words[at + 14]!];
     const acrossParts = Math.ceil(N / columns);
     const perMatrix = Math.ceil(M / rows) * acrossParts;
     const units = words[at + 16]! * perMatrix;

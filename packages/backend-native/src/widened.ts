@@ -12,7 +12,7 @@ import {
 import { dtypeBytes, type KernelGroup, type Operand } from "@lowrank/tensor/backend";
 import { WIDEN_CODES, WIDEN_HALVES } from "../assembly/kernels.js";
 import { extension } from "./generated/kernels.js";
-import { emitGemm, layoutsOf, shapeOf } from "./matmul.js";
+import { type Cut, emitGemm, layoutsOf, shapeOf } from "./matmul.js";
 
 /** Bytes of a widened block: it stays in the last cache. */
 const BLOCK_BYTES = 8 << 20;
@@ -62,7 +62,7 @@ export function takesCodes(group: KernelGroup, always: boolean): boolean {
   return narrow && activations === "f32" && some && (always || Math.min(rows, columns) >= LEAST_SIDE);
 }
 
-export function emitHalves(group: KernelGroup, ctx: EmitContext): void {
+export function emitHalves(group: KernelGroup, ctx: EmitContext, cut: Cut): void {
   const p = shapeOf(group, ctx);
   const { a, b } = layoutsOf(p)!;
   const sideA = matrixSide(
@@ -77,15 +77,15 @@ export function emitHalves(group: KernelGroup, ctx: EmitContext): void {
     { alongRows: b.turned === 1, ld: b.ld, size: p.N, depth: p.K },
     ctx,
   );
-  emitBlocks(group, p, sideA, sideB, ctx);
+  emitBlocks(group, p, sideA, sideB, ctx, cut);
 }
 
-export function emitCodes(group: KernelGroup, ctx: EmitContext): void {
+export function emitCodes(group: KernelGroup, ctx: EmitContext, cut: Cut): void {
   const x = operandAt(group, 0);
   const [M, N] = group.outputs[0]!.dims as [number, number];
   const K = x.dims[1]!;
   const sideA = matrixSide(ctx.pointer(x), x.dtype, { alongRows: true, ld: K, size: M, depth: K }, ctx);
-  emitBlocks(group, { M, N, K }, sideA, codesSide(group, N, K, ctx), ctx);
+  emitBlocks(group, { M, N, K }, sideA, codesSide(group, N, K, ctx), ctx, cut);
 }
 
 interface Stored {
@@ -160,6 +160,7 @@ function emitBlocks(
   a: Side,
   b: Side,
   ctx: EmitContext,
+  cut: Cut,
 ): void {
   const out = group.outputs[0]!;
   const half = isHalf(out.dtype);
@@ -186,6 +187,7 @@ function emitBlocks(
         { turned: a.alongRows ? 0 : 1, ld: left.ld },
         { turned: b.alongRows ? 1 : 0, ld: right.ld },
         ctx,
+        cut,
       );
     }
   }

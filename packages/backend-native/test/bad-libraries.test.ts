@@ -1,33 +1,10 @@
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { DeviceError, matmul, setDefaultBackend, tensor } from "@lowrank/tensor";
 import { expectBinary } from "../src/binary-format.js";
 import { native } from "../src/index.js";
-
-const folder = mkdtempSync(join(tmpdir(), "lowrank-blas-"));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-const source = fileURLToPath(new URL("./bad-library.c", import.meta.url));
-const compiler = ["gcc", "cc", "clang"].find((name) => spawnSync(name, ["--version"]).status === 0);
-const noCompiler =
-  process.platform !== "linux"
-    ? "the libraries of these tests are made for Linux"
-    : compiler || process.env["LOWRANK_REQUIRE_BLAS"] === "1"
-      ? null
-      : "there is no C compiler";
-if (noCompiler) console.warn(`skipped: ${noCompiler}`);
-
-function compile(name: string, ...defines: string[]): string {
-  const path = join(folder, name);
-  const flags = ["-shared", "-fPIC", "-O1", ...defines.map((one) => `-D${one}`), "-o", path, source];
-  const { status, stderr } = spawnSync(compiler!, flags, { encoding: "utf8" });
-  if (status !== 0) throw new Error(stderr);
-  return path;
-}
+import { compile, folder, noCompiler } from "./c-library.js";
 
 /** A copy of a library with some of its bytes changed, or cut off. */
 function changed(name: string, path: string, change: (bytes: Buffer) => Buffer): string {

@@ -27,15 +27,10 @@ export { foldBatch, matrices, type Product, productOf, transposed } from "./kern
 export type HostCall = (args: number, chunk: number, chunks: number, scratch: number) => void;
 
 /**
- * Makes the function of one thread; the caller's is told how many threads there are and what they run. The text of this
- * function, what `toString` gives, is sent to the threads, so it uses nothing from outside and names no function inside, as
- * in thread-loop.ts.
+ * Makes the function of one thread; the caller's is told what the threads run. The text of this function, what `toString` gives,
+ * is sent to the threads, so it uses nothing from outside and names no function inside, as in thread-loop.ts.
  */
-export type StartHost = (
-  memory: WebAssembly.Memory,
-  threads?: number,
-  module?: WebAssembly.Module,
-) => HostCall;
+export type StartHost = (memory: WebAssembly.Memory, module?: WebAssembly.Module) => HostCall;
 
 /** What a package above may replace in a backend before its first plan: what the scheduler is told, and what emits a group. */
 export interface Replaceable {

@@ -67,7 +67,7 @@ export class Machine {
     const shared = isShared(options);
     const { module, relaxed } = await compileKernels(shared);
     const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const linked: Linked = { table: null, host: options.host?.(memory, options.threads, module) };
+    const linked: Linked = { table: null, host: options.host?.(memory, module) };
     const link = linker(memory, layout.CODE, linked);
     const instance = await WebAssembly.instantiate(module, {
       env: { memory, link },
