@@ -5,7 +5,7 @@ import { isGgufInput } from "./gguf-input.js";
 import { loadGguf } from "./gguf-model.js";
 import { modelFromPretrained, type PretrainedOptions } from "./model-from-pretrained.js";
 import type { PretrainedModel } from "./pretrained-model.js";
-import { safetensorsChunks } from "./safetensors-write.js";
+import { checkpointFiles } from "./safetensors-shards.js";
 import type { ByteInput, FolderInput } from "./source.js";
 import { storedTensor } from "./stored-tensor.js";
 
@@ -40,19 +40,28 @@ export async function fromPretrained(
 export interface SavePretrainedOptions extends FolderWriteOptions {
   /** Precision in the file. Default: that of each parameter. */
   dtype?: DType;
+  /** Largest data of one file of weights; above it there are several and an index. Default: 5·10⁹ bytes. */
+  maxShardBytes?: number;
   /** Further files for the folder, such as those of the tokenizer. */
   files?: ReadonlyMap<string, FileContent>;
 }
 
-/** The files of a model folder, by name: `config.json`, `model.safetensors`. For browsers, and for {@link savePretrained}. */
-export function pretrainedFiles(model: PretrainedModel, dtype?: DType): Map<string, FileContent> {
+/**
+ * The files of a model folder, by name: `config.json`, `model.safetensors` or its shards. For browsers, and for
+ * {@link savePretrained}.
+ */
+export function pretrainedFiles(
+  model: PretrainedModel,
+  dtype?: DType,
+  maxShardBytes?: number,
+): Map<string, FileContent> {
   const state = model.state();
   const main = dtype ?? [...state.values()].find((p) => p.ndim > 1)?.dtype ?? "f32";
   const config = `${JSON.stringify(model.configJson(TORCH[main] ?? "float32"), null, 2)}\n`;
   const tensors = new Map([...state].map(([name, p]) => [name, storedTensor(p, dtype)]));
   return new Map<string, FileContent>([
     ["config.json", config],
-    ["model.safetensors", safetensorsChunks(tensors, { metadata: { format: "pt" } })],
+    ...checkpointFiles(tensors, { maxShardBytes, metadata: { format: "pt" } }),
   ]);
 }
 
@@ -63,7 +72,8 @@ export function pretrainedFiles(model: PretrainedModel, dtype?: DType): Map<stri
 export async function savePretrained(
   model: PretrainedModel,
   path: string,
-  { dtype, files, ...write }: SavePretrainedOptions = {},
+  { dtype, maxShardBytes, files, ...write }: SavePretrainedOptions = {},
 ): Promise<void> {
-  await writeFolderAtomic(path, new Map([...pretrainedFiles(model, dtype), ...(files ?? [])]), write);
+  const own = pretrainedFiles(model, dtype, maxShardBytes);
+  await writeFolderAtomic(path, new Map([...own, ...(files ?? [])]), write);
 }
