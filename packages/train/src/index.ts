@@ -6,6 +6,13 @@ export {
   type RunTensors,
   saveCheckpoint,
 } from "./checkpoint.js";
+export { type ClassificationMetrics, classificationMetrics } from "./classification-metrics.js";
+export {
+  classProbabilities,
+  type ClassifyTextsOptions,
+  trainClassifier,
+  type TrainClassifierOptions,
+} from "./classifier.js";
 export { type DataPosition, shuffled, TrainingData, type TrainingDataOptions } from "./data.js";
 export {
   type Estimate,
@@ -27,8 +34,23 @@ export {
   type TextRecord,
   toExample,
 } from "./example.js";
+export {
+  type LabelledBatch,
+  LabelledData,
+  type LabelledDataOptions,
+  type LabelledExample,
+} from "./labelled-data.js";
 export { batchTensors, type PackedBatch, type PackOptions, pack } from "./packing.js";
 export { type ReportData, type ReportSample, renderReport, writeReport } from "./report.js";
 export { type LogEntry, type LogNote, RunLog } from "./run-log.js";
 export type { RunState } from "./run-state.js";
-export { type TrainOptions, type TrainResult, train } from "./trainer.js";
+export {
+  type BatchSource,
+  type TrainBatch,
+  type TrainLoopOptions,
+  type TrainOptions,
+  type TrainResult,
+  type TrainTaskOptions,
+  train,
+  trainTask,
+} from "./trainer.js";

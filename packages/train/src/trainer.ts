@@ -1,5 +1,5 @@
 import { type CausalLM, perplexity } from "@lowrank/models";
-import { valueAndGrad, withContext } from "@lowrank/nn";
+import { type Module, valueAndGrad, withContext } from "@lowrank/nn";
 import type { Optimizer } from "@lowrank/optim";
 import {
   ConfigError,
@@ -25,30 +25,63 @@ import {
   saveCheckpoint,
   sweep,
 } from "./checkpoint.js";
-import type { TrainingData } from "./data.js";
+import type { DataPosition, TrainingData } from "./data.js";
 import type { EndReason, TrainEvent } from "./events.js";
 import { notFinite, notFiniteError } from "./not-finite.js";
 import { batchTensors, type PackedBatch } from "./packing.js";
 import { RunLog } from "./run-log.js";
 import type { RunState } from "./run-state.js";
 
-export interface TrainOptions {
+/** What a batch tells of itself. */
+export interface TrainBatch {
+  /** Labels that are learnt, at least 1. */
+  readonly targets: number;
+  /** Tokens of texts. */
+  readonly tokens: number;
+}
+
+/** Batches without end, and where in them a run stands. */
+export interface BatchSource<B extends TrainBatch> {
+  next(): B;
+  position: DataPosition;
+  /** Batches in one pass. */
+  readonly batchesPerEpoch: number;
+  /** Changes with the data and the sizes of a batch. */
+  readonly fingerprint: string;
+}
+
+/** A model, data and a loss between them. */
+export interface TrainTaskOptions<B extends TrainBatch> extends TrainLoopOptions {
+  /** The model; what is trainable in it is trained. */
+  model: Module;
+  data: BatchSource<B>;
+  /** Sum of the losses over the targets of a batch, a number in the graph. */
+  loss: (batch: B) => Tensor;
+  /** Mean loss on what is held out, every so many steps and at the end. */
+  evaluate?: { loss: () => Promise<number>; every: number };
+}
+
+export interface TrainOptions extends TrainLoopOptions {
   /** The model; what is trainable in it is trained. */
   model: CausalLM;
-  optimizer: Optimizer;
   data: TrainingData;
-  /** Optimizer steps in all, those before a resume included. */
-  steps: number;
-  /** Batches whose gradients make one step. Default 1. */
-  accumulate?: number;
-  /** Gradients are scaled down to this norm. Default 1; null leaves them. */
-  clipNorm?: number | null;
   /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
   checkpointLayers?: boolean;
   /** Rows of logits that exist at a time. Default: as many as make 2²⁵ logits. */
   lossRows?: number;
   /** Held-out batches, scored every so many steps and at the end. */
   evaluate?: { batches: readonly PackedBatch[]; every: number };
+}
+
+/** How any task is trained. */
+export interface TrainLoopOptions {
+  optimizer: Optimizer;
+  /** Optimizer steps in all, those before a resume included. */
+  steps: number;
+  /** Batches whose gradients make one step. Default 1. */
+  accumulate?: number;
+  /** Gradients are scaled down to this norm. Default 1; null leaves them. */
+  clipNorm?: number | null;
   /** Ends the run when so many evaluations in a row have not lowered the held-out loss. */
   earlyStop?: { patience: number };
   /**
@@ -79,17 +112,35 @@ export interface TrainResult {
 }
 
 /**
+ * Trains what is trainable in a language model on its texts; see {@link trainTask} for what a step is.
+ *
+ * A run that is resumed ends with the same bits as one that was never stopped.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { checkpointLayers, lossRows, evaluate: evaluation, ...loop } = options;
+  const { model, signal } = options;
+  const loss = (batch: PackedBatch): Tensor => {
+    const { ids, labels, segments } = batchTensors(batch);
+    return model.lossParts(ids, labels, { segments, checkpoint: checkpointLayers, lossRows }).sum;
+  };
+  if (evaluation === undefined) return trainTask({ ...loop, loss });
+  const heldOut = async (): Promise<number> =>
+    (await perplexity(model, evaluation.batches.map(batchTensors), { signal, lossRows })).loss;
+  return trainTask({ ...loop, loss, evaluate: { loss: heldOut, every: evaluation.every } });
+}
+
+/**
  * Trains what is trainable in a model. One optimizer step is one plan, whatever it holds: loss, gradients, their norm,
  * clipping and the update. The loss of a step is the mean over all labels of its batches, so accumulation gives what one
  * large batch would.
  *
  * A run that is resumed ends with the same bits as one that was never stopped.
  */
-export async function train(options: TrainOptions): Promise<TrainResult> {
+export async function trainTask<B extends TrainBatch>(options: TrainTaskOptions<B>): Promise<TrainResult> {
   return new Run(options).run();
 }
 
-class Run {
+class Run<B extends TrainBatch> {
   private readonly trained: Map<string, Parameter>;
   private readonly paths: string[];
   private readonly accumulators = new Map<string, Parameter>();
@@ -101,7 +152,7 @@ class Run {
   private savedStep = 0;
   private log: RunLog | null = null;
 
-  constructor(private readonly options: TrainOptions) {
+  constructor(private readonly options: TrainTaskOptions<B>) {
     const { model, steps, accumulate = 1, seed = 0, evaluate: evaluation, earlyStop, resume, save } = options;
     const whole: [string, number | undefined][] = [
       ["steps", steps],
@@ -251,21 +302,14 @@ class Run {
   }
 
   /** This batch's part of the step's mean loss, and its gradients. Lazy. */
-  private gradients(batch: PackedBatch, targets: number, step: number, micro: number) {
-    const { model, checkpointLayers, lossRows } = this.options;
-    const { ids, labels, segments } = batchTensors(batch);
-    const loss = (): Tensor =>
-      model.lossParts(ids, labels, { segments, checkpoint: checkpointLayers, lossRows }).sum.div(targets);
-    return withContext({ key: this.root.fold(step).fold(micro) }, () => valueAndGrad(model, loss)());
+  private gradients(batch: B, targets: number, step: number, micro: number) {
+    const { model, loss } = this.options;
+    const mean = (): Tensor => loss(batch).div(targets);
+    return withContext({ key: this.root.fold(step).fold(micro) }, () => valueAndGrad(model, mean)());
   }
 
   /** Adds the gradients of a batch to the accumulators. */
-  private async accumulate(
-    batch: PackedBatch,
-    targets: number,
-    step: number,
-    micro: number,
-  ): Promise<number> {
+  private async accumulate(batch: B, targets: number, step: number, micro: number): Promise<number> {
     const { value, grads } = this.gradients(batch, targets, step, micro);
     const updates = [...grads].map(([path, g]) => {
       let sum = this.accumulators.get(path);
@@ -299,10 +343,8 @@ class Run {
   }
 
   private async evaluate(): Promise<void> {
-    const { model, evaluate: evaluation, signal, lossRows } = this.options;
     const began = performance.now();
-    const scored = evaluation!.batches.map(batchTensors);
-    const { loss, perplexity: ppl } = await perplexity(model, scored, { signal, lossRows });
+    const loss = await this.options.evaluate!.loss();
     const best = this.state.bestLoss === null || loss < this.state.bestLoss;
     this.state = {
       ...this.state,
@@ -314,7 +356,7 @@ class Run {
       type: "eval",
       step: this.state.step,
       loss,
-      perplexity: ppl,
+      perplexity: Math.exp(loss),
       best,
       ms: performance.now() - began,
     });
