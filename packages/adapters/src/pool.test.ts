@@ -1,11 +1,14 @@
 import { LlamaForCausalLM, parseLlamaConfig } from "@lowrank/models";
+import { Linear, QuantizedWeight } from "@lowrank/nn";
 import {
   type Backend,
   evaluate,
+  full,
   key,
   memory,
   normal,
   planStats,
+  randint,
   setDefaultBackend,
   type Tensor,
 } from "@lowrank/tensor";
@@ -92,6 +95,31 @@ describe("adapterPool", () => {
         const without = (await rowsOf(bare.forward(bare.ids([TOKENS[r]!]))))[0]!;
         expect(largest(mixed[r]!, without)).toBeGreaterThan(1e-2);
       }
+    }
+  });
+
+  test("over a base in codes each row equals its run with that adapter alone too", async () => {
+    const coded = (): LlamaForCausalLM => {
+      const model = newModel();
+      for (const [path, module] of model.namedModules()) {
+        if (!(module instanceof Linear) || path === "lm_head") continue;
+        const [out, width] = module.weight.shape as [number, number];
+        const codes = randint([out, width], { key: key(2).foldName(path), min: -127, max: 128 }).astype("i8");
+        const scales = full([out, width / 8], 0.002);
+        module.weight = new QuantizedWeight({ codes, scales, bits: 8, groupSize: 8 });
+      }
+      return model;
+    };
+    const adapters = (await eight()).slice(0, 3);
+    const [model, bare] = [coded(), coded()];
+    await filled(model, adapters);
+    for (const [name, files] of adapters) await loadPeft(bare, files, { name });
+    const names = ["a0", null, "a1", "a2"];
+    const mixed = await rowsOf(withRows(model, names, () => model.forward(model.ids(TOKENS.slice(0, 4)))));
+    for (const [r, name] of names.entries()) {
+      activate(bare, name === null ? [] : [name]);
+      const alone = (await rowsOf(bare.forward(bare.ids([TOKENS[r]!]))))[0]!;
+      expect(largest(mixed[r]!, alone)).toBeLessThan(1e-5);
     }
   });
 

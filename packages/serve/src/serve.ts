@@ -7,6 +7,8 @@ export interface ServeOptions extends TextServerOptions {
   hostname?: string;
   /** Default 8080; 0 takes a free one. */
   port?: number;
+  /** Names under which the server may be addressed beside `hostname`, localhost, 127.0.0.1 and ::1. Default: none. */
+  hosts?: readonly string[];
 }
 
 /** A server that listens. */
@@ -30,11 +32,11 @@ export interface Served {
  * @throws ConfigError if a setting is out of range or the address cannot be had.
  */
 export async function serve(options: ServeOptions): Promise<Served> {
-  const { hostname = "127.0.0.1", port = 8080, ...rest } = options;
+  const { hostname = "127.0.0.1", port = 8080, hosts = [], ...rest } = options;
   const { createAdaptorServer } = await import("@hono/node-server");
   const wildcard = hostname === "0.0.0.0" || hostname === "::" || hostname === "";
   const own = hostname.includes(":") ? `[${hostname}]` : hostname;
-  const text = textServer({ hosts: wildcard ? LOOPBACK : [...LOOPBACK, own], ...rest });
+  const text = textServer({ ...rest, hosts: [...LOOPBACK, ...(wildcard ? [] : [own]), ...hosts] });
   const server = createAdaptorServer({
     fetch: text.fetch,
     hostname,

@@ -61,6 +61,21 @@ describe("who comes in", () => {
     }
   });
 
+  test("under further names where they are given", async () => {
+    const named = await start({ slots: 1, token: null, hosts: ["box.local"] });
+    const status = (host: string): Promise<number> =>
+      new Promise((resolve) => {
+        request(`${named.url}/v1/models`, { headers: { host } }, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode!);
+        }).end();
+      });
+    expect([await status("box.local:80"), await status("localhost"), await status("other.local")]).toEqual([
+      200, 200, 421,
+    ]);
+    await named.close();
+  });
+
   test("from no page, or one of those allowed, which is told so", async () => {
     for (const origin of ["https://evil.example", "null", "http://localhost:5174"]) {
       const answer = await send({ ...token, origin });

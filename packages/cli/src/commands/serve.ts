@@ -92,7 +92,6 @@ export const serveCommand = /* @__PURE__ */ command({
     const adapters = adaptersOf(items(settings.adapters));
     const root = settings["adapter-root"];
     const source = root === undefined ? undefined : await adaptersIn(root);
-    const hosts = items(settings.hosts);
     await onDevice(settings, output, async (backend) => {
       const { model, input } = await loadModel(settings.model, { ...settings, signal });
       const options: ServeOptions = {
@@ -106,7 +105,7 @@ export const serveCommand = /* @__PURE__ */ command({
         hostname: settings.host,
         port: settings.port,
         ...(token === undefined ? {} : { token }),
-        ...(hosts.length === 0 ? {} : { hosts: [...LOCAL, ...hosts] }),
+        hosts: items(settings.hosts),
         origins: items(settings.origins),
         slots: settings.slots,
         queue: settings.queue,
@@ -130,8 +129,6 @@ export const serveCommand = /* @__PURE__ */ command({
     });
   },
 });
-
-const LOCAL = ["localhost", "127.0.0.1", "[::1]"];
 
 const items = (given: string | readonly string[] | undefined): string[] =>
   (typeof given === "string" ? given.split(",") : [...(given ?? [])])
