@@ -1,4 +1,5 @@
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
+import { limit, MAX_ITEMS } from "./chat-budget.js";
 import { FormatError, isFormatError } from "./format-error.js";
 
 /** One message of a conversation; templates may read further members, such as `tool_calls`. */
@@ -25,7 +26,6 @@ export interface ChatTemplateOptions {
 export type RenderChat = (messages: readonly ChatMessage[], options?: ChatTemplateOptions) => string;
 
 const MAX_TEMPLATE_LENGTH = 200_000;
-const MAX_ITEMS = 1_000_000; // of a list that a template builds
 
 /**
  * Compiles a chat template (Jinja, as Hugging Face stores it).
@@ -82,21 +82,8 @@ export function compileChatTemplate(
     };
     for (const [name, value] of Object.entries(given)) environment.set(name, value);
 
-    const deadline = performance.now() + timeoutMs;
     const interpreter = new Interpreter(environment);
-    const evaluate = interpreter.evaluate.bind(interpreter);
-    let nodes = 0;
-    interpreter.evaluate = (node, scope) => {
-      if ((++nodes & 255) === 0 && performance.now() > deadline)
-        refuse(`an end within ${timeoutMs} ms`, "none");
-      const result = evaluate(node, scope);
-      const { value } = result;
-      if (typeof value === "string" && value.length > maxLength)
-        refuse(`at most ${maxLength} characters`, "more");
-      if (Array.isArray(value) && value.length > MAX_ITEMS)
-        refuse(`lists of at most ${MAX_ITEMS} items`, "more");
-      return result;
-    };
+    limit(interpreter, { maxLength, timeoutMs, refuse });
     try {
       return String(interpreter.run(program).value);
     } catch (cause) {

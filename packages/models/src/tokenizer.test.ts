@@ -313,7 +313,7 @@ describe("chat templates", () => {
       "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}",
       /an end within 200 ms/,
     ],
-    ["asks for a giant range", "{{ range(1000000000) }}", /at most 1000000 items/],
+    ["asks for a giant range", "{{ range(1000000000) }}", /at most 100000 items/],
     [
       "builds a long text",
       "{% set ns = namespace(s='xxxxxxxxxx') %}{% for a in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
