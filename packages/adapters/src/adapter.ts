@@ -63,6 +63,8 @@ export interface Adapter<C extends object = object, P extends object = object> {
   shared?(targets: readonly Target[], config: C, key: Key): Partial<P>;
   /** Names of parameters that are not trained. */
   readonly frozen?: readonly string[];
+  /** Names of frozen parameters that follow from the weight: `init` finds them again, files do not have them. */
+  readonly derived?: readonly string[];
   /** The definition: the effective weight, of the shape of the frozen one. */
   merge(weight: Tensor, params: P, config: C, target: Target): Tensor;
   /** The effective bias of a layer that has one. Default: the bias as it is. */
@@ -79,7 +81,7 @@ export interface Adapter<C extends object = object, P extends object = object> {
   /** Why a fresh adapter changes the layer, for a configuration with which it does. Else a fresh adapter is the identity. */
   startsElsewhere?(config: C): string | undefined;
   /** Relative error of that identity, where rounding keeps it from being one bit for bit. Default 0. */
-  readonly startsWithin?: number;
+  startsWithin?(config: C): number;
   /** Default: `peft_type` is the name in capitals, tensors are `name_parameter`, the configuration is stored as it is. */
   readonly format?: AdapterFormat<C>;
 }

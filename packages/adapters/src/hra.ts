@@ -1,6 +1,7 @@
 import { concat, eye, matmul, slice, sqrt, type Tensor, triu, uniform, zeros } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter } from "./adapter.js";
 import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+import { orthonormal, unitColumns } from "./orthonormal.js";
 import { numberField, refuseFields } from "./peft-json.js";
 
 export interface HraConfig {
@@ -49,20 +50,6 @@ const format: AdapterFormat<HraConfig> = {
     };
   },
 };
-
-const unitColumns = (U: Tensor): Tensor => U.div(sqrt(U.square().sum(0, { keepDims: true })));
-
-/** Orthonormal columns by Gram and Schmidt, each projected twice, which keeps them orthogonal where they are close. */
-function orthonormal(U: Tensor): Tensor {
-  let Q: Tensor | null = null;
-  for (let i = 0; i < U.shape[1]!; i++) {
-    let u = unitColumns(slice(U, [null, [i, i + 1]]));
-    for (let pass = 0; Q !== null && pass < 2; pass++) u = u.sub(matmul(Q, matmul(Q.T, u)));
-    u = unitColumns(u);
-    Q = Q === null ? u : concat([Q, u], 1);
-  }
-  return Q!;
-}
 
 /** The inverse of I + N for strictly upper N, by blocks; a block of 4 has N⁴ = 0. */
 function inverseUnitUpper(N: Tensor): Tensor {
@@ -129,7 +116,7 @@ function factors({ U }: HraParams, { orthogonal }: HraConfig): { V: Tensor; M: T
 export const hra = /* @__PURE__ */ defineAdapter<HraConfig, HraParams>({
   name: "hra",
   format,
-  startsWithin: 1e-6,
+  startsWithin: () => 1e-6,
   startsElsewhere: (config) =>
     startOf(config) === "paired" ? undefined : "random reflections are not the identity",
 

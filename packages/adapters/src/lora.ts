@@ -1,6 +1,18 @@
-import { ConfigError, matmul, normal, take, type Tensor, uniform, zeros } from "@lowrank/tensor";
+import {
+  ConfigError,
+  type DType,
+  type Key,
+  matmul,
+  normal,
+  slice,
+  take,
+  type Tensor,
+  uniform,
+  zeros,
+} from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter } from "./adapter.js";
 import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+import { orthonormal } from "./orthonormal.js";
 
 export interface LoraConfig {
   /** Rank of the update, from 1 to min(in, out). */
@@ -11,8 +23,11 @@ export interface LoraConfig {
   dropout?: number;
   /** Scales by alpha / √rank, so that the size of the update does not shrink as the rank grows. Default false. */
   useRslora?: boolean;
-  /** How A starts: "kaiming" within ±1/√in, or "gaussian" with N(0, 1/rank²). Default "kaiming". */
-  init?: "kaiming" | "gaussian";
+  /**
+   * How A starts: "kaiming" within ±1/√in, or "gaussian" with N(0, 1/rank²). "orthogonal" (an even rank, linear layers):
+   * neither factor is zero, but their product is. Default "kaiming".
+   */
+  init?: "kaiming" | "gaussian" | "orthogonal";
 }
 
 export interface LoraParams {
@@ -42,6 +57,8 @@ const UNSUPPORTED = [
   "monteclora_config",
 ];
 
+const STARTS = ["kaiming", "gaussian", "orthogonal"] as const;
+
 /** Starts that take the first update out of the frozen weight. */
 const RESIDUAL = /^(pissa|olora|corda|loftq)/;
 
@@ -59,7 +76,7 @@ const format: AdapterFormat<LoraConfig> = {
     use_dora: false,
     fan_in_fan_out: false,
     bias: "none",
-    init_lora_weights: init === "kaiming" ? true : "gaussian",
+    init_lora_weights: init === "kaiming" ? true : init,
   }),
   fromJson(json) {
     const refuse = (field: string, expected: string): never => {
@@ -80,10 +97,28 @@ const format: AdapterFormat<LoraConfig> = {
       alpha: (json["lora_alpha"] ?? 8) as number,
       dropout: (json["lora_dropout"] ?? 0) as number,
       useRslora: json["use_rslora"] === true,
-      init: json["init_lora_weights"] === "gaussian" ? "gaussian" : "kaiming",
+      init: STARTS.find((name) => name === json["init_lora_weights"]) ?? "kaiming",
     };
   },
 };
+
+/** A and B from the odd and the even rows of one orthonormal matrix [rank, rank], so that B A = 0; times 1/10, as in PEFT. */
+function orthogonalStart(
+  inFeatures: number,
+  outFeatures: number,
+  rank: number,
+  key: Key,
+  dtype: DType,
+): LoraParams {
+  const drawn = (rows: number, columns: number, name: string): Tensor =>
+    normal([rows, columns], { key: key.foldName(name), dtype });
+  const Q = orthonormal(drawn(rank, rank, "Q")).T.reshape([rank / 2, 2, rank]);
+  const half = (i: number): Tensor => slice(Q, [null, [i, i + 1]]).reshape([rank / 2, rank]);
+  return {
+    A: matmul(drawn(inFeatures, rank / 2, "A"), half(1)).T.mul(0.1),
+    B: matmul(drawn(outFeatures, rank / 2, "B"), half(0)).mul(0.1),
+  };
+}
 
 /**
  * LoRA: adds a low-rank update to a frozen linear map.
@@ -91,7 +126,7 @@ const format: AdapterFormat<LoraConfig> = {
  *     W' = W + s · B A,   s = alpha / rank   (rsLoRA: alpha / √rank)
  *
  * W is [out, in]. A and B are trained, rank · (in + out) numbers in all. B starts at zero, so W' = W before the first
- * step; A starts uniform within ±1/√in (what PEFT calls Kaiming with a = √5) or Gaussian. For an embedding W is [in, out],
+ * step; A starts uniform within ±1/√in (what PEFT calls Kaiming with a = √5) or Gaussian, or both start orthogonal. For an embedding W is [in, out],
  * so the update is s · (B A)ᵀ; there A starts at zero and B as N(0, 1), as in PEFT.
  *
  * Source: Hu et al. 2021, arXiv:2106.09685, section 4.1, eq. (3). The paper asks only for a Gaussian A; both starts here
@@ -107,8 +142,9 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
   name: "lora",
   kinds: ["linear", "embedding"],
   format,
+  startsWithin: ({ init }) => (init === "orthogonal" ? 1e-6 : 0),
 
-  check({ rank, alpha, dropout, init }, { inFeatures, outFeatures, path }) {
+  check({ rank, alpha, dropout, init }, { kind, inFeatures, outFeatures, path }) {
     expectInteger("lora", "rank", rank, {
       min: 1,
       max: Math.min(inFeatures, outFeatures),
@@ -116,13 +152,16 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
     });
     if (alpha !== undefined) expectNumber("lora", "alpha", alpha);
     if (dropout !== undefined) expectNumber("lora", "dropout", dropout, { min: 0, below: 1 });
-    if (init !== undefined) expectOneOf("lora", "init", init, ["kaiming", "gaussian"]);
+    if (init !== undefined) expectOneOf("lora", "init", init, STARTS);
+    if (init === "orthogonal")
+      expectOneOf("lora", 'rank modulo 2, for init "orthogonal",', kind === "linear" ? rank % 2 : kind, [0]);
   },
 
   init({ kind, inFeatures, outFeatures, dtype }, { rank, init = "kaiming" }, key) {
     if (kind === "embedding") {
       return { A: zeros([rank, inFeatures], { dtype }), B: normal([outFeatures, rank], { key, dtype }) };
     }
+    if (init === "orthogonal") return orthogonalStart(inFeatures, outFeatures, rank, key, dtype);
     const bound = inFeatures ** -0.5;
     return {
       A:

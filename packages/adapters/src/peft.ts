@@ -62,9 +62,12 @@ function frameFields(options: AttachOptions, { baseModel, taskType = "CAUSAL_LM"
   };
 }
 
+const namesToSave = (params: object, { derived = [] }: Adapter): string[] =>
+  Object.keys(params).filter((field) => !derived.includes(field));
+
 /** Names in the file of an entry's parameters, with their fields. */
 const fieldNames = ({ target, params }: Entry, adapter: Adapter): [name: string, field: string][] =>
-  Object.keys(params).map((field) => [
+  namesToSave(params, adapter).map((field) => [
     adapter.format?.shared?.[field] ?? `${PREFIX}${target.path}.${tensorName(adapter, target.kind, field)}`,
     field,
   ]);

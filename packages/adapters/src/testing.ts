@@ -115,7 +115,7 @@ export function contractChecks<C extends object, P extends object>(
       throw new Error(`contractChecks: expected layers of kind linear or embedding, got ${kind}`);
     }
     if (adapter.startsElsewhere?.(config) === undefined) {
-      const { startsWithin = 0 } = adapter;
+      const startsWithin = adapter.startsWithin?.(config) ?? 0;
       const how = startsWithin === 0 ? "bit for bit" : "up to rounding";
       check(kind, `a fresh adapter leaves the layer as it is, ${how}`, async () => {
         const { model, attached, input } = bench(kind);

@@ -1,4 +1,4 @@
-import { type Adapter, boft, dora, hra, ia3, loha, lokr, oft, vera } from "@lowrank/adapters";
+import { type Adapter, boft, dora, hra, ia3, loha, lokr, olora, oft, pissa, vera } from "@lowrank/adapters";
 import { Embedding, Linear, Module } from "@lowrank/nn";
 import { type Tensor, tanh } from "@lowrank/tensor";
 
@@ -41,5 +41,7 @@ export const methods: Readonly<Record<string, Method>> = {
   lokr: method(lokr, { rank: 1, alpha: 2 }),
   "lokr-both": method(lokr, { rank: 1, both: true, factor: 4, zero: "second" }),
   vera: method(vera, { rank: 4, dInitial: 0.2 }),
+  pissa: method(pissa, { rank: 2, alpha: 3 }),
+  olora: method(olora, { rank: 2, alpha: 3 }),
   ia3: method(ia3, { feedforward: ["down"] }),
 };

@@ -50,6 +50,8 @@ CONFIGS = {
     "lokr": lambda: peft.LoKrConfig(r=8, alpha=5, target_modules=LINEAR),
     "lokr-both": lambda: peft.LoKrConfig(r=1, alpha=3, decompose_both=True, decompose_factor=3, init_weights="lycoris", target_modules=LINEAR),
     "vera": lambda: peft.VeraConfig(r=5, target_modules=LINEAR),
+    "pissa": lambda: peft.LoraConfig(r=3, lora_alpha=5, init_lora_weights="pissa", target_modules=LINEAR),
+    "olora": lambda: peft.LoraConfig(r=3, lora_alpha=5, init_lora_weights="olora", target_modules=LINEAR),
     "ia3": lambda: peft.IA3Config(target_modules=LINEAR, feedforward_modules=["down"]),
 }
 

@@ -1,0 +1,60 @@
+"""Makes the files of derived/: results of methods that PEFT does not have, by their equations in numpy and float64.
+
+    venv/bin/python make_derived.py
+
+A file holds W [6, 12], b [6], x [5, 12], y [5, 6] and the trained parameters by their names, with the decomposition of W made
+here by LAPACK.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+HERE = Path(__file__).parent / "derived"
+rng = np.random.default_rng(7)
+W, b, x = rng.normal(size=(6, 12)), rng.normal(size=6), rng.normal(size=(5, 12))
+
+
+def save(name: str, merged: np.ndarray, **parameters: np.ndarray) -> None:
+    tensors = {"W": W, "b": b, "x": x, "y": x @ merged.T + b, **parameters}
+    save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / f"{name}.safetensors")
+
+
+def rotation(n: int) -> np.ndarray:
+    return np.linalg.qr(rng.normal(size=(n, n)))[0]
+
+
+def edora() -> None:
+    U, S, Vt = np.linalg.svd(W, full_matrices=False)
+    A, B, s = S[:3, None] * Vt[:3], U[:, :3], 6 / 3
+    R, m = rng.normal(size=(3, 3)), rng.normal(size=6)
+    V = W + s * B @ R @ A
+    save("edora", np.diag(m / np.linalg.norm(V, axis=1)) @ V, A=A, B=B, R=R, m=m)
+
+
+def soda() -> None:
+    U, S, Vt = np.linalg.svd(W, full_matrices=False)
+    Q1, Q2, Q3, delta = rotation(2), rotation(2), rotation(3), rng.normal(size=6)
+    K = np.kron(np.kron(Q1, Q2), Q3)
+    save("soda", U @ np.diag(np.maximum(S + delta, 0)) @ Vt @ K.T, Q1=Q1, Q2=Q2, Q3=Q3, delta=delta)
+    Q, R = np.linalg.qr(W.T)
+    sign = np.sign(np.diag(R))
+    L, Q = (sign[:, None] * R).T, (Q * sign).T
+    save("soda-lq", (L + np.diag(delta)) @ Q @ K.T, Q1=Q1, Q2=Q2, Q3=Q3, delta=delta)
+
+
+def fedpara() -> None:
+    X1, X2, Y1, Y2 = (rng.normal(size=(n, 2)) for n in (6, 6, 12, 12))
+    factors = {"X1": X1, "Y1": Y1, "X2": X2, "Y2": Y2}
+    first, second = X1 @ Y1.T, X2 @ Y2.T
+    save("fedpara", W + first * second, **factors)
+    save("fedpara-personal", W + first * (second + 1), **factors)
+    save("fedpara-tanh", W + np.tanh(first) * np.tanh(second), **factors)
+
+
+if __name__ == "__main__":
+    HERE.mkdir(exist_ok=True)
+    edora()
+    soda()
+    fedpara()
