@@ -11,7 +11,7 @@ export function servingMarkdown(lines: readonly ServingLine[]): string {
   const parts = [];
   if (first !== undefined) {
     parts.push(
-      `${first.machine}; ${first.threads === 1 ? "one thread" : `${first.threads} threads`}. ${first.about}. A forward pass in four ways that take turns, medians of ${first.turns} in milliseconds; ratios are medians of those of one turn.`,
+      `${first.machine}; ${first.threads === 1 ? "one thread" : `${first.threads} threads`}. ${first.about}. A forward pass in four ways that take turns, medians of ${first.turns} in milliseconds; ratios are medians of those of one turn. The machine did other things too (load average ${Math.min(...mixes.map((l) => l.load))} to ${Math.max(...mixes.map((l) => l.load))}).`,
       markdownTable(
         [
           "tokens a row",

@@ -1,3 +1,4 @@
+import { loadavg } from "node:os";
 import { activate, adapterPool, attachedTo, loadPeft, withRows } from "@lowrank/adapters";
 import { wasm } from "@lowrank/backend-wasm";
 import { BatchGenerator, generate, type LlamaForCausalLM } from "@lowrank/models";
@@ -30,6 +31,8 @@ export interface MixCost extends Line {
   difference: number;
   largest_logit: number;
   machine: string;
+  /** Processes that wanted to run meanwhile, this one among them: the machine's load average of a minute. */
+  load: number;
 }
 
 /** The first step after other adapters were chosen, beside one with those of before. */
@@ -204,6 +207,7 @@ async function mix(
     difference: significant(difference, 2),
     largest_logit: significant(largest, 3),
     machine: machine(),
+    load: significant(loadavg()[0]!, 2),
   };
 }
 
