@@ -1,6 +1,15 @@
 // Every TypeScript block of the READMEs and of the guides runs as it is printed.
 
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +28,7 @@ import { key, normal, setDefaultBackend } from "@lowrank/tensor";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { instanceOf } from "../packages/backend-dawn/src/instance.js";
 import { noGpu } from "../packages/backend-dawn/test/gpu.js";
+import { FakeHub } from "../packages/models/test/fake-hub.js";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(root, "scripts", "examples.generated");
@@ -132,15 +142,25 @@ function drawn<M extends PretrainedModel>(model: M): M {
   return model;
 }
 
+/** The Hub, with that model as owner/name. */
+let hub: FakeHub;
+
 beforeAll(async () => {
   mkdirSync(modules, { recursive: true });
   await writeModel(join(workplace, "path/to/model"));
   await writeEncoder(join(workplace, "path/to/encoder"));
   await writeVision(join(workplace, "path/to/vision"));
+  hub = await FakeHub.start({ oneHost: true });
+  const model = join(workplace, "path/to/model");
+  hub.publish(Object.fromEntries(readdirSync(model).map((name) => [name, readFileSync(join(model, name))])));
+  vi.stubEnv("HF_ENDPOINT", hub.api.origin);
+  vi.stubEnv("LOWRANK_CACHE", join(workplace, "cache"));
   process.chdir(workplace);
 });
 
-afterAll(() => {
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await hub.stop();
   process.chdir(home);
   rmSync(modules, { recursive: true, force: true });
   rmSync(workplace, { recursive: true, force: true });
