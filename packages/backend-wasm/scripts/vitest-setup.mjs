@@ -1,18 +1,19 @@
 // vitest's global setup: tests run on the sources, so the kernels must be compiled from the sources as they are. Kernels
 // that do not compile stop the build; here, where most tests need none of them, the last ones that did are used.
 import { existsSync } from "node:fs";
-import { buildWasm as buildWidening } from "../../backend-native/scripts/build-wasm.mjs";
-import { buildWasm as buildDecompositions } from "../../linalg/scripts/build-wasm.mjs";
+import { fileURLToPath } from "node:url";
+import { buildExtensionOf, generatedOf } from "./build-extension.mjs";
 import { buildWasm, isBuilt } from "./build-wasm.mjs";
 
 export default async function setup() {
   await build("build-wasm", buildWasm, isBuilt);
-  for (const [name, run] of [
-    ["linalg", buildDecompositions],
-    ["backend-native", buildWidening],
-  ]) {
-    const generated = new URL(`../../${name}/src/generated/kernels.ts`, import.meta.url);
-    await build(`build-wasm of ${name}`, run, () => existsSync(generated));
+  for (const name of ["linalg", "backend-native"]) {
+    const root = fileURLToPath(new URL(`../../${name}`, import.meta.url));
+    await build(
+      `build-extension of ${name}`,
+      () => buildExtensionOf(root),
+      () => existsSync(generatedOf(root)),
+    );
   }
 }
 
