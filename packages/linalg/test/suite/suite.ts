@@ -14,7 +14,10 @@ import { randomizedSuite } from "./randomized.js";
 import { refusalSuite } from "./refusals.js";
 import { singleSuite } from "./single.js";
 import { solverSuite } from "./solvers.js";
+import { stiefelSuite } from "./stiefel.js";
+import { tensorTrainSuite } from "./tensor-trains.js";
 import { truncationSuite } from "./truncation.js";
+import { tuckerSuite } from "./tucker.js";
 
 /** All that is true of this package on any backend. */
 export function linalgSuite(name: string, makeBackend: () => Promise<Backend>, accuracy?: Accuracy): void {
@@ -29,7 +32,10 @@ export function linalgSuite(name: string, makeBackend: () => Promise<Backend>, a
     measureSuite(makeBackend);
     truncationSuite(makeBackend);
     randomizedSuite(makeBackend);
+    tuckerSuite(makeBackend);
+    tensorTrainSuite(makeBackend);
     formatSuite(makeBackend);
+    stiefelSuite(makeBackend);
     manifoldSuite(makeBackend);
     klsSuite(makeBackend);
     singleSuite(makeBackend);
