@@ -93,7 +93,7 @@ export const stackedLora = (slots: PoolSlots, model: Module): Adapter<PoolConfig
       const selection = selectionIn(extras, model);
       const pick = selection === undefined ? null : slots.pick(selection);
       if (selection === undefined || pick === null) return base(x);
-      selection.expectRows(target.path, x);
+      selection.expectRows(target, x);
       const { index, weight, most } = pick;
       const rows = x.shape[0]!;
       const flat = x.reshape([rows, -1, target.inFeatures]); // [rows, T, in]

@@ -1,5 +1,6 @@
 import { forwardContext, type Module, withContext } from "@lowrank/nn";
 import { ConfigError, ShapeError, type Tensor, tensor } from "@lowrank/tensor";
+import type { Target } from "./adapter.js";
 
 /** What acts on one row of a batch: nothing, one adapter by its name, or several with a weight each. */
 export type RowAdapters = string | null | Readonly<Record<string, number>>;
@@ -37,8 +38,9 @@ export class RowSelection {
   }
 
   /** @throws ShapeError unless the first axis of a layer's input is that of the rows. */
-  expectRows(path: string, x: Tensor): void {
-    if (x.ndim > 1 && x.shape[0] === this.rows.length) return;
+  expectRows({ path, kind }: Target, x: Tensor): void {
+    const least = kind === "embedding" ? 1 : 2;
+    if (x.ndim >= least && x.shape[0] === this.rows.length) return;
     throw new ShapeError({
       where: path,
       expected: `an input with an axis of ${this.rows.length} rows first, those of withRows`,

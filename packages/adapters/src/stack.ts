@@ -110,7 +110,7 @@ export class AdapterStack implements Overlay {
       if (adapter.rowAware || model !== selection.model) continue;
       const weights = selection.weights(entry.name);
       if (weights === null) continue;
-      selection.expectRows(entry.target.path, input);
+      selection.expectRows(entry.target, input);
       const own = apply(entry, input, layer, { ...bare(layer), forward: base });
       const w = weights.reshape([-1, ...new Array<number>(own.ndim - 1).fill(1)]);
       y = selection.exclusive ? choose(ne(w, 0), own, y) : y.add(own.sub(base(input)).mul(w));

@@ -11,8 +11,9 @@ import {
   tensor,
 } from "@lowrank/tensor";
 import { type Adapter, kindsOf, type Target } from "./adapter.js";
-import { attach, type Attached } from "./attach.js";
+import { attach, type Attached, withRows } from "./attach.js";
 import { loadPeft, peftFiles } from "./peft.js";
+import type { RowAdapters } from "./rows.js";
 
 /** One property that every adapter has to have. Give `run` to a test runner; it throws if the property does not hold. */
 export interface ContractCheck {
@@ -135,6 +136,23 @@ export function contractChecks<C extends object, P extends object>(
       expectClose("forward and merged", forward, merged, tolerance);
       if (distance(base, forward) === 0)
         throw new Error(`${adapter.name}: a disturbed adapter does not change the layer`);
+    });
+    check(kind, "rows of a batch may have it, not have it, or have half of it", async () => {
+      const b = bench(kind);
+      await disturb(b);
+      const base = await read(b.attached.disable().model.forward(b.input));
+      const whole = await read(b.attached.enable().model.forward(b.input));
+      const { name } = b.attached;
+      for (const share of [1, 0.5]) {
+        const row: RowAdapters = share === 1 ? name : { [name]: share };
+        const rows = Array.from({ length: ROWS }, (_, r) => (r % 2 === 0 ? row : null));
+        const mixed = await read(withRows(b.model, rows, () => b.model.forward(b.input)));
+        const width = base.length / ROWS;
+        const wanted = base.map(
+          (y, i) => y + (Math.floor(i / width) % 2 === 0 ? share * (whole[i]! - y) : 0),
+        );
+        expectClose(`rows with ${share} of it`, mixed, wanted, tolerance);
+      }
     });
     check(kind, "unmerge gives the layer back bit for bit", async () => {
       const b = bench(kind);
