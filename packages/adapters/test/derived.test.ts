@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { type Adapter, attach, edora, fedPara, soda } from "@lowrank/adapters";
+import { type Adapter, attach, capaBoost, edora, fedPara, flix, lora, soda } from "@lowrank/adapters";
 import { Linear, Sequential } from "@lowrank/nn";
 import { setDefaultBackend } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -20,6 +20,8 @@ const cases: Readonly<Record<string, [Adapter, object]>> = {
   fedpara: of(fedPara, { rank: 2 }),
   "fedpara-personal": of(fedPara, { rank: 2, personal: true }),
   "fedpara-tanh": of(fedPara, { rank: 2, tanh: true }),
+  capaboost: of(capaBoost(lora, ["A", "B"]), { rank: 2, alpha: 3, copies: 3 }),
+  flix: of(flix, { features: ["sw", "bn", "qa"], rank: 2, alpha: 3, active: ["qa", "sw"] }),
 };
 
 describe.each(Object.entries(cases))("%s, against its equation in numpy", (name, [adapter, config]) => {

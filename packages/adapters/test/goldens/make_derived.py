@@ -53,8 +53,24 @@ def fedpara() -> None:
     save("fedpara-tanh", W + np.tanh(first) * np.tanh(second), **factors)
 
 
+def capaboost() -> None:
+    A, B, s = rng.normal(size=(2, 12)), rng.normal(size=(6, 2)), 3 / 2
+    masks = {name: (rng.random((3, *of.shape)) < 0.5).astype(float) for name, of in (("A", A), ("B", B))}
+    merged = W + s * sum((B * b) @ (A * a) for a, b in zip(masks["A"], masks["B"]))
+    save("capaboost", merged, A=A, B=B, mask_A=masks["A"], mask_B=masks["B"])
+
+
+def flix() -> None:
+    factors = {f: (rng.normal(size=(2, 12)), rng.normal(size=(6, 2))) for f in ("sw", "bn", "qa")}
+    merged = W + 3 / 2 * sum(factors[f][1] @ factors[f][0] for f in ("sw", "qa"))
+    A, B = np.concatenate([a for a, _ in factors.values()]), np.concatenate([b for _, b in factors.values()], axis=1)
+    save("flix", merged, A=A, B=B)
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     edora()
     soda()
     fedpara()
+    capaboost()
+    flix()
