@@ -151,7 +151,7 @@ export function largeSpectrumSuite(
       ["singular values", large.singularValues, FAMILIES, linalg.singularValues],
       ["eigenvalues", large.eigenvalues, SYMMETRIC, (a: Tensor) => linalg.eigvalsh(a)],
     ] as const) {
-      test(`${what} to some eps of the largest`, async () => {
+      test(`${what} to some eps of the largest`, { timeout: 180_000 }, async () => {
         const backend = await makeBackend();
         for (const n of sizes) {
           const wanted = rows.filter((row) => row.n === n);

@@ -113,7 +113,7 @@ export function largeSuite(
 ): void {
   describe(`sizes ${shapes.map((s) => s.join("×")).join(", ")}`, () => {
     for (const [name, { families, errors }] of Object.entries(CHECKS)) {
-      test(`${name}: errors below 20 n eps`, async () => {
+      test(`${name}: errors below 20 n eps`, { timeout: 180_000 }, async () => {
         const backend = await makeBackend();
         for (const [m, n] of shapes) {
           if (m !== n && families !== FAMILIES) continue;
