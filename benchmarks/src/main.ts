@@ -9,6 +9,10 @@ import { type Point, watchMemory } from "./memory.js";
 import { measureOverhead } from "./overhead.js";
 import { LOOPS, type LoopName } from "./memory-loops.js";
 import { measurePairs, type PairedSample } from "./paired.js";
+import { measureEstimates } from "./estimates.js";
+import { estimatesMarkdown } from "./estimates-results.js";
+import { measureGenerate, WRITERS } from "./generate.js";
+import { generateMarkdown } from "./generate-results.js";
 import { FINETUNE_ROWS, FINETUNERS, type FinetuneRow, measureFinetune } from "./finetune.js";
 import { finetuneMarkdown } from "./finetune-results.js";
 import { installPeers, PEERS } from "./peers.js";
@@ -38,6 +42,8 @@ const HELP = `pnpm bench NAME [options]
   finetune  LoRA on SmolLM2-135M: speed, memory and loss beside torch with PEFT; the models are in LOWRANK_TEST_MODELS
   paired    the quick start of two commits as whole processes, in turns; what is not committed is left out
   serving   8 adapters in one batch beside one, switching and swapping them, their memory, and texts made at once
+  generate  prefill and decode of SmolLM2-135M in Q4_1 beside llama.cpp, native and in WebAssembly; LOWRANK_TEST_MODELS
+  estimates what lowrank estimate predicts beside the same 12 runs as processes of their own
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
@@ -229,10 +235,25 @@ async function main(): Promise<void> {
     };
     await measureServing({ threads, turns, quick: flags.quick, onLine });
     if (!flags.json) console.log(servingMarkdown(lines));
+  } else if (name === "generate") {
+    const lines = measureGenerate({
+      libraries: chooseFrom("libs", WRITERS, flags.libs),
+      model: `${process.env["LOWRANK_TEST_MODELS"] ?? "models"}/SmolLM2-135M-Instruct.Q4_1.gguf`,
+      threads,
+      turns: whole("samples", flags.samples ?? (flags.quick ? "1" : "5")),
+      onLine: print,
+      note: (text) => console.error(text),
+    });
+    if (!flags.json) console.log(generateMarkdown(lines));
+  } else if (name === "estimates") {
+    const models = process.env["LOWRANK_TEST_MODELS"] ?? "models";
+    const note = (text: string): void => console.error(text);
+    const lines = await measureEstimates({ threads, models, onLine: print, note });
+    if (!flags.json) console.log(estimatesMarkdown(lines));
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving, generate, estimates or results, got "${name}"`,
     );
 }
 

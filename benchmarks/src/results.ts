@@ -4,8 +4,12 @@ import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
 import { type DispatchCost, dispatchesMarkdown } from "./dispatches.js";
+import type { EstimateSample } from "./estimates.js";
+import { estimatesMarkdown } from "./estimates-results.js";
 import type { FinetuneSample } from "./finetune.js";
 import { drawFinetune, finetuneMarkdown } from "./finetune-results.js";
+import type { GenerateSample } from "./generate.js";
+import { generateMarkdown } from "./generate-results.js";
 import { goalsMarkdown } from "./goals.js";
 import type { ErrorLine } from "./linalg-errors.js";
 import { linalgErrorsMarkdown } from "./linalg-errors-results.js";
@@ -26,7 +30,9 @@ import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
   | ErrorLine
+  | EstimateSample
   | FinetuneSample
+  | GenerateSample
   | MainJob
   | Sample
   | Summary
@@ -158,6 +164,8 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
   finetune: (lines, file) => finetune(file, lines as FinetuneSample[]),
+  estimates: (lines) => estimatesMarkdown(lines as EstimateSample[]),
+  generate: (lines) => generateMarkdown(lines as GenerateSample[]),
   serving: (lines) => servingMarkdown(lines as ServingLine[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),

@@ -53,10 +53,14 @@ export const residentBytes = (): number => {
  * are of another backend. Nothing else may compute meanwhile.
  *
  * @param work is told how many plans have run so far, to know its own parts among them afterwards.
+ * @param options.costs Whether plans tell what they have to do, which this process needs memory to find out. Default true.
  */
-export async function dryRun<T>(work: (runsSoFar: () => number) => Promise<T>): Promise<DryRun<T>> {
+export async function dryRun<T>(
+  work: (runsSoFar: () => number) => Promise<T>,
+  { costs = true }: { costs?: boolean } = {},
+): Promise<DryRun<T>> {
   const real = await defaultBackend();
-  const dry = new DryBackend(real);
+  const dry = new DryBackend(real, costs);
   setDefaultBackend(dry);
   try {
     const result = await work(() => dry.runs.length);
@@ -77,7 +81,10 @@ class DryBackend implements Backend {
   private ownedBytes = 0;
   private arena: { at: number; bytes: number } | null = null;
 
-  constructor(private readonly real: Backend) {
+  constructor(
+    private readonly real: Backend,
+    private readonly costs: boolean,
+  ) {
     this.name = real.name;
     this.cheapReads = real.cheapReads ?? false;
   }
@@ -103,7 +110,7 @@ class DryBackend implements Backend {
     const plan = this.real.prepare(graph);
     const { peakBytes } = plan;
     plan.dispose();
-    const items = schedule(graph, anything).groups.map(workOf);
+    const items = this.costs ? schedule(graph, anything).groups.map(workOf) : [];
     const work: PlanWork = { items, arenaBytes: peakBytes };
     return {
       peakBytes,

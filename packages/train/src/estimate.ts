@@ -92,23 +92,25 @@ export async function estimate(
   { dtype = "stored", speed }: EstimateOptions = {},
 ): Promise<Estimate> {
   const before = residentBytes();
-  const dry = await dryRun(async (runsSoFar) => {
+  const work = async (runsSoFar: () => number) => {
     const model = await fromPretrained(input, { dtype, resident: true, outline: true });
     const largest = Math.max(...[...model.parameters()].map(([, p]) => hostBytes(p)));
     const counts = await perform(model, task, runsSoFar);
     return { counts, weightBytes: weightBytesOf(model), largest };
-  });
+  };
+  const dry = await dryRun(work, { costs: false });
   const { counts, weightBytes, largest } = dry.result;
   // While the weights are read, the largest of them is on the host too; what the work needs comes after that.
   const loading = before + weightBytes + largest;
   const peakBytes = Math.max(loading, dry.residentBytes + dry.peakBytes);
   // What follows the first token or step, once more of which is all that a longer task has.
   const now = speed ?? (await measureSpeed());
-  const [begun, once] = counts.marks;
-  const further = dry.runs.slice(once);
+  const { result, runs } = await dryRun(work);
+  const [begun, once] = result.counts.marks;
+  const further = runs.slice(once);
   const generates = task.kind === "generate";
   const next = secondsOf(further, now) / Math.max(1, generates ? task.newTokens - 1 : DRY_STEPS - 1);
-  const first = generates ? secondsOf(dry.runs.slice(begun, once), now) : next;
+  const first = generates ? secondsOf(runs.slice(begun, once), now) : next;
   const repeats = (generates ? task.newTokens : (task.steps ?? 1)) - 1;
   return {
     parameters: counts.parameters,
