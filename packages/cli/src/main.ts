@@ -2,6 +2,7 @@ import { runCommand } from "citty";
 import manifest from "../package.json" with { type: "json" };
 import type { Command, Host } from "./command.js";
 import { chatCommand } from "./commands/chat.js";
+import { convertCommand } from "./commands/convert.js";
 import { embedCommand } from "./commands/embed.js";
 import { estimateCommand } from "./commands/estimate.js";
 import { evaluateCommand } from "./commands/evaluate.js";
@@ -32,6 +33,7 @@ export const commands: readonly Command[] = [
   embedCommand,
   serveCommand,
   mergeCommand,
+  convertCommand,
   infoCommand,
   pushCommand,
 ];

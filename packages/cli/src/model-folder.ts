@@ -1,5 +1,12 @@
 import { type Attached, loadPeft } from "@lowrank/adapters";
-import { type CausalLM, fromPretrained, openFolder, readSmallFile, resolveModel } from "@lowrank/models";
+import {
+  type CausalLM,
+  fromPretrained,
+  ggufTokenizerFiles,
+  openFolder,
+  readSmallFile,
+  resolveModel,
+} from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
 import { choice, operand, path, text } from "./options.js";
 
@@ -57,8 +64,9 @@ const COMPANIONS = [
 ];
 const MAX_COMPANION_BYTES = 100_000_000;
 
-/** The tokenizer and generation files of a model folder, by name. */
-export async function companionFiles(path: string): Promise<Map<string, Uint8Array>> {
+/** The tokenizer and generation files of a model folder, or those made of a GGUF file, by name. */
+export async function companionFiles(path: string): Promise<Map<string, Uint8Array | string>> {
+  if (/\.gguf$/i.test(path)) return ggufTokenizerFiles(path);
   const folder = await openFolder(path);
   const files = new Map<string, Uint8Array>();
   for (const name of COMPANIONS) {

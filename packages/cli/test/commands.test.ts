@@ -453,6 +453,7 @@ describe("help", () => {
       "embed",
       "serve",
       "merge",
+      "convert",
       "info",
       "push",
     ]);

@@ -83,7 +83,17 @@ interface RunOptions {
   onOutput?: (text: string) => void;
 }
 
-const COMPUTING = ["finetune", "evaluate", "perplexity", "generate", "chat", "estimate", "embed", "merge"];
+const COMPUTING = [
+  "finetune",
+  "evaluate",
+  "perplexity",
+  "generate",
+  "chat",
+  "estimate",
+  "embed",
+  "merge",
+  "convert",
+];
 
 /**
  * Runs a command line in this process. What is not told where to compute is computed on wasm, so that tests give the

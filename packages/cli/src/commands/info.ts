@@ -1,11 +1,13 @@
 import {
   architectureOf,
+  GGUF_ARCHITECTURES,
+  type GgufValue,
   openCheckpoint,
   openFolder,
+  openGguf,
   openSafetensors,
   readConfigJson,
   resolveModel,
-  type TensorArchive,
 } from "@lowrank/models";
 import { ConfigError } from "@lowrank/tensor";
 import { command, common } from "../command.js";
@@ -19,11 +21,11 @@ const SHOWN = 12;
 
 export const infoCommand = /* @__PURE__ */ command({
   name: "info",
-  summary: "tells what is in a model, an adapter or a safetensors file",
+  summary: "tells what is in a model, an adapter, a safetensors or a GGUF file",
   about:
     "Reads headers and configuration only, whatever the size of the weights: tensors with their types and shapes, parameters, bytes, and the settings of the model or adapter.",
   options: {
-    path: operand(path("Folder of a model, folder of an adapter, or a .safetensors file.", "PATH")),
+    path: operand(path("Folder of a model, folder of an adapter, or a .safetensors or .gguf file.", "PATH")),
     tensors: toggle(`List all tensors, not only the first ${SHOWN}.`),
     ...common,
   },
@@ -42,9 +44,24 @@ export const infoCommand = /* @__PURE__ */ command({
   },
 });
 
+/** What a file says of its tensors. */
+interface Archive {
+  readonly tensors: ReadonlyMap<
+    string,
+    {
+      readonly name: string;
+      readonly dtype: string;
+      readonly shape: readonly number[];
+      readonly sizeBytes: number;
+    }
+  >;
+  readonly metadata: ReadonlyMap<string, string>;
+  close(): Promise<void>;
+}
+
 interface Content {
-  readonly kind: "model" | "adapter" | "safetensors";
-  readonly archive: TensorArchive;
+  readonly kind: "model" | "adapter" | "safetensors" | "gguf";
+  readonly archive: Archive;
   readonly config: Readonly<Record<string, unknown>> | null;
   /** Whether this version can run it. */
   readonly supported: boolean | null;
@@ -52,7 +69,23 @@ interface Content {
   readonly task?: string | undefined;
 }
 
+async function openGgufFile(path: string): Promise<Content> {
+  const file = await openGguf(path);
+  const tensors = [...file.tensors.values()].map(
+    ({ name, type, shape, sizeBytes }) => [name, { name, dtype: type, shape, sizeBytes }] as const,
+  );
+  const metadata = new Map([...file.metadata].map(([key, value]) => [key, shownValue(value)]));
+  const archive = { tensors: new Map(tensors), metadata, close: () => file.close() };
+  const known = GGUF_ARCHITECTURES.some(({ name }) => name === metadata.get("general.architecture"));
+  return { kind: "gguf", archive, config: null, supported: known };
+}
+
+/** A value of the metadata; of a list how long it is. */
+const shownValue = ({ type, value }: GgufValue): string =>
+  type === "array" ? `a list of ${(value as ArrayLike<unknown>).length}` : String(value);
+
 async function open(path: string): Promise<Content> {
+  if (/\.gguf$/i.test(path)) return openGgufFile(path);
   if ((await occupied(path)) === "other") {
     return { kind: "safetensors", archive: await openSafetensors(path), config: null, supported: null };
   }
@@ -121,6 +154,7 @@ const FIELDS = {
     base_model_name_or_path: "base model",
   },
   safetensors: {},
+  gguf: {},
 };
 
 const plain = (value: unknown): string => {
