@@ -22,6 +22,7 @@ export default defineConfig({
           { text: "Getting started", link: "/getting-started" },
           { text: "Models: which are read, and what they are for", link: "/models" },
           { text: "Files and the Hub: where models come from", link: "/files-and-hub" },
+          { text: "Running models: texts, conversations, scores", link: "/running" },
           { text: "Backends: which device computes", link: "/backends" },
           { text: "Decompositions: which one to pick", link: "/linalg" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },

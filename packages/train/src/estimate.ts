@@ -102,7 +102,8 @@ export async function estimate(
   const { counts, weightBytes, largest } = dry.result;
   // While the weights are read, the largest of them is on the host too; what the work needs comes after that.
   const loading = before + weightBytes + largest;
-  const peakBytes = Math.max(loading, dry.residentBytes + dry.peakBytes);
+  const waiting = task.kind === "train" ? WAITING_BYTES : 0;
+  const peakBytes = Math.max(loading, dry.residentBytes + dry.peakBytes + waiting);
   // What follows the first token or step, once more of which is all that a longer task has.
   const now = speed ?? (await measureSpeed());
   const { result, runs } = await dryRun(work);
@@ -177,6 +178,9 @@ async function perform(
   });
   return { ...counted(model), marks: [begun, once!] };
 }
+
+/** V8 lets 64 MiB of buffers beside its heap wait for its collector; in runs of training half of that was there. */
+const WAITING_BYTES = 32 * 2 ** 20;
 
 /** The first step makes what the optimizer keeps; the second is as all that follow. */
 const DRY_STEPS = 2;
