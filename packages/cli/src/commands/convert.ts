@@ -16,7 +16,7 @@ const isGguf = (name: string): boolean => /\.gguf$/i.test(name);
 
 export const convertCommand = /* @__PURE__ */ command({
   name: "convert",
-  summary: "writes a model or an adapter in another form: a Hugging Face folder, or GGUF for llama.cpp",
+  summary: "writes a model or an adapter in another form, such as GGUF",
   about:
     "The form follows from the name of --out: a file that ends in .gguf, or else a folder. The tokenizer goes with the model. With --adapter the adapter is converted and the model, which says what its layers are, is left as it is: from PEFT's form to GGUF, or back. What is written appears whole or not at all.",
   options: {
