@@ -1,7 +1,7 @@
 """Makes smollm2-tokens.json and smollm2.json: what Transformers does with SmolLM2-135M-Instruct.Q4_1.gguf.
 
     python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 gguf==0.19.0 "numpy<3"
-    venv/bin/python make-smollm2.py FOLDER_OF_THE_FILE
+    venv/bin/python make-smollm2.py FOLDER_OF_THE_FILE [FOLDER_OF_THE_WIDENED_MODEL, as save_pretrained wrote it]
 
 Weights are widened by the gguf package; everything runs on the CPU in float32. smollm2-tokens.json holds rows of text and ids; texts with
 numbers beyond 0 to 9 are left out, as Transformers leaves out the pre-tokenizer that sets them apart.
@@ -57,31 +57,31 @@ PROMPTS = [
 ]
 
 
-def main(folder: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+def main(folder: str, widened: str | None = None) -> None:
+    where = {"pretrained_model_name_or_path": widened} if widened else {"pretrained_model_name_or_path": folder, "gguf_file": FILE}
+    tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="left")
     rows = [{"text": text, "ids": tokenizer(text).input_ids} for text in TEXTS]
     write("smollm2-tokens.json", {"versions": VERSIONS, "rows": rows})
 
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32).eval()
-    prompts = []
-    for text in PROMPTS:
-        ids = tokenizer(text).input_ids
-        row = {"text": text, "ids": ids}
-        tokens, cache, last = [], None, torch.tensor([ids])
-        margin = float("inf")
-        with torch.no_grad():
-            while len(tokens) < 64:
-                out = model(last, past_key_values=cache, use_cache=True)
-                cache = out.past_key_values
-                best = out.logits[0, -1].topk(50)
-                if not tokens:
-                    row["top"] = best.indices.tolist()
-                    row["logits"] = [round(v, 4) for v in best.values.tolist()]
-                margin = min(margin, float(best.values[0] - best.values[1]))
-                tokens.append(int(best.indices[0]))
-                last = torch.tensor([tokens[-1:]])
-        prompts.append(row | {"greedy": tokens, "margin": round(margin, 4)})
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+    batch = tokenizer(PROMPTS, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        out = model.generate(
+            **batch, do_sample=False, max_new_tokens=64, eos_token_id=-1, return_dict_in_generate=True, output_logits=True
+        )
+        prompts = []
+        for row, text in enumerate(PROMPTS):
+            ids = tokenizer(text).input_ids
+            best = model(torch.tensor([ids])).logits[0, -1].topk(50)
+            steps = torch.stack([logits[row] for logits in out.logits]).topk(2).values
+            prompts.append({
+                "text": text,
+                "ids": ids,
+                "top": best.indices.tolist(),
+                "logits": [round(v, 4) for v in best.values.tolist()],
+                "greedy": out.sequences[row, -64:].tolist(),
+                "margin": round(float((steps[:, 0] - steps[:, 1]).min()), 4),
+            })  # fmt: skip
     write("smollm2.json", {"versions": VERSIONS, "prompts": prompts})
 
 
@@ -91,4 +91,4 @@ def write(name: str, content: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
