@@ -16,7 +16,7 @@ const PAGES = [
     name: "tensor and backend-wasm, all of both",
     program: `import * as tensor from "@lowrank/tensor"; import * as backend from "@lowrank/backend-wasm"; globalThis.lowrank = { ...tensor, ...backend };`,
     later: true, // kernels and threads
-    limit: 98_500, // the aim is 90,000, to which the program of scripts/bundles is held
+    limit: 98_500, // the aim is 90,000; scripts/bundles weighs what a page uses
   },
   {
     name: "tensor, all of it, backend-webgpu and adapters (LoRA)",
