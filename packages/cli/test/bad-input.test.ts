@@ -111,7 +111,7 @@ const cases: readonly Case[] = [
     "an unknown command",
     () => ["finetun"],
     2,
-    /^lowrank: expected one of pull, finetune, .*got "finetun"; the nearest is finetune$/,
+    /^lowrank: expected one of pull, .*finetune, .*got "finetun"; the nearest is finetune$/,
   ],
   ["an option before the command", () => ["--json=1", "info"], 2, /expected a command before the options/],
   [
