@@ -27,6 +27,7 @@ export default defineConfig({
           { text: "Decompositions: which one to pick", link: "/linalg" },
           { text: "Memory: what is kept and what is computed again", link: "/memory" },
           { text: "Your first adapter", link: "/first-adapter" },
+          { text: "Fine-tune a real model", link: "/fine-tune" },
           { text: "Serving: many adapters on one base", link: "/serving" },
         ],
       },
