@@ -190,6 +190,20 @@ async function checks(browser, origin) {
     const { outcome } = await visit(browser, origin, "/plain/?place=main&device=webgpu");
     expect(/expected (navigator\.gpu|a GPU adapter)/.test(outcome.error), "an error", outcome.error);
   });
+  await check(
+    "a download into the browser's cache is stopped, taken up again, verified, and there offline",
+    async () => {
+      const { outcome } = await visit(browser, origin, "/plain/?hub");
+      equal(outcome.error, undefined, "the error");
+      equal(outcome.stopped, "enough", "the reason of the stop");
+      // Two parts of 8 MiB were whole.
+      equal(outcome.ranges.slice(0, 2).join(), ",bytes=16777216-19999999", "the ranges");
+      equal([outcome.whole, outcome.offline].join(), "true,true", "the bytes, fetched and offline");
+      expect(/expected a content with checksum/.test(outcome.lie), "a refusal of other bytes", outcome.lie);
+      equal(JSON.stringify(outcome.cached), '[{"repo":"owner/name","sizeBytes":20000000}]', "the cache");
+      equal(outcome.left, 0, "what is left after removal");
+    },
+  );
   await check("a plain page refuses two threads in words", async () => {
     const { outcome } = await visit(browser, origin, "/plain/?place=main&threads=2");
     expect(/threads to be 1 where shared memory is missing/.test(outcome.error), "a refusal", outcome.error);

@@ -1,5 +1,5 @@
 // ?place=main or ?place=worker, &threads=N, &device=webgpu, or &steps=N to train on WebGPU, which tells each step as it
-// ends; or ?ops. The outcome, or the error, appears as JSON in the page.
+// ends; or ?ops, or ?hub. The outcome, or the error, appears as JSON in the page.
 import { checkOps } from "./ops.js";
 import { type Outcome, type Place, run } from "./program.js";
 import { lifeOf, type Watched, watchedTraining } from "./watched.js";
@@ -31,6 +31,7 @@ function runInWorker(): Promise<Outcome | Watched> {
 
 async function outcome(): Promise<unknown> {
   if (query.has("ops")) return checkOps();
+  if (query.has("hub")) return (await import("./hub.js")).hubInPage();
   const life = lifeOf(document);
   if (query.get("place") === "worker") return { ...(await runInWorker()), life };
   return steps > 0 ? { ...(await watchedTraining(steps, onStep)), life } : run(place);

@@ -159,8 +159,8 @@ export async function* bodyOf(
   const stop = (): void => wake(signal?.reason);
   signal?.addEventListener("abort", stop, { once: true });
   try {
-    signal?.throwIfAborted();
     for (;;) {
+      signal?.throwIfAborted(); // what is at hand already would win every race below
       const timer = setTimeout(() => wake(new Passing(`nothing more within ${stallMs} ms`)), stallMs);
       try {
         const { done, value } = await Promise.race([reader.read(), failed]);

@@ -297,6 +297,28 @@ describe("a download", () => {
     expect(readdirSync(blobs()).filter((name) => name.endsWith(".lock"))).toEqual([]);
   });
 
+  test("stops by its signal while bytes come faster than they are asked for", async () => {
+    const controller = new AbortController();
+    const body = (): ReadableStream<Uint8Array> =>
+      new ReadableStream({
+        start(stream) {
+          for (let at = 0; at < weights.length; at += 1000) stream.enqueue(weights.slice(at, at + 1000));
+          stream.close();
+        },
+      });
+    const answer = async (input: RequestInfo | URL): Promise<Response> =>
+      String(input).includes("/api/") ? fetch(input) : new Response(body());
+    const running = fetchWeights({
+      signal: controller.signal,
+      fetch: answer as typeof fetch,
+      onProgress: ({ done }) => {
+        if (done >= 1_000_000) controller.abort(new Error("enough"));
+      },
+    });
+    await expect(running).rejects.toThrow("enough");
+    expect(statSync(partial()).size).toBe(1_000_000);
+  });
+
   test("tells how far it is", async () => {
     const seen: number[] = [];
     await fetchWeights({
