@@ -27,7 +27,7 @@ describe.skipIf(noTestModels !== null)("SmolLM2-135M-Instruct from its GGUF file
     model = await fromPretrained(testModel("SmolLM2-135M-Instruct.Q4_1.gguf"), { resident: true });
   });
 
-  test("logits of 20 prompts agree to 2e-2, and 64 greedy tokens of 18 at least are the same", async () => {
+  test("logits of 20 prompts agree to 1e-3, and 64 greedy tokens of 18 at least are the same", async () => {
     expect(prompts).toHaveLength(20);
     let worst = 0;
     const apart: string[] = [];
@@ -40,7 +40,7 @@ describe.skipIf(noTestModels !== null)("SmolLM2-135M-Instruct from its GGUF file
       for (const [i, id] of top.entries()) worst = Math.max(worst, Math.abs(first[id]! - logits[i]!));
       if (chosen.join() !== greedy.join()) apart.push(text);
     }
-    expect(worst, "largest difference of logits").toBeLessThan(2e-2);
+    expect(worst, "largest difference of logits").toBeLessThan(1e-3);
     expect(apart.length, `prompts that part: ${apart.join(" | ")}`).toBeLessThanOrEqual(2);
   }, 300_000);
 
