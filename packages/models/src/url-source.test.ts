@@ -22,7 +22,7 @@ beforeEach(() => {
 
 /** 1 MB in which every place can be told from every other. */
 const content = Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 31 + (i >> 8) * 7) & 255);
-const quick = { backoffMs: 1, stallMs: 200 };
+const quick = { backoffMs: 1, stallMs: 2000 };
 const serve = (bytes = content): string => {
   server.files.set("/file", bytes);
   return `${server.origin}/file`;

@@ -136,7 +136,7 @@ export class FakeHub {
       endpoint: this.api.origin,
       allowedHosts: [new URL(this.content.origin).host],
       backoffMs: 1,
-      stallMs: 300,
+      stallMs: 2000,
     };
   }
 
