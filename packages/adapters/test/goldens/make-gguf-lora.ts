@@ -47,11 +47,13 @@ async function continued(prompt: readonly number[], adapter: string | undefined)
   }
 }
 
+/** The same of ours; both end before a token that ends a turn. */
 async function ours(lm: CausalLM, prompt: readonly number[]): Promise<number[]> {
   const out: number[] = [];
   for await (const id of generate(lm, prompt, { greedy: true, maxNewTokens: NEW_TOKENS, stopIds: [] }))
     out.push(id);
-  return out;
+  const end = out.findIndex((id) => lm.config.eosTokenIds.includes(id));
+  return end < 0 ? out : out.slice(0, end);
 }
 
 const llama = await llamaCpp.getLlama({ gpu: false, build: "never", logLevel: "error" });
@@ -69,9 +71,9 @@ for (const text of PROMPTS) {
   const prompt = theirs.tokenize(text) as number[];
   const [base, adapted] = [await continued(prompt, undefined), await continued(prompt, path)];
   const own = await ours(model, prompt);
-  const same = own.findIndex((id, i) => id !== adapted[i]);
+  const same = own.length === adapted.length ? own.findIndex((id, i) => id !== adapted[i]) : own.length;
   console.log(`${text}\n  base:    ${theirs.detokenize(base)}\n  adapted: ${theirs.detokenize(adapted)}`);
-  console.log(`  ours:    ${same < 0 ? `the same ${NEW_TOKENS} tokens` : `another token at ${same}: ${theirs.detokenize(own)}`}`);
+  console.log(`  ours:    ${same < 0 ? `the same ${own.length} tokens` : `another token at ${same}: ${theirs.detokenize(own)}`}`);
   continuations.push({ text, prompt, base, adapted });
 }
 if (given === undefined) {
