@@ -14,17 +14,31 @@ const MAX_CONFIG_BYTES = 1 << 20;
  * @throws FormatError if there is none or it holds no JSON object.
  */
 export async function readConfigJson(folder: Folder, fileName = "config.json"): Promise<ConfigJson> {
+  const json = await readConfigIfPresent(folder, fileName);
+  if (json !== undefined) return json;
+  throw new FormatError({
+    format: "json",
+    where: folder.name,
+    expected: fileName,
+    got: "no such file",
+    hint: "check that this is the folder of a model",
+  });
+}
+
+/**
+ * `config.json` with the end tokens of `generation_config.json`, where a folder has one that names some: an answer of a chat
+ * model may end on others than a text.
+ */
+export async function readModelConfig(folder: Folder): Promise<ConfigJson> {
+  const json = await readConfigJson(folder);
+  const ends = (await readConfigIfPresent(folder, "generation_config.json"))?.["eos_token_id"];
+  return ends === undefined || ends === null ? json : { ...json, eos_token_id: ends };
+}
+
+async function readConfigIfPresent(folder: Folder, fileName: string): Promise<ConfigJson | undefined> {
   const where = `${folder.name}/${fileName}`;
   const bytes = await readSmallFile(folder, fileName, MAX_CONFIG_BYTES);
-  if (bytes === undefined) {
-    throw new FormatError({
-      format: "json",
-      where: folder.name,
-      expected: fileName,
-      got: "no such file",
-      hint: "check that this is the folder of a model",
-    });
-  }
+  if (bytes === undefined) return undefined;
   const value = scanJson(bytes, { where, numbers: "any" });
   if (!(value instanceof Map)) {
     throw new FormatError({ format: "json", where, expected: "an object", got: "another value" });

@@ -11,7 +11,7 @@ import {
 } from "@lowrank/tensor";
 import { type Architecture, architectureOf } from "./architecture.js";
 import { byModelName, hasTensor } from "./checkpoint-names.js";
-import { type ConfigJson, ConfigReader, readConfigJson } from "./config.js";
+import { type ConfigJson, ConfigReader, readModelConfig } from "./config.js";
 import { FormatError } from "./format-error.js";
 import { openCheckpoint, type SafetensorsEntry } from "./safetensors.js";
 import { type Folder, type FolderInput, openFolder } from "./source.js";
@@ -77,7 +77,7 @@ export async function modelFromPretrained<T extends Task>(
 ): Promise<TaskModels[T]> {
   const { dtype = "stored", resident = false, outline = false, signal } = options;
   const folder = await openFolder(input);
-  const json = await readConfigJson(folder);
+  const json = await readModelConfig(folder);
   const architecture = architectureOf(json, `${folder.name}/config.json`, task);
   if (outline && !(await hasWeights(folder))) {
     const dtype = options.dtype ?? "stored";

@@ -10,6 +10,7 @@ import { LlamaForCausalLM } from "./llama.js";
 import { parseLlamaConfig } from "./llama-config.js";
 import { fromPretrained, savePretrained } from "./pretrained.js";
 import { encodeSafetensors } from "./safetensors-write.js";
+import { storedTensor } from "./stored-tensor.js";
 
 let folder = "";
 beforeAll(async () => {
@@ -89,6 +90,22 @@ describe("fromPretrained and savePretrained", () => {
     expect(String(error)).toMatch(
       /10 missing \(model\.layers\.0.* and 2 more\); 1 unexpected \(model\.extra\); 1 of another shape \(model\.embed_tokens\.weight \[20, 4\] instead of \[20, 8\]\)/,
     );
+  });
+
+  test("end tokens of generation_config.json come before those of config.json", async () => {
+    const bytes = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+    const model = new LlamaForCausalLM(parseLlamaConfig(json), { key: key(3) });
+    const files = {
+      "config.json": bytes({ ...json, eos_token_id: 2 }),
+      "model.safetensors": await encodeSafetensors(
+        new Map([...model.state()].map(([name, p]) => [name, storedTensor(p)])),
+      ),
+    };
+    expect((await fromPretrained(files)).config.eosTokenIds).toEqual([2]);
+    const chat = { ...files, "generation_config.json": bytes({ eos_token_id: [7, 2] }) };
+    expect((await fromPretrained(chat)).config.eosTokenIds).toEqual([7, 2]);
+    const silent = { ...files, "generation_config.json": bytes({ temperature: 0.6 }) };
+    expect((await fromPretrained(silent)).config.eosTokenIds).toEqual([2]);
   });
 
   test("a missing config and an unknown architecture are told apart", async () => {
