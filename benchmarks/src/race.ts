@@ -31,6 +31,14 @@ export interface RaceOptions {
 
 const MOST_TOGETHER = 16;
 
+/**
+ * Between two turns on several threads. Those of OpenBLAS go round idle for 2²⁶ ticks, some 30 ms, before they sleep, and
+ * would take a core from whoever comes next.
+ */
+const REST_MS = 60;
+const rest = (threads: number): Promise<void> =>
+  threads === 1 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, REST_MS));
+
 /** Native libraries are the measure of what is right, where they are there. */
 const REFERENCES: readonly Library[] = ["torch", "numpy"];
 
@@ -60,7 +68,7 @@ interface Turns {
 /** The times of each entrant. They take turns in alternating order, so that what the machine does besides hits all alike. */
 async function takeTurns(
   entrants: readonly Entrant[],
-  { turns, turnMs, warmUpMs, budgetMs, fewest = 3, firstCounts = true, fillMs = 0 }: RaceOptions,
+  { threads, turns, turnMs, warmUpMs, budgetMs, fewest = 3, firstCounts = true, fillMs = 0 }: RaceOptions,
   fresh: boolean,
 ): Promise<Turns> {
   // A first run that fills the budget by itself has warmed up the engine, and is the first sample.
@@ -76,6 +84,7 @@ async function takeTurns(
     for (const e of turn % 2 ? [...entrants].reverse() : entrants) {
       const all = times.get(e)!;
       if (all.ms.length >= fewest && sum(all.ms) * together > budgetMs) continue;
+      await rest(threads);
       const { ms, cpu_ms = [] } = await e.turn(turnMs, together);
       all.ms.push(...ms);
       all.cpu_ms.push(...cpu_ms);
