@@ -27,6 +27,7 @@ import {
 import { expectClose, numbers } from "./expect-close.js";
 import { drawn } from "./factorisation-gradients.js";
 import { checkSlope, weighed, weights } from "./gradient.js";
+import { orderOf } from "./order.js";
 import { point, type Retraction, RETRACTIONS, unitOf } from "./points.js";
 
 const f64 = { dtype: "f64" } as const;
@@ -37,12 +38,6 @@ export function manifoldSuite(makeBackend: () => Promise<Backend>): void {
     const backend = await makeBackend();
     setDefaultBackend(backend);
     return backend;
-  };
-
-  /** How much smaller ‖f(t)‖ is at half the t: 2^order. */
-  const orderOf = async (backend: Backend, f: (t: number) => Tensor, t = 1e-2): Promise<number> => {
-    const [[a], [b]] = (await numbers(backend, () => [norm(f(t)), norm(f(t / 2))])) as [[number], [number]];
-    return Math.log2(a / b);
   };
 
   describe("manifolds", () => {

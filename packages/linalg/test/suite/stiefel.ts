@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { inverse, polar, stiefel, svd } from "../../src/index.js";
 import { expectClose, numbers } from "./expect-close.js";
 import { weights } from "./gradient.js";
+import { orderOf } from "./order.js";
 import { canonical, point, type Retraction, RETRACTIONS, SHAPES, skew, unitOf } from "./points.js";
 
 const f64 = { dtype: "f64" } as const;
@@ -13,12 +14,6 @@ export function stiefelSuite(makeBackend: () => Promise<Backend>): void {
     const backend = await makeBackend();
     setDefaultBackend(backend);
     return backend;
-  };
-
-  /** How much smaller ‖f(t)‖ is at half the t: 2^order. */
-  const orderOf = async (backend: Backend, f: (t: number) => Tensor, t = 1e-2): Promise<number> => {
-    const [[a], [b]] = (await numbers(backend, () => [norm(f(t)), norm(f(t / 2))])) as [[number], [number]];
-    return Math.log2(a / b);
   };
 
   describe("stiefel", () => {
