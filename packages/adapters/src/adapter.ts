@@ -31,6 +31,15 @@ export interface AdapterPass {
   readonly extras: ReadonlyMap<string, unknown>;
 }
 
+/** Δ = scale · B A, what an adapter adds to a weight as [out, in] by two thin factors. */
+export interface LowRankUpdate {
+  /** [rank, in]. */
+  readonly A: Tensor;
+  /** [out, rank]. */
+  readonly B: Tensor;
+  readonly scale: number;
+}
+
 /** How an adapter's configuration and tensors stand in a folder of PEFT's form. */
 export interface AdapterFormat<C> {
   /** `peft_type`. */
@@ -69,6 +78,8 @@ export interface Adapter<C extends object = object, P extends object = object> {
   merge(weight: Tensor, params: P, config: C, target: Target): Tensor;
   /** The effective bias of a layer that has one. Default: the bias as it is. */
   mergeBias?(bias: Tensor, params: P, config: C, target: Target): Tensor;
+  /** What it adds to the weight, for a method that adds two thin factors whatever the weight is: for compositions. */
+  factors?(params: P, config: C, target: Target): LowRankUpdate;
   /**
    * A cheaper way to the result of the layer with the effective weight. `base` gives the result without this adapter.
    * Default: the layer with `merge(weight, ...)`.

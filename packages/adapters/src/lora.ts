@@ -172,6 +172,8 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
     };
   },
 
+  factors: ({ A, B }, config) => ({ A, B, scale: loraScale(config) }),
+
   // y = W x + B (s A x): two thin products, the [out, in] update is never formed.
   forward(x, base, { A, B }, config, { target, dropout }) {
     const s = loraScale(config);

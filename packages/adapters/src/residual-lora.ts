@@ -1,5 +1,5 @@
 import { qr, svd } from "@lowrank/linalg";
-import { matmul, slice, type Tensor } from "@lowrank/tensor";
+import { concat, matmul, slice, type Tensor } from "@lowrank/tensor";
 import { type Adapter, type AdapterFormat, defineAdapter } from "./adapter.js";
 import { lora, type LoraConfig, loraScale, type LoraParams } from "./lora.js";
 
@@ -37,6 +37,12 @@ function residual(name: string, start: Start): Adapter<ResidualLoraConfig, Resid
       const { A, B } = start(weight(), config.rank, loraScale(config));
       return { A, B, A0: A, B0: B };
     },
+    // B A − B₀ A₀ = [B, −B₀] [A; A₀]: a plain LoRA of twice the rank for the weight as it was
+    factors: ({ A, B, A0, B0 }, config) => ({
+      A: concat([A, A0], 0),
+      B: concat([B, B0.neg()], 1),
+      scale: loraScale(config),
+    }),
     // y = W x + s (B A x − B₀ A₀ x)
     forward(x, base, { A, B, A0, B0 }, config, { dropout }) {
       const s = loraScale(config);

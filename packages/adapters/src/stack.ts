@@ -214,7 +214,7 @@ function passOf({ name, target }: Entry, training: boolean, below: Below): Adapt
 }
 
 /** A weight in another dtype: adapters see 16-bit storage widened to the dtype they work in. */
-const widened = (weight: Tensor, dtype: DType): Tensor =>
+export const widened = (weight: Tensor, dtype: DType): Tensor =>
   weight.dtype === dtype ? weight : weight.astype(dtype);
 
 /** `lora_A.weight` of adapter `default` is the parameter `lora_A.default.weight`. */

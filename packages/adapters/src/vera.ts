@@ -1,5 +1,5 @@
 import { full, matmul, slice, type Tensor, uniform, zeros } from "@lowrank/tensor";
-import { type AdapterFormat, defineAdapter } from "./adapter.js";
+import { type AdapterFormat, defineAdapter, type LowRankUpdate, type Target } from "./adapter.js";
 import { expectInteger, expectNumber } from "./expect.js";
 import { numberField, refuseField, refuseFields } from "./peft-json.js";
 
@@ -53,6 +53,17 @@ const format: AdapterFormat<VeraConfig> = {
   },
 };
 
+/** diag(b) B and diag(d) A, of the corners that the layer needs. */
+const factors = (
+  { A, B, b, d }: VeraParams,
+  _: VeraConfig,
+  { inFeatures, outFeatures }: Target,
+): LowRankUpdate => ({
+  A: slice(A, [null, [0, inFeatures]]).mul(d.reshape([-1, 1])),
+  B: slice(B, [[0, outFeatures]]).mul(b.reshape([-1, 1])),
+  scale: 1,
+});
+
 /**
  * VeRA: adds a low-rank update whose projections are random, frozen and the same for all layers; each layer trains two
  * vectors of scales.
@@ -98,6 +109,8 @@ export const vera = /* @__PURE__ */ defineAdapter<VeraConfig, VeraParams>({
     d: full([rank], dInitial, { dtype }),
   }),
 
+  factors,
+
   // y = W x + b ∘ B (d ∘ A x)
   forward(x, base, { A, B, b, d }, { dropout: p = 0 }, { target, dropout }) {
     const low = matmul(dropout(x, p), slice(A, [null, [0, target.inFeatures]]).T).mul(d); // [..., rank]
@@ -105,8 +118,8 @@ export const vera = /* @__PURE__ */ defineAdapter<VeraConfig, VeraParams>({
   },
 
   // W' = W + diag(b) B diag(d) A
-  merge(W, { A, B, b, d }, _, { inFeatures, outFeatures }) {
-    const left = slice(B, [[0, outFeatures]]).mul(b.reshape([-1, 1]));
-    return W.add(matmul(left, slice(A, [null, [0, inFeatures]]).mul(d.reshape([-1, 1]))));
+  merge(W, params, config, target) {
+    const { A, B } = factors(params, config, target);
+    return W.add(matmul(B, A));
   },
 });
