@@ -91,6 +91,8 @@ export interface Adapter<C extends object = object, P extends object = object> {
   readonly rowAware?: boolean;
   /** Why a fresh adapter changes the layer, for a configuration with which it does. Else a fresh adapter is the identity. */
   startsElsewhere?(config: C): string | undefined;
+  /** Why no fixed weight does what the adapter does, for a configuration with which that is so: `merge` then refuses. */
+  staysApart?(config: C): string | undefined;
   /** Relative error of that identity, where rounding keeps it from being one bit for bit. Default 0. */
   startsWithin?(config: C): number;
   /** Default: `peft_type` is the name in capitals, tensors are `name_parameter`, the configuration is stored as it is. */

@@ -26,6 +26,9 @@ export { adapterPool, AdapterPool } from "./pool.js";
 export { loadPeft, peftFiles, savePeft } from "./peft.js";
 export { olora, pissa } from "./residual-lora.js";
 export { kroneckerShape, soda } from "./soda.js";
+export { regularized } from "./regularized.js";
+export { withRouting } from "./expert-routing.js";
+export { sira } from "./sira.js";
 export { selectLayers } from "./targets.js";
 export { vera } from "./vera.js";
 
@@ -56,6 +59,8 @@ export type { OftConfig, OftParams } from "./oft.js";
 export type { AdapterPoolOptions } from "./pool.js";
 export type { RowAdapters } from "./rows.js";
 export type { ResidualLoraConfig, ResidualLoraParams } from "./residual-lora.js";
+export type { Routing, RoutingReport } from "./expert-routing.js";
+export type { SiraConfig, SiraParams } from "./sira.js";
 export type { SodaConfig, SodaParams } from "./soda.js";
 export type { SelectedLayer, TargetSelection } from "./targets.js";
 export type { VeraConfig, VeraParams } from "./vera.js";

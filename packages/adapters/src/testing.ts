@@ -126,7 +126,22 @@ export function contractChecks<C extends object, P extends object>(
         else expectClose("fresh adapter", Float64Array.from(fresh), Float64Array.from(bare), startsWithin);
       });
     }
-    check(kind, "forward agrees with the merged weight", async () => {
+    const staysApart = adapter.staysApart?.(config) !== undefined;
+    if (staysApart) {
+      check(kind, "merging is refused and changes nothing", async () => {
+        const b = bench(kind);
+        await disturb(b);
+        const before = await b.model.forward(b.input).data();
+        const merged = await b.attached.merge().then(
+          () => true,
+          () => false,
+        );
+        if (merged || b.attached.merged) throw new Error("expected merge() to be refused, got merged layers");
+        expectSame("result", before, await b.model.forward(b.input).data());
+      });
+    }
+    const checkMerged = staysApart ? () => undefined : check;
+    checkMerged(kind, "forward agrees with the merged weight", async () => {
       const b = bench(kind);
       await disturb(b);
       const base = await read(b.attached.disable().model.forward(b.input));
@@ -154,7 +169,7 @@ export function contractChecks<C extends object, P extends object>(
         expectClose(`rows with ${share} of it`, mixed, wanted, tolerance);
       }
     });
-    check(kind, "unmerge gives the layer back bit for bit", async () => {
+    checkMerged(kind, "unmerge gives the layer back bit for bit", async () => {
       const b = bench(kind);
       await disturb(b);
       const weight = await b.model.layer.weight.data();
@@ -164,7 +179,7 @@ export function contractChecks<C extends object, P extends object>(
       expectSame("weight", weight, await b.model.layer.weight.data());
       expectSame("result", before, await b.model.forward(b.input).data());
     });
-    check(kind, "merging for good gives an ordinary layer with the same result", async () => {
+    checkMerged(kind, "merging for good gives an ordinary layer with the same result", async () => {
       const b = bench(kind);
       await disturb(b);
       const before = await read(b.model.forward(b.input));

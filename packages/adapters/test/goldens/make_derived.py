@@ -17,7 +17,11 @@ W, b, x = rng.normal(size=(6, 12)), rng.normal(size=6), rng.normal(size=(5, 12))
 
 
 def save(name: str, merged: np.ndarray, **parameters: np.ndarray) -> None:
-    tensors = {"W": W, "b": b, "x": x, "y": x @ merged.T + b, **parameters}
+    save_result(name, x @ merged.T + b, **parameters)
+
+
+def save_result(name: str, y: np.ndarray, **parameters: np.ndarray) -> None:
+    tensors = {"W": W, "b": b, "x": x, "y": y, **parameters}
     save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / f"{name}.safetensors")
 
 
@@ -67,6 +71,27 @@ def flix() -> None:
     save("flix", merged, A=A, B=B)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sira() -> None:
+    """Five experts of rank 2, two per token; then the same where an expert takes ceil(1 * 2 * 5 / 5) = 2 tokens."""
+    G, A, B, s = rng.normal(size=(5, 12)), rng.normal(size=(5, 2, 12)), rng.normal(size=(5, 6, 2)), 3 / 2
+    g = softmax(x @ G.T)
+    order = np.argsort(-g, axis=1, kind="stable")[:, :2]
+    for name, places in (("sira", 5), ("sira-capacity", 2)):
+        y, taken = x @ W.T + b, np.zeros(5, dtype=int)
+        for choice in range(2):
+            for token, e in enumerate(order[:, choice]):
+                if taken[e] == places:
+                    continue
+                taken[e] += 1
+                y[token] += g[token, e] * s * B[e] @ (A[e] @ x[token])
+        save_result(name, y, G=G, A=A.reshape(10, 12), B=np.concatenate(B, axis=1))
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     edora()
@@ -74,3 +99,4 @@ if __name__ == "__main__":
     fedpara()
     capaboost()
     flix()
+    sira()
