@@ -1,10 +1,10 @@
 /**
  * Makes the folders `ours` in `test/goldens/methods`: an adapter of each method that PEFT has, saved by this library.
  *
- *     npx tsx --tsconfig packages/adapters/tsconfig.json packages/adapters/scripts/make-methods.ts
- *     venv/bin/python packages/adapters/test/goldens/make_methods.py --ours
+ *     npx tsx --tsconfig packages/adapters/tsconfig.json packages/adapters/scripts/make-methods.ts [METHOD ...]
+ *     venv/bin/python packages/adapters/test/goldens/make_methods.py --ours [METHOD ...]
  *
- * The second command records what PEFT computes with them.
+ * The second command records what PEFT computes with them. Without names, of all methods.
  */
 import { fileURLToPath } from "node:url";
 import { attach, savePeft } from "@lowrank/adapters";
@@ -19,6 +19,7 @@ const at = (path: string): string =>
   fileURLToPath(new URL(`../test/goldens/methods/${path}`, import.meta.url));
 const base = await readGoldens(at("base.safetensors"));
 for (const [name, { adapter, config, targets }] of Object.entries(methods)) {
+  if (process.argv.length > 2 && !process.argv.includes(name)) continue;
   const net = new Net();
   for (const [path, p] of net.parameters()) p.replace(base.tensor(path));
   const adapted = await randomised(attach(net, adapter, config, { targets }), 5, 0.5);

@@ -48,6 +48,8 @@ export interface AdapterFormat<C> {
   readonly tensors: Partial<Record<LayerKind, Readonly<Record<string, string>>>>;
   /** File name of each parameter that the layers share, from the start. */
   readonly shared?: Readonly<Record<string, string>>;
+  /** Whether `rank_pattern` is the method's own field, and not ranks by layer. */
+  readonly ownRankPattern?: boolean;
   /** Whether a configuration of this `peft_type` is for this adapter, where several adapters share the type. */
   matches?(json: Readonly<Record<string, unknown>>): boolean;
   /** The fields of `adapter_config.json` that belong to the method. */
@@ -85,8 +87,8 @@ export interface Adapter<C extends object = object, P extends object = object> {
    * Default: the layer with `merge(weight, ...)`.
    */
   forward?(x: Tensor, base: (x: Tensor) => Tensor, params: P, config: C, pass: AdapterPass): Tensor;
-  /** A term for the loss, if this configuration has one. */
-  penalty?(params: P, config: C, target: Target): Tensor | undefined;
+  /** A term for the loss, if this configuration has one; those of all layers, `layers` of them, are summed. */
+  penalty?(params: P, config: C, target: Target, layers?: number): Tensor | undefined;
   /** Whether `forward` itself reads which adapters act on which row of the batch. Default: the contract mixes the rows. */
   readonly rowAware?: boolean;
   /** Why a fresh adapter changes the layer, for a configuration with which it does. Else a fresh adapter is the identity. */

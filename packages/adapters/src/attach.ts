@@ -118,7 +118,7 @@ export class Attached<M extends Module = Module> {
     let sum: Tensor | null = null;
     for (const { entry } of this.places) {
       const term = entry.enabled
-        ? entry.adapter.penalty?.(entry.params, entry.config, entry.target)
+        ? entry.adapter.penalty?.(entry.params, entry.config, entry.target, this.places.length)
         : undefined;
       if (term !== undefined) sum = sum === null ? term : sum.add(term);
     }

@@ -1,3 +1,4 @@
+export { adaLora } from "./adalora.js";
 export { defineAdapter, kindsOf, peftTypeOf } from "./adapter.js";
 export { activate, attach, Attached, attachedTo, withRows } from "./attach.js";
 export { boft } from "./boft.js";
@@ -33,6 +34,8 @@ export { selectLayers } from "./targets.js";
 export { vera } from "./vera.js";
 
 export type { Adapter, AdapterFormat, AdapterPass, LowRankUpdate, Target } from "./adapter.js";
+export type { Adapter, AdapterFormat, AdapterPass, Target } from "./adapter.js";
+export type { AdaLoraConfig, AdaLoraParams } from "./adalora.js";
 export type { AdapterReport, AttachOptions } from "./attach.js";
 export type { BoftConfig, BoftParams } from "./boft.js";
 export type { CapaBoostConfig } from "./capa-boost.js";

@@ -89,6 +89,13 @@ export async function peftFiles(
   options: PeftSaveOptions = {},
 ): Promise<Map<string, Uint8Array>> {
   const { adapter, places, config } = attached;
+  if (adapter.format?.ownRankPattern && Object.keys(attached.options.rankPattern ?? {}).length > 0) {
+    throw new ConfigError({
+      where: "peftFiles",
+      expected: `one rank for all layers of ${adapter.name}, as its files have`,
+      got: JSON.stringify(attached.options.rankPattern).slice(0, 120),
+    });
+  }
   // PEFT has no word for "all linear layers" in a file: the layers are written out.
   const targets =
     attached.options.targets === "all-linear" ? [...attached.layers].sort() : attached.options.targets;
@@ -177,7 +184,7 @@ export async function readPeft(
     });
   }
   const config = plain(adapter).fromJson(json);
-  const options = { ...frameOptions(where, json), name };
+  const options = { ...frameOptions(where, json, adapter), name };
   const compile = hasExpressions(options) ? await linearCompile() : undefined;
   const plan = planAttach(model, adapter, config, options, { where, strict: false, compile });
   const wanted = fileNames(
@@ -267,7 +274,11 @@ async function openWeights(folder: Folder): Promise<SafetensorsFile> {
 }
 
 /** The selection of layers in an `adapter_config.json`. */
-function frameOptions(where: string, json: Readonly<Record<string, unknown>>): AttachOptions {
+function frameOptions(
+  where: string,
+  json: Readonly<Record<string, unknown>>,
+  { format }: Adapter,
+): AttachOptions {
   const fail = (field: string, expected: string): never => {
     throw new ConfigError({
       where,
@@ -305,7 +316,7 @@ function frameOptions(where: string, json: Readonly<Record<string, unknown>>): A
     exclude: names("exclude_modules"),
     layersToTransform: layers as number | number[] | undefined,
     layersPattern: names("layers_pattern"),
-    rankPattern: numbers("rank_pattern"),
+    rankPattern: format?.ownRankPattern ? {} : numbers("rank_pattern"),
     alphaPattern: numbers("alpha_pattern"),
   };
 }

@@ -1,4 +1,17 @@
-import { type Adapter, boft, dora, hra, ia3, loha, lokr, olora, oft, pissa, vera } from "@lowrank/adapters";
+import {
+  adaLora,
+  type Adapter,
+  boft,
+  dora,
+  hra,
+  ia3,
+  loha,
+  lokr,
+  olora,
+  oft,
+  pissa,
+  vera,
+} from "@lowrank/adapters";
 import { Embedding, Linear, Module } from "@lowrank/nn";
 import { type Tensor, tanh } from "@lowrank/tensor";
 
@@ -43,5 +56,7 @@ export const methods: Readonly<Record<string, Method>> = {
   vera: method(vera, { rank: 4, dInitial: 0.2 }),
   pissa: method(pissa, { rank: 2, alpha: 3 }),
   olora: method(olora, { rank: 2, alpha: 3 }),
+  adalora: method(adaLora, { rank: 3, alpha: 2, steps: 9, tinit: 1, tfinal: 2 }),
+  "adalora-masked": method(adaLora, { rank: 3, steps: 9, kept: { up: [false, true, false] } }),
   ia3: method(ia3, { feedforward: ["down"] }),
 };

@@ -1,7 +1,7 @@
 """Makes the files of methods/: what PEFT computes with each of its methods on a small network.
 
-    venv/bin/python make_methods.py            base, and a folder for each method of METHODS
-    venv/bin/python make_methods.py --ours     what PEFT computes with the folders that scripts/make-methods.ts has written
+    venv/bin/python make_methods.py [METHOD ...]           base, and a folder for each method, or for those named
+    venv/bin/python make_methods.py --ours [METHOD ...]    what PEFT computes with the folders of scripts/make-methods.ts
 
 For the venv see make_goldens.py. The network is y = down(tanh(up(embed(ids)))), embed [11, 8], up [12, 8], down [6, 12], both
 with bias; base.safetensors holds its weights, ids [5] and t [5, 6]. A method's folder holds
@@ -52,6 +52,15 @@ CONFIGS = {
     "vera": lambda: peft.VeraConfig(r=5, target_modules=LINEAR),
     "pissa": lambda: peft.LoraConfig(r=3, lora_alpha=5, init_lora_weights="pissa", target_modules=LINEAR),
     "olora": lambda: peft.LoraConfig(r=3, lora_alpha=5, init_lora_weights="olora", target_modules=LINEAR),
+    "adalora": lambda: peft.AdaLoraConfig(init_r=3, target_r=2, lora_alpha=5, total_step=10, target_modules=LINEAR),
+    "adalora-masked": lambda: peft.AdaLoraConfig(
+        init_r=3,
+        target_r=2,
+        total_step=10,
+        deltaT=2,
+        rank_pattern={"up.lora_E": [False] * 3, "down.lora_E": [True, False, True]},
+        target_modules=LINEAR,
+    ),
     "ia3": lambda: peft.IA3Config(target_modules=LINEAR, feedforward_modules=["down"]),
 }
 
@@ -135,11 +144,13 @@ def check(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    named = [name for name in sys.argv[1:] if name != "--ours"]
     if "--ours" in sys.argv:
-        for name in CONFIGS:
+        for name in named or CONFIGS:
             check(METHODS / name / "ours")
     else:
-        make_base()
-        for name, config in CONFIGS.items():
-            make(name, config())
+        if not named:
+            make_base()
+        for name in named or CONFIGS:
+            make(name, CONFIGS[name]())
         (METHODS / "versions.json").write_text(json.dumps({"torch": torch.__version__, "peft": peft.__version__}, indent=2) + "\n")
