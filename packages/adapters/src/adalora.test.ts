@@ -155,3 +155,12 @@ describe("refused are", () => {
     await expect(peftFiles(adapted)).rejects.toThrow(/one rank for all layers of adaLora/);
   });
 });
+
+test("its factors add what it adds", async () => {
+  const { A, B, scale } = adaLora.factors!(params, config, target);
+  close(
+    await read(W.add(matmul(B, A).mul(scale))),
+    await read(adaLora.merge(W, params, config, target)),
+    1e-6,
+  );
+});

@@ -240,6 +240,8 @@ export const adaLora = /* @__PURE__ */ defineAdapter<AdaLoraConfig, AdaLoraParam
   // W' = W + s P diag(Λ) Q
   merge: (W, { A, B, E }, config) => (E.size === 0 ? W : W.add(matmul(B, A.mul(E)).mul(scaleOf(config)))),
 
+  factors: ({ A, B, E }, config) => ({ A: A.mul(E), B, scale: scaleOf(config) }),
+
   penalty({ A, B }, { penalty = PENALTY }, _target, layers = 1) {
     if (penalty === 0 || A.shape[0] === 0) return undefined;
     const both = fromIdentity(matmul(A, A.T)).add(fromIdentity(matmul(B.T, B)));

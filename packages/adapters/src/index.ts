@@ -34,7 +34,6 @@ export { selectLayers } from "./targets.js";
 export { vera } from "./vera.js";
 
 export type { Adapter, AdapterFormat, AdapterPass, LowRankUpdate, Target } from "./adapter.js";
-export type { Adapter, AdapterFormat, AdapterPass, Target } from "./adapter.js";
 export type { AdaLoraConfig, AdaLoraParams } from "./adalora.js";
 export type { AdapterReport, AttachOptions } from "./attach.js";
 export type { BoftConfig, BoftParams } from "./boft.js";
