@@ -32,6 +32,7 @@ export { withRouting } from "./expert-routing.js";
 export { sira } from "./sira.js";
 export { selectLayers } from "./targets.js";
 export { vera } from "./vera.js";
+export { changeTrend, weightChanges } from "./weight-change.js";
 
 export type { Adapter, AdapterFormat, AdapterPass, LowRankUpdate, Target } from "./adapter.js";
 export type { AdaLoraConfig, AdaLoraParams } from "./adalora.js";
@@ -66,3 +67,4 @@ export type { SiraConfig, SiraParams } from "./sira.js";
 export type { SodaConfig, SodaParams } from "./soda.js";
 export type { SelectedLayer, TargetSelection } from "./targets.js";
 export type { VeraConfig, VeraParams } from "./vera.js";
+export type { ChangeTrend, LayerChange, WeightChange } from "./weight-change.js";

@@ -17,8 +17,8 @@ export interface CheckpointUpdates {
 }
 
 /** Every kind of layer has a weight that can be taken away from another. */
-const anything = {
-  name: "checkpointUpdates",
+export const anyLayer = {
+  name: "a change of weights",
   kinds: ["linear", "embedding", "conv1d", "conv2d"],
 } as unknown as Adapter;
 
@@ -47,7 +47,7 @@ export async function checkpointUpdates(
   checkState(where, before, tuned);
   const updates = new Map<string, DenseUpdate>();
   const held = new Set<Tensor>();
-  for (const { path, layer } of selectLayers(base, anything, selection, { where })) {
+  for (const { path, layer } of selectLayers(base, anyLayer, selection, { where })) {
     const after = tuned.get(`${path}.weight`);
     // A tied weight stands under the path of the layer that comes first.
     if (after === undefined) continue;
@@ -64,7 +64,8 @@ export async function checkpointUpdates(
   return { updates, rest };
 }
 
-const wide = (t: Tensor): Tensor => widened(t, (t.dtype === "f64" ? "f64" : "f32") satisfies DType);
+/** A tensor in f32, or f64 if it has that. */
+export const wide = (t: Tensor): Tensor => widened(t, (t.dtype === "f64" ? "f64" : "f32") satisfies DType);
 
 /**
  * Several fine-tunings of one model made into one, parameter by parameter:
