@@ -1,17 +1,26 @@
 import type { LayerKind } from "@lowrank/nn";
 import type { DType, Key, Tensor } from "@lowrank/tensor";
 
-/** The layer that an adapter sits on. */
+/**
+ * The layer that an adapter sits on. The weight of a convolution is a matrix to adapters, with a row for each filter: what is
+ * said of W [out, in] holds for it with `in` = channels / groups · kernel.
+ */
 export interface Target {
   /** Path of the layer in its model. */
   readonly path: string;
   readonly kind: LayerKind;
-  /** Width of the input; the number of entries for an embedding. */
+  /** Width of the input; the number of entries for an embedding, of weights in a filter for a convolution. */
   readonly inFeatures: number;
-  /** Width of the result. */
+  /** Width of the result; channels of a convolution's. */
   readonly outFeatures: number;
   /** Shape of the weight: [out, in], for an embedding [in, out]. */
   readonly weightShape: readonly number[];
+  /** What makes up `inFeatures` of a convolution: input channels that a filter sees, [k] or [kh, kw]; and the groups. */
+  readonly filter?: {
+    readonly channels: number;
+    readonly kernel: readonly number[];
+    readonly groups: number;
+  };
   /** The dtype that trained parameters have. */
   readonly dtype: DType;
 }
@@ -25,6 +34,13 @@ export interface AdapterPass {
   weight(): Tensor;
   /** The bias that `base` adds, or null. */
   bias(): Tensor | null;
+  /**
+   * What the layer computes with A [rows, in] in place of its weight and no bias: x Aᵀ, the convolution with these filters, or
+   * rows of Aᵀ for an embedding.
+   */
+  project(x: Tensor, A: Tensor): Tensor;
+  /** What the layer computes with another weight [out, in] in place of its own: what a forward pass can fall back to. */
+  withWeight(x: Tensor, weight: Tensor): Tensor;
   /** Dropout in training mode, else the identity; the key comes from the pass, the layer's path and the adapter's name. */
   dropout(x: Tensor, p: number): Tensor;
   /** Facts for the layers of this pass, from `withContext`. */
@@ -44,7 +60,7 @@ export interface LowRankUpdate {
 export interface AdapterFormat<C> {
   /** `peft_type`. */
   readonly peftType: string;
-  /** File name of each parameter, per kind of layer: `{ linear: { A: "lora_A.weight" } }`. */
+  /** File name of each parameter, per kind of layer: `{ linear: { A: "lora_A.weight" } }`. Convolutions default to linear. */
   readonly tensors: Partial<Record<LayerKind, Readonly<Record<string, string>>>>;
   /** File name of each parameter that the layers share, from the start. */
   readonly shared?: Readonly<Record<string, string>>;
@@ -123,8 +139,10 @@ export function defineAdapter<C extends object, P extends object>(definition: Ad
 export const kindsOf = (adapter: Adapter): readonly LayerKind[] => adapter.kinds ?? ["linear"];
 
 /** File name of a parameter, from the layer's path on. */
-export const tensorName = (adapter: Adapter, kind: LayerKind, parameter: string): string =>
-  adapter.format?.tensors[kind]?.[parameter] ?? `${adapter.name}_${parameter}`;
+export function tensorName({ format, name }: Adapter, kind: LayerKind, parameter: string): string {
+  const names = format?.tensors[kind] ?? (kind === "embedding" ? undefined : format?.tensors.linear);
+  return names?.[parameter] ?? `${name}_${parameter}`;
+}
 
 /** `peft_type` of an adapter. */
 export const peftTypeOf = (adapter: Adapter): string =>

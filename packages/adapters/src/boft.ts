@@ -2,6 +2,7 @@ import { ones, slice, take, type Tensor, tensor, zeros } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter } from "./adapter.js";
 import { cayley, timesBlocks } from "./block-rotations.js";
 import { expectInteger, expectOneOf } from "./expect.js";
+import { CONVOLUTIONS } from "./features.js";
 import { numberField, refuseField, refuseFields } from "./peft-json.js";
 
 export interface BoftConfig {
@@ -16,7 +17,7 @@ export interface BoftConfig {
 export interface BoftParams {
   /** Blocks whose skew-symmetric part makes a rotation, [factors, blocks, b, b]. */
   R: Tensor;
-  /** Scale of each output, [out, 1]. */
+  /** Scale of each output, [out, 1]; for a convolution [1, out]. */
   s: Tensor;
 }
 
@@ -93,6 +94,10 @@ function timesButterfly(x: Tensor, { R }: BoftParams, transposed: boolean): Tens
   return y;
 }
 
+// W' = diag(s) W Mᵀ
+const turn = (W: Tensor, params: BoftParams): Tensor =>
+  timesButterfly(W, params, true).mul(params.s.reshape([-1, 1]));
+
 /**
  * BOFT: rotates the input of a frozen linear map by a butterfly of small rotations, and scales each output.
  *
@@ -115,6 +120,7 @@ function timesButterfly(x: Tensor, { R }: BoftParams, transposed: boolean): Tens
  */
 export const boft = /* @__PURE__ */ defineAdapter<BoftConfig, BoftParams>({
   name: "boft",
+  kinds: ["linear", ...CONVOLUTIONS],
   format,
 
   check({ blockSize, blocks, factors = 1 }, { inFeatures, path }) {
@@ -130,21 +136,22 @@ export const boft = /* @__PURE__ */ defineAdapter<BoftConfig, BoftParams>({
     if (factors > 1) expectOneOf("boft", `block size ${b} modulo 2, for several factors,`, b % 2, [0]);
   },
 
-  init({ inFeatures, outFeatures, dtype }, config) {
+  init({ inFeatures, outFeatures, filter, dtype }, config) {
     const b = sizeOf(config, inFeatures);
     return {
       R: zeros([config.factors ?? 1, inFeatures / b, b, b], { dtype }),
-      s: ones([outFeatures, 1], { dtype }),
+      s: ones(filter === undefined ? [outFeatures, 1] : [1, outFeatures], { dtype }),
     };
   },
 
-  // y = s ∘ (W (x M)) + b
-  forward(x, base, params, _, { bias }) {
+  // y = s ∘ (W (x M)) + b; of a convolution, whose patches are no tensor, by its weight
+  forward(x, base, params, _, { target, bias, weight, withWeight }) {
+    if (target.filter !== undefined) return withWeight(x, turn(weight(), params));
     const y = base(timesButterfly(x, params, false));
     const b = bias();
     const s = params.s.reshape([-1]);
     return b === null ? y.mul(s) : y.add(y.sub(b).mul(s.sub(1)));
   },
 
-  merge: (W, params) => timesButterfly(W, params, true).mul(params.s),
+  merge: (W, params) => turn(W, params),
 });

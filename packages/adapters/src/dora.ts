@@ -1,7 +1,8 @@
-import { matmul, maximum, sqrt, stopGradient, take, type Tensor } from "@lowrank/tensor";
+import { matmul, maximum, sqrt, stopGradient, type Tensor } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter, type Target } from "./adapter.js";
 import { expectOneOf } from "./expect.js";
-import { lora, type LoraConfig, loraScale, type LoraParams } from "./lora.js";
+import { asMatrix, beside, channelShape, CONVOLUTIONS } from "./features.js";
+import { dropInputs, lora, type LoraConfig, loraScale, type LoraParams, loraUpdate } from "./lora.js";
 
 export interface DoraConfig extends LoraConfig {
   /**
@@ -12,7 +13,7 @@ export interface DoraConfig extends LoraConfig {
 }
 
 export interface DoraParams extends LoraParams {
-  /** Length of each neuron's weight, [out]. */
+  /** Length of each neuron's weight, [out]; for a convolution that of each filter, [1, out, 1] or [1, out, 1, 1]. */
   m: Tensor;
 }
 
@@ -47,7 +48,8 @@ const SMALLEST = 1e-30;
  *
  * for W [out, in], A [r, in], B [out, r]. Source: ours, by expanding the square.
  */
-export function directionNorm(W: Tensor, { A, B }: LoraParams, scale: number): Tensor {
+export function directionNorm(W: Tensor, params: LoraParams, scale: number): Tensor {
+  const [A, B] = [asMatrix(params.A), asMatrix(params.B)];
   const across = matmul(W, A.T).mul(B).sum(-1); // [out]
   const own = matmul(B, matmul(A, A.T)).mul(B).sum(-1); // [out]
   const squared = W.square()
@@ -60,7 +62,7 @@ export function directionNorm(W: Tensor, { A, B }: LoraParams, scale: number): T
 // g = m / ‖V‖, the length that each row of V = W + s B A is given
 function gain(W: Tensor, params: DoraParams, config: DoraConfig, target: Target): Tensor {
   const norm = directionNorm(neurons(W, target), params, loraScale(config));
-  return params.m.div(config.normGradient === "exact" ? norm : stopGradient(norm));
+  return params.m.reshape([-1]).div(config.normGradient === "exact" ? norm : stopGradient(norm));
 }
 
 /**
@@ -70,7 +72,8 @@ function gain(W: Tensor, params: DoraParams, config: DoraConfig, target: Target)
  *
  * W is [out, in], m [out], A and B with s as in `lora`: r (in + out) + out numbers are trained. m starts as ‖W‖ and B at
  * zero, so W' = W before the first step. The paper writes W as [in, out] and so has the norms of columns; for an embedding W
- * is [in, out] here too, and the norms are those of its columns. ‖V‖ is found without storing V.
+ * is [in, out] here too, and the norms are those of its columns; for a convolution they are those of whole filters. ‖V‖ is found
+ * without storing V.
  *
  * Several on one layer stand on top of each other, apart as merged: the second gives lengths to what the first has made.
  *
@@ -85,7 +88,7 @@ function gain(W: Tensor, params: DoraParams, config: DoraConfig, target: Target)
  */
 export const dora = /* @__PURE__ */ defineAdapter<DoraConfig, DoraParams>({
   name: "dora",
-  kinds: ["linear", "embedding"],
+  kinds: ["linear", "embedding", ...CONVOLUTIONS],
   format,
 
   check({ normGradient, ...config }, target) {
@@ -95,25 +98,20 @@ export const dora = /* @__PURE__ */ defineAdapter<DoraConfig, DoraParams>({
 
   init(target, config, key, weight) {
     const { A, B } = lora.init(target, config, key, weight) as LoraParams;
-    return { A, B, m: directionNorm(neurons(weight(), target), { A, B }, loraScale(config)) };
+    const m = directionNorm(neurons(weight(), target), { A, B }, loraScale(config));
+    return { A, B, m: m.reshape(channelShape(target.outFeatures, target) ?? [-1]) };
   },
 
   // y = g ∘ (W x + s B A x) + b: two thin products; without dropout W x is what the base has computed.
-  forward(x, base, params, config, { target, bias, weight, dropout }) {
-    const g = gain(weight(), params, config, target);
-    const s = loraScale(config);
-    if (target.kind === "embedding") {
-      const rows = take(params.A.T, x, 0); // [..., r]
-      return base(x)
-        .add(matmul(rows.mul(s), params.B.T))
-        .mul(g);
-    }
-    const dropped = dropout(x, config.dropout ?? 0);
+  forward(x, base, params, config, pass) {
+    const { target, bias, weight } = pass;
+    const g = beside(gain(weight(), params, config, target), target);
+    const dropped = dropInputs(x, config, pass);
     const b = bias();
     const y = base(x);
     const direct = dropped === x ? y : base(dropped);
-    const low = matmul(matmul(dropped, params.A.T).mul(s), params.B.T); // [..., out]
-    return y.add((b === null ? direct : direct.sub(b)).mul(g.sub(1))).add(low.mul(g));
+    const low = loraUpdate(dropped, params, config, pass); // [..., out]
+    return y.add((b === null ? direct : direct.sub(beside(b, target))).mul(g.sub(1))).add(low.mul(g));
   },
 
   // W' = diag(g) (W + s B A)

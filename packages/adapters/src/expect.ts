@@ -1,4 +1,5 @@
 import { ConfigError } from "@lowrank/tensor";
+import type { Target } from "./adapter.js";
 
 /** A value for a message. One from a file may be an object without a prototype, which `String` cannot take. */
 const show = (value: unknown): string =>
@@ -44,5 +45,16 @@ export function expectOneOf(where: string, name: string, value: unknown, choices
     where,
     expected: `${name} to be one of ${choices.map((c) => JSON.stringify(c)).join(", ")}`,
     got: show(value),
+  });
+}
+
+/** Refuses a convolution whose channels are in groups. */
+export function expectUngrouped(where: string, { filter, path }: Target): void {
+  if (filter === undefined || filter.groups === 1) return;
+  throw new ConfigError({
+    where,
+    expected: `convolutions without groups (layer "${path}")`,
+    got: `${filter.groups} groups`,
+    hint: "leave the layer out, or take a method for it that has groups: loha, lokr, fedPara, ia3",
   });
 }

@@ -1,6 +1,7 @@
 import { concat, eye, matmul, slice, sqrt, type Tensor, triu, uniform, zeros } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter } from "./adapter.js";
 import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+import { CONVOLUTIONS } from "./features.js";
 import { orthonormal, unitColumns } from "./orthonormal.js";
 import { numberField, refuseFields } from "./peft-json.js";
 
@@ -91,6 +92,13 @@ function factors({ U }: HraParams, { orthogonal }: HraConfig): { V: Tensor; M: T
   return { V, M: inverseUnitUpper(triu(matmul(V.T, V), 1).mul(2)).mul(-2) };
 }
 
+// W' = W + (W V) M Vᵀ
+function turn(W: Tensor, params: HraParams, config: HraConfig): Tensor {
+  const { V, M } = factors(params, config);
+  const low = matmul(W, V); // [out, rank]
+  return W.add(matmul(typeof M === "number" ? low.mul(M) : matmul(low, M), V.T));
+}
+
 /**
  * HRA: turns the input of a frozen linear map by a chain of Householder reflections.
  *
@@ -115,6 +123,7 @@ function factors({ U }: HraParams, { orthogonal }: HraConfig): { V: Tensor; M: T
  */
 export const hra = /* @__PURE__ */ defineAdapter<HraConfig, HraParams>({
   name: "hra",
+  kinds: ["linear", ...CONVOLUTIONS],
   format,
   startsWithin: () => 1e-6,
   startsElsewhere: (config) =>
@@ -140,20 +149,16 @@ export const hra = /* @__PURE__ */ defineAdapter<HraConfig, HraParams>({
     return { U: concat([twice, twice], 2).reshape([inFeatures, rank]) };
   },
 
-  // y = W (x Hᵀ), x Hᵀ = x + (x V) Mᵀ Vᵀ: two thin products
-  forward(x, base, params, config) {
+  // y = W (x Hᵀ), x Hᵀ = x + (x V) Mᵀ Vᵀ: two thin products. The patches of a convolution are no tensor: W H there.
+  forward(x, base, params, config, { target, withWeight, weight }) {
+    if (target.filter !== undefined) return withWeight(x, turn(weight(), params, config));
     const { V, M } = factors(params, config);
     const low = matmul(x, V); // [..., rank]
     const turned = typeof M === "number" ? low.mul(M) : matmul(low, M.T);
     return base(x.add(matmul(turned, V.T)));
   },
 
-  // W' = W + (W V) M Vᵀ
-  merge(W, params, config) {
-    const { V, M } = factors(params, config);
-    const low = matmul(W, V); // [out, rank]
-    return W.add(matmul(typeof M === "number" ? low.mul(M) : matmul(low, M), V.T));
-  },
+  merge: turn,
 
   // λ ‖I − Vᵀ V‖²_F, or the norm itself
   penalty({ U }, { penalty = 0, squaredPenalty = true, orthogonal, rank }) {

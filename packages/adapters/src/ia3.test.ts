@@ -16,7 +16,7 @@ for (const check of contractChecks(ia3, {}, { count: ({ outFeatures }) => outFea
 for (const check of contractChecks(
   ia3,
   { feedforward: ["layer"] },
-  { count: ({ inFeatures }) => inFeatures },
+  { count: ({ inFeatures, filter }) => filter?.channels ?? inFeatures },
 ))
   test(`inputs: ${check.name}`, check.run);
 

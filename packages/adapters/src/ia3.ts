@@ -1,5 +1,6 @@
 import { ConfigError, ones, type Tensor } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter } from "./adapter.js";
+import { beside, channelShape, CONVOLUTIONS } from "./features.js";
 import { refuseField, refuseFields } from "./peft-json.js";
 
 export interface Ia3Config {
@@ -8,7 +9,7 @@ export interface Ia3Config {
 }
 
 export interface Ia3Params {
-  /** Scale of each output, [out, 1], or of each input, [1, in]. */
+  /** Scale of each output, [out, 1], or of each input, [1, in]; of the channels of a convolution [1, out or in, 1, 1]. */
   l: Tensor;
 }
 
@@ -52,6 +53,7 @@ const format: AdapterFormat<Ia3Config> = {
  */
 export const ia3 = /* @__PURE__ */ defineAdapter<Ia3Config, Ia3Params>({
   name: "ia3",
+  kinds: ["linear", ...CONVOLUTIONS],
   format,
 
   check({ feedforward }) {
@@ -63,16 +65,27 @@ export const ia3 = /* @__PURE__ */ defineAdapter<Ia3Config, Ia3Params>({
     });
   },
 
-  init: ({ path, inFeatures, outFeatures, dtype }, config) => ({
-    l: ones(scalesInput(config, path) ? [1, inFeatures] : [outFeatures, 1], { dtype }),
-  }),
+  init(target, config) {
+    const { path, inFeatures, outFeatures, filter, dtype } = target;
+    const input = scalesInput(config, path);
+    const channels = input && filter ? filter.channels * filter.groups : outFeatures;
+    return {
+      l: ones(channelShape(channels, target) ?? (input ? [1, inFeatures] : [outFeatures, 1]), { dtype }),
+    };
+  },
 
   forward(x, base, { l }, config, { target }) {
-    const scale = l.reshape([-1]);
+    const scale = beside(l, target);
     return scalesInput(config, target.path) ? base(x.mul(scale)) : base(x).mul(scale);
   },
 
-  merge: (W, { l }) => W.mul(l),
+  merge(W, { l }, config, { path, filter }) {
+    if (filter === undefined) return W.mul(l);
+    if (!scalesInput(config, path)) return W.mul(l.reshape([-1, 1]));
+    const { channels, groups } = filter; // l has a number for each channel of each group
+    const parts = W.reshape([groups, W.shape[0]! / groups, channels, -1]);
+    return parts.mul(l.reshape([groups, 1, channels, 1])).reshape(W.shape);
+  },
 
   mergeBias: (b, { l }, config, { path }) => (scalesInput(config, path) ? b : b.mul(l.reshape([-1]))),
 });

@@ -14,6 +14,16 @@ const count = ({ inFeatures, outFeatures }: Target, { rank }: LohaConfig): numbe
   2 * rank * (inFeatures + outFeatures);
 for (const check of contractChecks(loha, { rank: 3, alpha: 2 }, { count })) test(check.name, check.run);
 
+/** 2 r (channels + out + r kernel) */
+const coreCount = ({ inFeatures, outFeatures, filter }: Target, { rank }: LohaConfig): number =>
+  2 * rank * (filter!.channels + outFeatures + (rank * inFeatures) / filter!.channels);
+for (const check of contractChecks(
+  loha,
+  { rank: 2, alpha: 3, core: true },
+  { count: coreCount, kinds: ["conv1d", "conv2d"] },
+))
+  test(`a core: ${check.name}`, check.run);
+
 const target = targetOf("linear", 24, 20);
 const drawn = (rank: number): LohaParams => {
   const at = (dims: number[], i: number): Tensor => normal(dims, { key: key(i), dtype: "f64" });

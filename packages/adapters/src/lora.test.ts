@@ -1,4 +1,4 @@
-import { Embedding, Linear, Module, Sequential, valueAndGrad, withContext } from "@lowrank/nn";
+import { Conv2d, Embedding, Linear, Module, Sequential, valueAndGrad, withContext } from "@lowrank/nn";
 import {
   ConfigError,
   evaluate,
@@ -245,4 +245,20 @@ describe("lora", () => {
     expect(() => attach(model, lora, config, { targets: ["1"] })).toThrow(message);
     expect([...model.parameters()].every(([path, p]) => p.trainable && !path.includes("lora"))).toBe(true);
   });
+});
+
+test("on a convolution with groups it is refused, with what has groups", () => {
+  const model = new Sequential(new Conv2d(4, 6, 3, { groups: 2 }));
+  expect(() => attach(model, lora, { rank: 2 }, { targets: ["0"] })).toThrow(
+    /convolutions without groups \(layer "0"\), got 2 groups; leave the layer out, or take a method/,
+  );
+});
+
+test("on a convolution its parameters are filters and a kernel of 1, as in PEFT's files", async () => {
+  const model = new Sequential(new Conv2d(4, 6, [3, 2]));
+  const adapted = attach(model, lora, { rank: 2 }, { targets: ["0"] });
+  expect([...adapted.parameters()].map(([path, { shape }]) => [path, shape])).toEqual([
+    ["0.lora_A.default.weight", [2, 4, 3, 2]],
+    ["0.lora_B.default.weight", [6, 2, 1, 1]],
+  ]);
 });

@@ -5,13 +5,13 @@ import {
   matmul,
   normal,
   slice,
-  take,
   type Tensor,
   uniform,
   zeros,
 } from "@lowrank/tensor";
-import { type AdapterFormat, defineAdapter } from "./adapter.js";
-import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+import { type AdapterFormat, type AdapterPass, defineAdapter } from "./adapter.js";
+import { expectInteger, expectNumber, expectOneOf, expectUngrouped } from "./expect.js";
+import { asMatrix, CONVOLUTIONS, mix, mixShape, rowsShape } from "./features.js";
 import { orthonormal } from "./orthonormal.js";
 
 export interface LoraConfig {
@@ -31,9 +31,9 @@ export interface LoraConfig {
 }
 
 export interface LoraParams {
-  /** Down projection, [rank, in]. */
+  /** Down projection, [rank, in]; filters [rank, channels, ...kernel] for a convolution. */
   A: Tensor;
-  /** Up projection, [out, rank]. */
+  /** Up projection, [out, rank]; for a convolution with a kernel of 1 besides, [out, rank, 1] or [out, rank, 1, 1]. */
   B: Tensor;
 }
 
@@ -120,14 +120,25 @@ function orthogonalStart(
   };
 }
 
+/** x with dropout; ids of an embedding are no numbers to drop. */
+export const dropInputs = (x: Tensor, config: LoraConfig, { target, dropout }: AdapterPass): Tensor =>
+  target.kind === "embedding" ? x : dropout(x, config.dropout ?? 0);
+
+/** s B (A x), of the shape of the layer's result. */
+export const loraUpdate = (x: Tensor, { A, B }: LoraParams, config: LoraConfig, pass: AdapterPass): Tensor =>
+  mix(pass.project(x, A).mul(loraScale(config)), B, pass.target);
+
 /**
  * LoRA: adds a low-rank update to a frozen linear map.
  *
  *     W' = W + s · B A,   s = alpha / rank   (rsLoRA: alpha / √rank)
  *
  * W is [out, in]. A and B are trained, rank · (in + out) numbers in all. B starts at zero, so W' = W before the first
- * step; A starts uniform within ±1/√in (what PEFT calls Kaiming with a = √5) or Gaussian, or both start orthogonal. For an embedding W is [in, out],
- * so the update is s · (B A)ᵀ; there A starts at zero and B as N(0, 1), as in PEFT.
+ * step; A starts uniform within ±1/√in (what PEFT calls Kaiming with a = √5) or Gaussian, or both start orthogonal. For an
+ * embedding W is [in, out], so the update is s · (B A)ᵀ; there A starts at zero and B as N(0, 1), as in PEFT.
+ *
+ * On a convolution A is one of `rank` channels with the layer's kernel, steps and dilation, B mixes those channels, and in =
+ * channels · kernel. With groups PEFT's A sees all channels, so that its update is no weight of the layer: that is refused.
  *
  * Source: Hu et al. 2021, arXiv:2106.09685, section 4.1, eq. (3). The paper asks only for a Gaussian A; both starts here
  * are PEFT's. rsLoRA: Kalajdzievski 2023, arXiv:2312.03732, theorem 3.2.
@@ -140,11 +151,12 @@ function orthogonalStart(
  */
 export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
   name: "lora",
-  kinds: ["linear", "embedding"],
+  kinds: ["linear", "embedding", ...CONVOLUTIONS],
   format,
   startsWithin: ({ init }) => (init === "orthogonal" ? 1e-6 : 0),
 
-  check({ rank, alpha, dropout, init }, { kind, inFeatures, outFeatures, path }) {
+  check({ rank, alpha, dropout, init }, target) {
+    const { kind, inFeatures, outFeatures, path } = target;
     expectInteger("lora", "rank", rank, {
       min: 1,
       max: Math.min(inFeatures, outFeatures),
@@ -155,39 +167,36 @@ export const lora = /* @__PURE__ */ defineAdapter<LoraConfig, LoraParams>({
     if (init !== undefined) expectOneOf("lora", "init", init, STARTS);
     if (init === "orthogonal")
       expectOneOf("lora", 'rank modulo 2, for init "orthogonal",', kind === "linear" ? rank % 2 : kind, [0]);
+    expectUngrouped("lora", target);
   },
 
-  init({ kind, inFeatures, outFeatures, dtype }, { rank, init = "kaiming" }, key) {
+  init(target, { rank, init = "kaiming" }, key) {
+    const { kind, inFeatures, outFeatures, dtype } = target;
     if (kind === "embedding") {
       return { A: zeros([rank, inFeatures], { dtype }), B: normal([outFeatures, rank], { key, dtype }) };
     }
     if (init === "orthogonal") return orthogonalStart(inFeatures, outFeatures, rank, key, dtype);
     const bound = inFeatures ** -0.5;
+    const shape = rowsShape(rank, target);
     return {
       A:
         init === "gaussian"
-          ? normal([rank, inFeatures], { key, std: 1 / rank, dtype })
-          : uniform([rank, inFeatures], { key, min: -bound, max: bound, dtype }),
-      B: zeros([outFeatures, rank], { dtype }),
+          ? normal(shape, { key, std: 1 / rank, dtype })
+          : uniform(shape, { key, min: -bound, max: bound, dtype }),
+      B: zeros(mixShape(outFeatures, rank, target), { dtype }),
     };
   },
 
   factors: ({ A, B }, config) => ({ A, B, scale: loraScale(config) }),
 
   // y = W x + B (s A x): two thin products, the [out, in] update is never formed.
-  forward(x, base, { A, B }, config, { target, dropout }) {
-    const s = loraScale(config);
-    if (target.kind === "embedding") {
-      const rows = take(A.T, x, 0); // [..., rank]: the columns of A that the ids pick
-      return base(x).add(matmul(rows.mul(s), B.T));
-    }
-    const low = matmul(dropout(x, config.dropout ?? 0), A.T); // [..., rank]
-    return base(x).add(matmul(low.mul(s), B.T)); // [..., out]
+  forward(x, base, params, config, pass) {
+    return base(x).add(loraUpdate(dropInputs(x, config, pass), params, config, pass));
   },
 
   // W' = W + s · B A
   merge(W, { A, B }, config, { kind }) {
-    const update = matmul(B, A).mul(loraScale(config)); // [out, in]
+    const update = matmul(asMatrix(B), asMatrix(A)).mul(loraScale(config)); // [out, in]
     return W.add(kind === "embedding" ? update.T : update);
   },
 });

@@ -13,17 +13,18 @@ import { contractChecks } from "./testing.js";
 
 beforeAll(async () => setDefaultBackend(await testBackend()));
 
-/** (in / b) b (b − 1) / 2 */
-const oftCount = ({ inFeatures }: Target, { blockSize = 32 }: OftConfig): number =>
-  (inFeatures * (blockSize - 1)) / 2;
+/** (in / b) b (b − 1) / 2, of an embedding (out / b) b (b − 1) / 2 */
+const oftCount = ({ kind, inFeatures, outFeatures }: Target, { blockSize = 32 }: OftConfig): number =>
+  ((kind === "embedding" ? outFeatures : inFeatures) * (blockSize - 1)) / 2;
 for (const [name, config] of [
   ["series", { blockSize: 4 }],
-  ["exact", { blockSize: 6, cayley: "exact" }],
+  ["exact", { blockSize: 8, cayley: "exact" }],
 ] as const) {
   for (const check of contractChecks(oft, config as OftConfig, { count: oftCount }))
     test(`${name}: ${check.name}`, check.run);
 }
-for (const check of contractChecks(oft, { blocks: 3, shared: true }, { count: () => (8 * 7) / 2 }))
+const sharedCount = ({ kind }: Target): number => (kind === "embedding" ? (4 * 3) / 2 : (6 * 5) / 2);
+for (const check of contractChecks(oft, { blocks: 4, shared: true }, { count: sharedCount }))
   test(`shared: ${check.name}`, check.run);
 
 /** m in b + out */

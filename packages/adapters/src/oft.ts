@@ -1,7 +1,8 @@
 import { eye, ones, type Tensor, zeros } from "@lowrank/tensor";
-import { type AdapterFormat, type AdapterPass, defineAdapter } from "./adapter.js";
+import { type AdapterFormat, type AdapterPass, defineAdapter, type Target } from "./adapter.js";
 import { cayley, cayleySeries, skewFromTriangle, timesBlocks } from "./block-rotations.js";
 import { expectInteger, expectNumber, expectOneOf } from "./expect.js";
+import { CONVOLUTIONS } from "./features.js";
 import { numberField, refuseFields } from "./peft-json.js";
 
 export interface OftConfig {
@@ -32,7 +33,7 @@ const sizeOf = ({ blockSize, blocks }: OftConfig, inFeatures: number): number =>
 
 const format: AdapterFormat<OftConfig> = {
   peftType: "OFT",
-  tensors: { linear: { R: "oft_R.weight" } },
+  tensors: { linear: { R: "oft_R.weight" }, embedding: { R: "oft_embedding_R.weight" } },
   toJson: ({ blockSize, blocks, shared = false, cayley = "series", terms = 5, dropout = 0 }) => ({
     r: blocks ?? 0,
     oft_block_size: blocks === undefined ? (blockSize ?? 32) : 0,
@@ -57,8 +58,12 @@ const format: AdapterFormat<OftConfig> = {
   },
 };
 
-function rotations({ R }: OftParams, config: OftConfig, inFeatures: number): Tensor {
-  const Q = skewFromTriangle(R, sizeOf(config, inFeatures));
+/** What is rotated: the input, of an embedding the rows. */
+const widthOf = ({ kind, inFeatures, outFeatures }: Target): number =>
+  kind === "embedding" ? outFeatures : inFeatures;
+
+function rotations({ R }: OftParams, config: OftConfig, target: Target): Tensor {
+  const Q = skewFromTriangle(R, sizeOf(config, widthOf(target)));
   return config.cayley === "exact" ? cayley(Q) : cayleySeries(Q, config.terms ?? 5);
 }
 
@@ -82,7 +87,7 @@ function withDropout(R: Tensor, p: number, { training, dropout }: AdapterPass): 
  * rotation, and Rᵢ Rᵢᵀ = (I − Q⁴)². So a file belongs to its mode, which it names.
  *
  * Source: Qiu et al. 2023, arXiv:2306.07280, section 4; the series: Qiu et al. 2025, arXiv:2506.19847. The paper turns
- * the output side; PEFT, whose files these are, the input.
+ * the output side; PEFT, whose files these are, the input. Of an embedding [in, out] the rows are turned, W' = W R.
  *
  * @example
  * ```ts
@@ -92,36 +97,39 @@ function withDropout(R: Tensor, p: number, { training, dropout }: AdapterPass): 
  */
 export const oft = /* @__PURE__ */ defineAdapter<OftConfig, OftParams>({
   name: "oft",
+  kinds: ["linear", "embedding", ...CONVOLUTIONS],
   format,
 
-  check({ blockSize, blocks, cayley, terms, dropout }, { inFeatures, path }) {
-    const layer = `"${path}", ${inFeatures} in`;
-    const range = { min: 1, max: inFeatures, layer };
+  check({ blockSize, blocks, cayley, terms, dropout }, target) {
+    const width = widthOf(target);
+    const layer = `"${target.path}", ${width} ${target.kind === "embedding" ? "out" : "in"}`;
+    const range = { min: 1, max: width, layer };
     if (blockSize !== undefined && blocks !== undefined)
       expectOneOf("oft", "blocks beside blockSize", blocks, [undefined]);
     const [field, value] = blocks === undefined ? ["blockSize", blockSize ?? 32] : ["blocks", blocks];
     expectInteger("oft", field as string, value, range);
-    expectOneOf(
-      "oft",
-      `${inFeatures} modulo ${field} ${value} (layer ${layer})`,
-      inFeatures % (value as number),
-      [0],
-    );
+    expectOneOf("oft", `${width} modulo ${field} ${value} (layer ${layer})`, width % (value as number), [0]);
     if (cayley !== undefined) expectOneOf("oft", "cayley", cayley, ["series", "exact"]);
     if (terms !== undefined) expectInteger("oft", "terms", terms, { min: 1 });
     if (dropout !== undefined) expectNumber("oft", "dropout", dropout, { min: 0, below: 1 });
   },
 
-  init({ inFeatures, dtype }, config) {
-    const b = sizeOf(config, inFeatures);
-    return { R: zeros([config.shared ? 1 : inFeatures / b, (b * (b - 1)) / 2], { dtype }) };
+  init(target, config) {
+    const width = widthOf(target);
+    const b = sizeOf(config, width);
+    return { R: zeros([config.shared ? 1 : width / b, (b * (b - 1)) / 2], { dtype: target.dtype }) };
   },
 
-  // y = W (x R)
+  // y = W (x R), of an embedding the row times R. The patches of a convolution are no tensor: W Rᵀ there.
   forward(x, base, params, config, pass) {
-    const R = rotations(params, config, pass.target.inFeatures);
-    return base(timesBlocks(x, withDropout(R, config.dropout ?? 0, pass)));
+    const { target } = pass;
+    const R = withDropout(rotations(params, config, target), config.dropout ?? 0, pass);
+    if (target.filter !== undefined) return pass.withWeight(x, timesBlocks(pass.weight(), R.T));
+    return target.kind === "embedding" ? timesBlocks(base(x), R) : base(timesBlocks(x, R));
   },
 
-  merge: (W, params, config, { inFeatures }) => timesBlocks(W, rotations(params, config, inFeatures).T),
+  merge(W, params, config, target) {
+    const R = rotations(params, config, target);
+    return timesBlocks(W, target.kind === "embedding" ? R : R.T);
+  },
 });

@@ -1,11 +1,20 @@
-import { type Adaptable, dropWith, forwardContext, type Module, type Overlay } from "@lowrank/nn";
+import {
+  type Adaptable,
+  dropWith,
+  forwardContext,
+  isConvolution,
+  type Module,
+  type Overlay,
+} from "@lowrank/nn";
 import {
   ConfigError,
   type DType,
   evaluate,
+  matmul,
   ne,
   type Parameter,
   parameter,
+  take,
   type Tensor,
   where as choose,
 } from "@lowrank/tensor";
@@ -183,13 +192,17 @@ function apply(entry: Entry, x: Tensor, layer: Adaptable, below: Below): Tensor 
   const { adapter, params, config } = entry;
   return adapter.forward === undefined
     ? withBias(layer, x, mergedWeight(entry, below), mergedBias(entry, below))
-    : adapter.forward(x, below.forward, params, config, passOf(entry, layer.training, below));
+    : adapter.forward(x, below.forward, params, config, passOf(entry, layer, below));
 }
 
 /** The layer with another weight and bias in place of its own. */
 function withBias(layer: Adaptable, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   const y = layer.withWeight(x, weight);
-  return bias === layer.bias ? y : y.add(widened(bias!.sub(widened(layer.bias!, bias!.dtype)), y.dtype));
+  if (bias === layer.bias) return y;
+  const difference = widened(bias!.sub(widened(layer.bias!, bias!.dtype)), y.dtype);
+  return y.add(
+    isConvolution(layer) ? difference.reshape([-1, ...layer.kernelSize.map(() => 1)]) : difference,
+  );
 }
 
 /** `f` that computes for the same input in a row once. */
@@ -198,13 +211,22 @@ function once(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   return (x) => (last?.x === x ? last : (last = { x, y: f(x) })).y;
 }
 
-function passOf({ name, target }: Entry, training: boolean, below: Below): AdapterPass {
+/** What a layer computes with A [rows, in] in place of its weight, without its bias. */
+function project(layer: Adaptable, x: Tensor, A: Tensor): Tensor {
+  if (isConvolution(layer)) return layer.convolve(x, A);
+  return layer.kind === "embedding" ? take(A.T, x, 0) : matmul(x, A.T);
+}
+
+function passOf({ name, target }: Entry, layer: Adaptable, below: Below): AdapterPass {
   const { key, extras } = forwardContext();
+  const { training } = layer;
   return {
     target,
     training,
     weight: () => widened(below.weight(), target.dtype),
     bias: below.bias,
+    project: (x, A) => project(layer, x, A),
+    withWeight: (x, weight) => withBias(layer, x, weight, below.bias()),
     extras,
     dropout: (x, p) =>
       training && p > 0

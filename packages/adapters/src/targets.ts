@@ -1,4 +1,4 @@
-import { type Adaptable, isAdaptable, type Module } from "@lowrank/nn";
+import { type Adaptable, isAdaptable, isConvolution, type Module } from "@lowrank/nn";
 import { ConfigError, type DType } from "@lowrank/tensor";
 import { type Adapter, kindsOf, type Target } from "./adapter.js";
 import { nearest } from "./nearest.js";
@@ -140,7 +140,10 @@ export function targetOf({ path, layer }: SelectedLayer, dtype: DType): Target {
   const weightShape = layer.denseWeight().shape;
   const [first, second] = weightShape as [number, number];
   const [inFeatures, outFeatures] = layer.kind === "embedding" ? [first, second] : [second, first];
-  return { path, kind: layer.kind, inFeatures, outFeatures, weightShape, dtype };
+  const target: Target = { path, kind: layer.kind, inFeatures, outFeatures, weightShape, dtype };
+  if (!isConvolution(layer)) return target;
+  const { inChannels, kernelSize, groups } = layer;
+  return { ...target, filter: { channels: inChannels / groups, kernel: kernelSize, groups } };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { Embedding, type LayerKind, Linear, Module } from "@lowrank/nn";
+import { type Adaptable, Conv1d, Conv2d, Embedding, type LayerKind, Linear, Module } from "@lowrank/nn";
 import {
   type DType,
   evaluate,
@@ -23,9 +23,11 @@ export interface ContractCheck {
 }
 
 export interface ContractOptions<C> {
+  /** Kinds of layers to test on. Default: all that the adapter can sit on. */
+  kinds?: readonly LayerKind[];
   /** Numbers that are trained on a layer, by the method's formula. */
   count?: (target: Target, config: C) => number;
-  /** Shape of the test layers. Default 24 in, 16 out. */
+  /** Shape of the test layers. Default 24 in, 16 out; a filter of a convolution is one of 3, or of 3 by 2, with 24 weights. */
   inFeatures?: number;
   outFeatures?: number;
   /** Largest relative error between forward and merged. Default 1e-5. */
@@ -36,7 +38,7 @@ export interface ContractOptions<C> {
 }
 
 class OneLayer extends Module {
-  constructor(readonly layer: Linear | Embedding) {
+  constructor(readonly layer: Module & Adaptable & { forward(x: Tensor): Tensor }) {
     super();
   }
   forward(x: Tensor): Tensor {
@@ -51,6 +53,35 @@ interface Bench {
 }
 
 const ROWS = 5;
+
+/** A layer of a kind and something to put into it. Weights of convolutions have as many columns as that of the linear layer. */
+function layerOf(kind: LayerKind, inFeatures: number, out: number, layerKey: Key, key: Key, dtype: DType) {
+  const options = { key: layerKey, dtype };
+  const numbers = (...dims: number[]): Tensor => normal([ROWS, ...dims], { key, dtype });
+  switch (kind) {
+    case "linear":
+      return { layer: new Linear(inFeatures, out, options), input: numbers(inFeatures) };
+    case "embedding":
+      return {
+        layer: new Embedding(inFeatures, out, { ...options, outputDtype: dtype }),
+        input: randint([ROWS], { key, min: 0, max: inFeatures }),
+      };
+    case "conv1d": {
+      const steps = { stride: 2, padding: 1, dilation: 2 };
+      return {
+        layer: new Conv1d(inFeatures / 3, out, 3, { ...options, ...steps }),
+        input: numbers(inFeatures / 3, 9),
+      };
+    }
+    case "conv2d": {
+      const steps = { stride: [2, 1], padding: [1, 0], dilation: [1, 2] } as const;
+      return {
+        layer: new Conv2d(inFeatures / 6, out, [3, 2], { ...options, ...steps }),
+        input: numbers(inFeatures / 6, 5, 4),
+      };
+    }
+  }
+}
 
 /**
  * The contract test: what holds for every adapter, for each kind of layer that it can sit on.
@@ -78,15 +109,8 @@ export function contractChecks<C extends object, P extends object>(
 
   function bench(kind: LayerKind, dtype: DType = "f32"): Bench {
     const [layerKey, inputKey, adapterKey] = key.split(3) as [Key, Key, Key];
-    const model = new OneLayer(
-      kind === "embedding"
-        ? new Embedding(inFeatures, outFeatures, { key: layerKey, dtype, outputDtype: dtype })
-        : new Linear(inFeatures, outFeatures, { key: layerKey, dtype }),
-    ).eval() as OneLayer;
-    const input =
-      kind === "embedding"
-        ? randint([ROWS], { key: inputKey, min: 0, max: inFeatures })
-        : normal([ROWS, inFeatures], { key: inputKey, dtype });
+    const { layer, input } = layerOf(kind, inFeatures, outFeatures, layerKey, inputKey, dtype);
+    const model = new OneLayer(layer).eval() as OneLayer;
     return {
       model,
       input,
@@ -111,10 +135,7 @@ export function contractChecks<C extends object, P extends object>(
     checks.push({ name: `${adapter.name} on ${kind}: ${sentence}`, run });
   };
 
-  for (const kind of kindsOf(erased)) {
-    if (kind !== "linear" && kind !== "embedding") {
-      throw new Error(`contractChecks: expected layers of kind linear or embedding, got ${kind}`);
-    }
+  for (const kind of options.kinds ?? kindsOf(erased)) {
     if (adapter.startsElsewhere?.(config) === undefined) {
       const startsWithin = adapter.startsWithin?.(config) ?? 0;
       const how = startsWithin === 0 ? "bit for bit" : "up to rounding";

@@ -2,6 +2,12 @@ import type { Attached, Target } from "@lowrank/adapters";
 import type { LayerKind } from "@lowrank/nn";
 import { evaluate, key, normal, type Tensor } from "@lowrank/tensor";
 
+/** A convolution as an adapter sees it. */
+export const convTarget = (channels: number, out: number, kernel: readonly number[], groups = 1): Target => ({
+  ...targetOf(kernel.length === 1 ? "conv1d" : "conv2d", channels * kernel.reduce((a, b) => a * b), out),
+  filter: { channels, kernel, groups },
+});
+
 /** A layer as an adapter sees it. */
 export const targetOf = (kind: LayerKind, inFeatures: number, outFeatures: number): Target => ({
   path: "layer",

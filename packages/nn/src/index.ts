@@ -1,6 +1,7 @@
-export { isAdaptable } from "./adaptable.js";
+export { isAdaptable, isConvolution } from "./adaptable.js";
 export { Attention } from "./attention.js";
 export { forwardContext, nextKey, withContext } from "./context.js";
+export { Conv1d, Conv2d } from "./conv.js";
 export { Dropout, dropWith, expectProbability } from "./dropout.js";
 export { Embedding } from "./embedding.js";
 export { kaimingNormal, kaimingUniform, uniformWithin, xavierNormal, xavierUniform } from "./init.js";
@@ -17,9 +18,10 @@ export { SwiGLU } from "./swiglu.js";
 export { TransposedLinear } from "./transposed-linear.js";
 export { valueAndGrad } from "./value-and-grad.js";
 
-export type { Adaptable, LayerKind, Overlay } from "./adaptable.js";
+export type { Adaptable, AdaptableConvolution, LayerKind, Overlay } from "./adaptable.js";
 export type { AttentionInputs, AttentionOptions } from "./attention.js";
 export type { ForwardContext } from "./context.js";
+export type { Conv1dLayerOptions, Conv2dLayerOptions } from "./conv.js";
 export type { EmbeddingOptions } from "./embedding.js";
 export type { InitOptions } from "./init.js";
 export type { AttentionCache, KVCacheOptions } from "./kv-cache.js";
