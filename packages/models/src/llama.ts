@@ -1,6 +1,7 @@
 import {
   Attention,
   type AttentionInputs,
+  type AttentionLayer,
   Embedding,
   KVCache,
   Linear,
@@ -18,7 +19,7 @@ import { dependsOnLength, rotaryFactor, rotaryFrequencies } from "./rope-scaling
 /** One block: h = x + attention(norm(x)), y = h + mlp(norm(h)). */
 export class LlamaLayer extends Module {
   input_layernorm: RMSNorm;
-  self_attn: Attention;
+  self_attn: AttentionLayer;
   post_attention_layernorm: RMSNorm;
   mlp: SwiGLU;
 
@@ -143,8 +144,14 @@ export class LlamaForCausalLM extends CausalLM {
   }
 
   override newCache({ capacity, batch = 1, dtype = "f32" }: CacheOptions): KVCache {
-    const { layers, kvHeads: heads, headDim } = this.config;
-    return new KVCache({ layers, batch, capacity, heads, headDim, dtype });
+    const { layers } = this.model;
+    return new KVCache({
+      layers: layers.length,
+      batch,
+      capacity,
+      dtype,
+      ...layers[0]!.self_attn.cacheShape,
+    });
   }
 
   override configJson(dtype: string): Record<string, unknown> {

@@ -1,7 +1,7 @@
-import { attention, ConfigError, type DType, type Key, rope, type Tensor } from "@lowrank/tensor";
-import type { AttentionCache } from "./kv-cache.js";
+import { attention, ConfigError, type DType, type Key, type Tensor } from "@lowrank/tensor";
+import { type AttentionInputs, AttentionLayer, turning } from "./attention-layer.js";
+import type { CacheShape } from "./kv-cache.js";
 import { Linear } from "./linear.js";
-import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
 
 export interface AttentionOptions {
@@ -25,20 +25,6 @@ export interface AttentionOptions {
   dtype?: DType;
 }
 
-export interface AttentionInputs {
-  /** Positions [1 or batch, T] i32 for the rotary embedding; without them none is applied. */
-  positions?: Tensor;
-  /** Rotary frequencies [headDim / 2] f32; needed with `positions`. */
-  inverseFrequencies?: Tensor;
-  /** Query i sees keys up to i (with a cache: up to its own position). Default true. */
-  causal?: boolean;
-  /** bool, broadcastable to [batch, heads, T, S]: false hides a key. Also where `causal` holds. */
-  mask?: Tensor;
-  cache?: AttentionCache;
-  /** The layer's place in the cache. */
-  layer?: number;
-}
-
 /**
  * Self-attention in which each key-value head serves a group of query heads, with the field names of Llama checkpoints.
  *
@@ -48,7 +34,7 @@ export interface AttentionInputs {
  *
  * Source: Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
  */
-export class Attention extends Module {
+export class Attention extends AttentionLayer {
   q_proj: Linear;
   k_proj: Linear;
   v_proj: Linear;
@@ -84,9 +70,17 @@ export class Attention extends Module {
     this.k_norm = qkNorm === null ? null : new RMSNorm(headDim, { eps: qkNorm, dtype });
   }
 
-  /** x [batch, T, width] to [batch, T, width]. */
+  get ropeDim(): number {
+    return this.headDim;
+  }
+
+  get cacheShape(): CacheShape {
+    return { heads: this.kvHeads, headDim: this.headDim, valueDim: this.headDim };
+  }
+
   forward(x: Tensor, inputs: AttentionInputs = {}): Tensor {
-    const { positions, inverseFrequencies, causal = true, mask, cache, layer = 0 } = inputs;
+    const { causal = true, mask, cache, layer = 0 } = inputs;
+    const turn = turning("Attention", inputs);
     const [batch, length] = x.shape as [number, number];
     const heads = (t: Tensor, count: number): Tensor => t.reshape([batch, length, count, this.headDim]);
     let q = heads(this.q_proj.forward(x), this.heads); // [batch, T, heads, headDim]
@@ -94,17 +88,8 @@ export class Attention extends Module {
     const v = heads(this.v_proj.forward(x), this.kvHeads);
     if (this.q_norm !== null) q = this.q_norm.forward(q);
     if (this.k_norm !== null) k = this.k_norm.forward(k);
-    if (positions !== undefined) {
-      if (inverseFrequencies === undefined) {
-        throw new ConfigError({
-          where: "Attention",
-          expected: "inverseFrequencies beside positions",
-          got: "none",
-        });
-      }
-      q = rope(q, positions, inverseFrequencies);
-      k = rope(k, positions, inverseFrequencies);
-    }
+    q = turn(q);
+    k = turn(k);
     const seen = { causal, mask, scale: this.scale };
     const o = cache === undefined ? attention(q, k, v, seen) : cache.attend(layer, q, k, v, seen);
     return this.o_proj.forward(o.reshape([batch, length, this.heads * this.headDim]));

@@ -1,5 +1,6 @@
 export { isAdaptable, isConvolution } from "./adaptable.js";
 export { Attention } from "./attention.js";
+export { AttentionLayer } from "./attention-layer.js";
 export { forwardContext, nextKey, withContext } from "./context.js";
 export { Conv1d, Conv2d } from "./conv.js";
 export { Dropout, dropWith, expectProbability } from "./dropout.js";
@@ -8,6 +9,9 @@ export { kaimingNormal, kaimingUniform, uniformWithin, xavierNormal, xavierUnifo
 export { KVCache } from "./kv-cache.js";
 export { like, Linear } from "./linear.js";
 export { crossEntropy, mse } from "./loss.js";
+export { MFA } from "./mfa.js";
+export { MFAKR } from "./mfa-kr.js";
+export { MLA } from "./mla.js";
 export { Module } from "./module.js";
 export { LayerNorm, RMSNorm } from "./norm.js";
 export { QuantizedWeight } from "./quantized-weight.js";
@@ -19,14 +23,17 @@ export { TransposedLinear } from "./transposed-linear.js";
 export { valueAndGrad } from "./value-and-grad.js";
 
 export type { Adaptable, AdaptableConvolution, LayerKind, Overlay } from "./adaptable.js";
-export type { AttentionInputs, AttentionOptions } from "./attention.js";
+export type { AttentionOptions } from "./attention.js";
+export type { AttentionInputs } from "./attention-layer.js";
 export type { ForwardContext } from "./context.js";
 export type { Conv1dLayerOptions, Conv2dLayerOptions } from "./conv.js";
 export type { EmbeddingOptions } from "./embedding.js";
 export type { InitOptions } from "./init.js";
-export type { AttentionCache, KVCacheOptions } from "./kv-cache.js";
+export type { AttentionCache, CacheShape, KVCacheOptions, ReadKeys } from "./kv-cache.js";
 export type { LinearOptions } from "./linear.js";
 export type { MseOptions } from "./loss.js";
+export type { MFAOptions } from "./mfa.js";
+export type { MLAOptions } from "./mla.js";
 export type { LoadOptions, ParameterCount, ParameterOptions } from "./module.js";
 export type { NormOptions } from "./norm.js";
 export type { QuantizedParts } from "./quantized-weight.js";

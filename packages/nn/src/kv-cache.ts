@@ -17,20 +17,30 @@ import {
 } from "@lowrank/tensor";
 import { like } from "./linear.js";
 
-export interface KVCacheOptions {
+/** Keys and values of one position. */
+export interface CacheShape {
+  /** Key-value heads. */
+  heads: number;
+  /** Width of a key. */
+  headDim: number;
+  /** Width of a value; 0 where values are read from the keys. */
+  valueDim: number;
+}
+
+export interface KVCacheOptions extends Omit<CacheShape, "valueDim"> {
   layers: number;
   /** Sequences at once. Default 1. */
   batch?: number;
   /** Positions that fit at first; `reserve` makes room for more. */
   capacity: number;
-  /** Key-value heads. */
-  heads: number;
-  headDim: number;
-  /** Width of a value, where it differs from that of a key. */
+  /** Width of a value, 0 where values are read from the keys. Default: `headDim`. */
   valueDim?: number;
   /** Storage type. Default f32. */
   dtype?: DType;
 }
+
+/** What attention sees of stored keys [batch, S, heads, headDim], where no values are stored; place j holds position j. */
+export type ReadKeys = (keys: Tensor) => { k: Tensor; v: Tensor };
 
 /** Where keys and values lie between the passes of a text: what attention asks of it. */
 export interface AttentionCache {
@@ -40,10 +50,25 @@ export interface AttentionCache {
   readonly offset: Tensor;
   /**
    * Writes `k` and `v` [batch, T, heads, width] of a layer and gives the attention of `q` [batch, T, queries, width] to all
-   * that is there: [batch, T, queries, width].
+   * that is there: [batch, T, queries, width]. A function in the place of `v` stores `k` alone and says what is seen of it.
    */
-  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, "offset">): Tensor;
+  attend(
+    layer: number,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | ReadKeys,
+    options: Omit<AttentionOptions, "offset">,
+  ): Tensor;
 }
+
+/** The memory of one layer. */
+interface Room {
+  k: Parameter;
+  /** Absent where values are read from the keys. */
+  v?: Parameter;
+}
+
+const SIDES = ["k", "v"] as const;
 
 /**
  * Keys and values of the positions seen so far, [batch, capacity, heads, headDim] per layer, in memory that is written
@@ -63,7 +88,7 @@ export interface AttentionCache {
 export class KVCache implements AttentionCache {
   readonly batch: number;
   private room: number;
-  private readonly layers: readonly { k: Parameter; v: Parameter }[];
+  private readonly layers: readonly Room[];
   private assignments: Assignment[] = [];
   private filled = 0;
   private start: Tensor = scalar(0, { dtype: "i32" });
@@ -77,8 +102,8 @@ export class KVCache implements AttentionCache {
     valueDim = headDim,
     dtype = "f32",
   }: KVCacheOptions) {
-    for (const [name, n] of Object.entries({ layers, batch, capacity, heads, headDim })) {
-      if (!Number.isInteger(n) || n < 1) {
+    for (const [name, n] of Object.entries({ layers, batch, capacity, heads, headDim, valueDim })) {
+      if (!Number.isInteger(n) || n < (name === "valueDim" ? 0 : 1)) {
         throw new ConfigError({
           where: "KVCache",
           expected: `${name} to be a positive integer`,
@@ -90,7 +115,10 @@ export class KVCache implements AttentionCache {
     this.batch = batch;
     const room = (width: number): Parameter =>
       parameter(zeros([batch, capacity, heads, width], { dtype }), { trainable: false });
-    this.layers = Array.from({ length: layers }, () => ({ k: room(headDim), v: room(valueDim) }));
+    this.layers = Array.from({ length: layers }, () => ({
+      k: room(headDim),
+      ...(valueDim > 0 ? { v: room(valueDim) } : {}),
+    }));
   }
 
   /** Positions that fit. */
@@ -110,14 +138,16 @@ export class KVCache implements AttentionCache {
 
   /** Bytes of all keys and values. */
   get sizeBytes(): number {
-    return this.layers.reduce((sum, { k, v }) => sum + (k.size + v.size) * dtypeBytes(k.dtype), 0);
+    return this.layers.reduce((sum, { k, v }) => sum + (k.size + (v?.size ?? 0)) * dtypeBytes(k.dtype), 0);
   }
 
   /**
    * Keys and values of a layer with `k` and `v` [batch, T, heads, width] written from the position on. Rows beyond it
-   * are left from earlier passes: a causal mask with `offset` hides them.
+   * are left from earlier passes: a causal mask with `offset` hides them. Without values in the cache `v` is null.
    */
-  write(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
+  write(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor };
+  write(layer: number, k: Tensor, v: Tensor | null): { k: Tensor; v: Tensor | null };
+  write(layer: number, k: Tensor, v: Tensor | null): { k: Tensor; v: Tensor | null } {
     const room = this.layers[layer];
     const count = k.shape[1]!;
     if (room === undefined || k.shape[0] !== this.batch || this.filled + count > this.room) {
@@ -128,17 +158,34 @@ export class KVCache implements AttentionCache {
         hint: "await cache.reserve(positions) before the pass",
       });
     }
-    const whole = {
-      k: updateSlice(room.k, k, this.start, 1),
-      v: updateSlice(room.v, v, this.start, 1),
+    if ((v === null) !== (room.v === undefined)) {
+      throw new ConfigError({
+        where: "KVCache",
+        expected: room.v === undefined ? "keys alone, as its valueDim is 0" : "keys and values",
+        got: v === null ? "keys alone" : "keys and values",
+        hint: "make the cache with the cacheShape of the layer",
+      });
+    }
+    const put = (base: Parameter, value: Tensor): Tensor => {
+      const whole = updateSlice(base, value, this.start, 1);
+      this.assignments.push(base.assign(whole));
+      return whole;
     };
-    this.assignments.push(room.k.assign(whole.k), room.v.assign(whole.v));
-    return whole;
+    return { k: put(room.k, k), v: v === null ? null : put(room.v!, v) };
   }
 
-  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, "offset">): Tensor {
-    const whole = this.write(layer, k, v); // [batch, capacity, heads, width]
-    return attention(q, like(whole.k, q), like(whole.v, q), { ...options, offset: this.start });
+  attend(
+    layer: number,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | ReadKeys,
+    options: Omit<AttentionOptions, "offset">,
+  ): Tensor {
+    const read = typeof v === "function" ? v : null;
+    const whole = this.write(layer, k, typeof v === "function" ? null : v); // [batch, capacity, heads, width]
+    const keys = like(whole.k, q);
+    const seen = read === null ? { k: keys, v: like(whole.v!, q) } : read(keys);
+    return attention(q, seen.k, seen.v, { ...options, offset: this.start });
   }
 
   /**
@@ -151,8 +198,9 @@ export class KVCache implements AttentionCache {
     if (positions <= this.room) return;
     const capacity = Math.max(positions, Math.min(2 * this.room, most));
     for (const layer of this.layers) {
-      for (const side of ["k", "v"] as const) {
+      for (const side of SIDES) {
         const old = layer[side];
+        if (old === undefined) continue;
         const [batch, length, heads, width] = old.shape as [number, number, number, number];
         if (length >= capacity) continue; // from an attempt for which memory did not suffice
         const more = zeros([batch, capacity - length, heads, width], { dtype: old.dtype });
@@ -166,14 +214,14 @@ export class KVCache implements AttentionCache {
 
   /** A cache of so many sequences that all begin with the positions filled so far of this one's only sequence. */
   async repeat(batch: number, capacity = this.room): Promise<KVCache> {
-    const [{ k, v }] = this.layers as [{ k: Parameter; v: Parameter }];
+    const [{ k, v }] = this.layers as [Room];
     const copy = new KVCache({
       layers: this.layers.length,
       batch,
       capacity,
       heads: k.shape[2]!,
       headDim: k.shape[3]!,
-      valueDim: v.shape[3]!,
+      valueDim: v?.shape[3] ?? 0,
       dtype: k.dtype,
     });
     if (this.batch !== 1 || capacity < this.filled) {
@@ -185,11 +233,13 @@ export class KVCache implements AttentionCache {
     }
     if (this.filled > 0) {
       for (const [i, layer] of this.layers.entries()) {
-        const assignments = (["k", "v"] as const).map((side) => {
-          const [, , heads, width] = layer[side].shape as [number, number, number, number];
-          const begin = layer[side].slice([null, [0, this.filled], null, null]);
+        const assignments = SIDES.flatMap((side) => {
+          const [from, to] = [layer[side], copy.layers[i]![side]];
+          if (from === undefined || to === undefined) return [];
+          const [, , heads, width] = from.shape as [number, number, number, number];
+          const begin = from.slice([null, [0, this.filled], null, null]);
           const rows = broadcastTo(begin, [batch, this.filled, heads, width]);
-          return copy.layers[i]![side].assign(updateSlice(copy.layers[i]![side], rows, 0, 1));
+          return [to.assign(updateSlice(to, rows, 0, 1))];
         });
         await evaluate(...assignments);
       }
@@ -209,7 +259,7 @@ export class KVCache implements AttentionCache {
 
   /** Gives the memory back at once. */
   dispose(): void {
-    for (const { k, v } of this.layers) for (const t of [k, v]) t.dispose();
+    for (const { k, v } of this.layers) for (const t of [k, v]) t?.dispose();
   }
 
   /** What the present pass writes, for `evaluate`; empty after `advance`. */

@@ -6,7 +6,7 @@ import {
   type Tensor,
   tensor,
 } from "@lowrank/tensor";
-import type { AttentionCache, KVCache } from "./kv-cache.js";
+import type { AttentionCache, KVCache, ReadKeys } from "./kv-cache.js";
 
 /**
  * Caches of one sequence each as the cache of a batch, in which every row is at a position of its own. Rows attend one by
@@ -56,14 +56,15 @@ export class RowCaches implements AttentionCache {
     layer: number,
     q: Tensor,
     k: Tensor,
-    v: Tensor,
+    v: Tensor | ReadKeys,
     { mask, ...options }: Omit<AttentionOptions, "offset">,
   ): Tensor {
     const batch = this.rows.length;
     const row = (t: Tensor, r: number): Tensor => t.slice([[r, r + 1]]);
     const parts = this.rows.map((cache, r) => {
       const own = mask?.ndim === 4 && mask.shape[0] === batch ? row(mask, r) : mask;
-      return cache.attend(layer, row(q, r), row(k, r), row(v, r), { ...options, mask: own });
+      const values = typeof v === "function" ? v : row(v, r);
+      return cache.attend(layer, row(q, r), row(k, r), values, { ...options, mask: own });
     });
     return concat(parts, 0);
   }
