@@ -12,15 +12,15 @@ import { setDefaultBackend } from "@lowrank/tensor";
 import { reference } from "@lowrank/tensor/reference";
 import { readGoldens } from "../../models/test/golden-files.js";
 import { randomised } from "../test/layers.js";
-import { methods, Net } from "../test/methods.js";
+import { methods, networkOf } from "../test/methods.js";
 
 setDefaultBackend(reference());
 const at = (path: string): string =>
   fileURLToPath(new URL(`../test/goldens/methods/${path}`, import.meta.url));
-const base = await readGoldens(at("base.safetensors"));
 for (const [name, { adapter, config, targets }] of Object.entries(methods)) {
   if (process.argv.length > 2 && !process.argv.includes(name)) continue;
-  const net = new Net();
+  const { net, base: file } = networkOf(name);
+  const base = await readGoldens(at(file));
   for (const [path, p] of net.parameters()) p.replace(base.tensor(path));
   const adapted = await randomised(attach(net, adapter, config, { targets }), 5, 0.5);
   await savePeft(adapted, at(`${name}/ours`), { replace: true });

@@ -7,20 +7,10 @@ import { type Parameter, setDefaultBackend } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { expectNear, type Goldens, readGoldens } from "../../models/test/golden-files.js";
 import { testBackend } from "./backend.js";
-import { methods, Net } from "./methods.js";
+import { type ConvNet, methods, type Net, networkOf } from "./methods.js";
 
 const at = (path: string): string => fileURLToPath(new URL(`./goldens/methods/${path}`, import.meta.url));
-let base: Goldens;
-beforeAll(async () => {
-  setDefaultBackend(await testBackend());
-  base = await readGoldens(at("base.safetensors"));
-});
-
-function network(): Net {
-  const net = new Net().eval() as Net;
-  for (const [path, p] of net.parameters()) p.replace(base.tensor(path));
-  return net;
-}
+beforeAll(async () => setDefaultBackend(await testBackend()));
 
 /** PEFT's file name of a parameter. */
 const key = (path: string): string => {
@@ -28,7 +18,21 @@ const key = (path: string): string => {
   return shared ? `base_model.${shared[1]}` : `base_model.model.${path.replace(".default", "")}`;
 };
 
+/** What PEFT computes wrong before it has merged: its forward adds up overlapping patches. */
+const MERGED_ONLY = ["conv-oft"];
+
 describe.each(Object.entries(methods))("%s, against PEFT", (name, { adapter }) => {
+  let base: Goldens;
+  beforeAll(async () => {
+    base = await readGoldens(at(networkOf(name).base));
+  });
+
+  function network(): Net | ConvNet {
+    const { net } = networkOf(name);
+    for (const [path, p] of net.parameters()) p.replace(base.tensor(path));
+    return net.eval() as Net | ConvNet;
+  }
+
   /** What a file has of an adapter's parameters. */
   const stored = (adapted: Attached): Map<string, Parameter> =>
     new Map(
@@ -50,18 +54,20 @@ describe.each(Object.entries(methods))("%s, against PEFT", (name, { adapter }) =
     await expectNear(net.forward(base.tensor("ids")), want.numbers("merged"), 1e-5, "merged");
   });
 
-  test("two steps of SGD give the same parameters", async () => {
-    const want = await readGoldens(at(`${name}/expected.safetensors`));
-    const { net, adapted } = await load(name);
-    const optimizer = new SGD(net.trainableParameters(), { lr: 0.1 });
-    const step = valueAndGrad(net, () => mse(net.forward(base.tensor("ids")), base.tensor("t")));
-    for (let i = 0; i < 2; i++) await optimizer.step(step().grads);
-    const own = stored(adapted);
-    expect(want.names.filter((n) => n.startsWith("sgd.")).sort()).toEqual(
-      [...own.keys()].map((n) => `sgd.${n}`).sort(),
-    );
-    for (const [path, p] of own) await expectNear(p, want.numbers(`sgd.${path}`), 1e-4, path);
-  });
+  const withSteps = !MERGED_ONLY.includes(name);
+  if (withSteps)
+    test("two steps of SGD give the same parameters", async () => {
+      const want = await readGoldens(at(`${name}/expected.safetensors`));
+      const { net, adapted } = await load(name);
+      const optimizer = new SGD(net.trainableParameters(), { lr: 0.1 });
+      const step = valueAndGrad(net, () => mse(net.forward(base.tensor("ids")), base.tensor("t")));
+      for (let i = 0; i < 2; i++) await optimizer.step(step().grads);
+      const own = stored(adapted);
+      expect(want.names.filter((n) => n.startsWith("sgd.")).sort()).toEqual(
+        [...own.keys()].map((n) => `sgd.${n}`).sort(),
+      );
+      for (const [path, p] of own) await expectNear(p, want.numbers(`sgd.${path}`), 1e-4, path);
+    });
 
   test("its file is saved again with PEFT's fields and tensors", async () => {
     const { adapted } = await load(name);

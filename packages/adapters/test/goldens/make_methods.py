@@ -4,11 +4,16 @@
     venv/bin/python make_methods.py --ours [METHOD ...]    what PEFT computes with the folders of scripts/make-methods.ts
 
 For the venv see make_goldens.py. The network is y = down(tanh(up(embed(ids)))), embed [11, 8], up [12, 8], down [6, 12], both
-with bias; base.safetensors holds its weights, ids [5] and t [5, 6]. A method's folder holds
+with bias; base.safetensors holds its weights, ids [5] and t [5, 6]. Methods named conv-... have the convolutions of ConvNet,
+conv-base.safetensors, ids [3, 4, 6, 5], which are images there, and t [3, 4, 6]. A method's folder holds
     adapter_config.json, adapter_model.safetensors   as PEFT saves them, no parameter at its start
-    expected.safetensors   y [5, 6] apart, merged [5, 6] after merge_and_unload, and sgd.<key>, each tensor after two
-                           steps of SGD with lr 0.1 on mean((y - t)^2)
+    expected.safetensors   y apart, merged after merge_and_unload, and sgd.<key>, each tensor after two steps of SGD with
+                           lr 0.1 on mean((y - t)^2)
     ours/                  an adapter of ours, and peft.safetensors, its y in PEFT
+
+Two faults of PEFT are gone around. Its OFT on a convolution with a kernel adds up overlapping patches, so that even a fresh adapter
+changes the layer: of MERGED_ONLY methods y is that of the merged network, and there is no sgd. Its LoHa with
+use_effective_conv2d gives w1_a and w2_a each other's gradient: here torch derives it.
 """
 
 import json
@@ -20,6 +25,7 @@ import peft
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.boft import layer as boft
+from peft.tuners.loha import layer as loha
 from safetensors.torch import load_file, save_file
 
 METHODS = Path(__file__).parent / "methods"
@@ -36,6 +42,22 @@ class Net(torch.nn.Module):
     def forward(self, ids):
         return self.down(torch.tanh(self.up(self.embed(ids))))
 
+
+class ConvNet(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.grouped = torch.nn.Conv2d(6, 4, 2, groups=2)
+        self.point = torch.nn.Conv2d(4, 6, 1)
+        self.seq = torch.nn.Conv1d(6, 4, 3, padding=2)
+
+    def forward(self, images):
+        y = torch.tanh(self.point(torch.tanh(self.grouped(torch.tanh(self.first(images))))))
+        return self.seq(y.flatten(2))
+
+
+UNGROUPED, CONVS, IMAGES = ["first", "point", "seq"], ["first", "grouped", "point", "seq"], ["first", "point"]
+MERGED_ONLY = {"conv-oft"}
 
 CONFIGS = {
     "dora": lambda: peft.LoraConfig(r=3, lora_alpha=5, use_dora=True, target_modules=ALL),
@@ -62,6 +84,20 @@ CONFIGS = {
         target_modules=LINEAR,
     ),
     "ia3": lambda: peft.IA3Config(target_modules=LINEAR, feedforward_modules=["down"]),
+    "oft-embedding": lambda: peft.OFTConfig(oft_block_size=4, target_modules=ALL),
+    "conv-lora": lambda: peft.LoraConfig(r=3, lora_alpha=5, target_modules=UNGROUPED),
+    "conv-dora": lambda: peft.LoraConfig(r=2, lora_alpha=3, use_dora=True, target_modules=UNGROUPED),
+    "conv-hra": lambda: peft.HRAConfig(r=4, target_modules=IMAGES),
+    "conv-oft": lambda: peft.OFTConfig(oft_block_size=4, target_modules=IMAGES),
+    "conv-oft-point": lambda: peft.OFTConfig(r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=["point"]),
+    "conv-boft": lambda: peft.BOFTConfig(boft_block_size=4, target_modules=IMAGES),
+    "conv-boft-2": lambda: peft.BOFTConfig(boft_block_size=2, boft_n_butterfly_factor=2, target_modules=IMAGES),
+    "conv-loha": lambda: peft.LoHaConfig(r=2, alpha=3, target_modules=CONVS),
+    "conv-loha-core": lambda: peft.LoHaConfig(r=2, alpha=3, use_effective_conv2d=True, target_modules=CONVS),
+    "conv-lokr": lambda: peft.LoKrConfig(r=1, alpha=2, target_modules=CONVS),
+    "conv-lokr-whole": lambda: peft.LoKrConfig(r=8, alpha=5, target_modules=["first", "grouped", "point"]),
+    "conv-lokr-core": lambda: peft.LoKrConfig(r=1, alpha=2, use_effective_conv2d=True, decompose_both=True, target_modules=["first", "grouped", "point"]),
+    "conv-ia3": lambda: peft.IA3Config(target_modules=["first", "grouped", "point"], feedforward_modules=["grouped"]),
 }
 
 
@@ -76,26 +112,42 @@ class BlockDiag:
 boft.get_fbd_cuda, boft.FastBlockDiag = lambda: True, BlockDiag
 
 
-def base() -> tuple[Net, torch.Tensor, torch.Tensor]:
-    tensors = load_file(METHODS / "base.safetensors")
+def loha_core(t1, w1a, w1b, t2, w2a, w2b, scale):
+    first, second = (torch.einsum("i j k l, j r, i p -> p r k l", t, b, a) for t, a, b in ((t1, w1a, w1b), (t2, w2a, w2b)))
+    return first * second * scale
+
+
+loha.make_weight_cp = loha_core
+
+
+def is_conv(name: str) -> bool:
+    return name.startswith("conv-")
+
+
+def base(name: str) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
+    tensors = load_file(METHODS / ("conv-base.safetensors" if is_conv(name) else "base.safetensors"))
     ids, t = tensors.pop("ids"), tensors.pop("t")
-    net = Net()
+    net = ConvNet() if is_conv(name) else Net()
     net.load_state_dict(tensors)
     return net.eval(), ids, t
 
 
-def make_base() -> None:
-    torch.manual_seed(1)
+def make_bases() -> None:
     METHODS.mkdir(exist_ok=True)
+    torch.manual_seed(1)
     tensors = {key: value.contiguous() for key, value in Net().state_dict().items()}
     tensors |= {"ids": torch.randint(0, 11, (5,)), "t": torch.randn(5, 6)}
     save_file(tensors, METHODS / "base.safetensors")
+    torch.manual_seed(1)
+    tensors = {key: value.contiguous() for key, value in ConvNet().state_dict().items()}
+    tensors |= {"ids": torch.randn(3, 4, 6, 5), "t": torch.randn(3, 4, 6)}
+    save_file(tensors, METHODS / "conv-base.safetensors")
 
 
 def make(name: str, config: PeftConfig) -> None:
     torch.manual_seed(sum(map(ord, name)))
     folder = METHODS / name
-    net, ids, t = base()
+    net, ids, t = base(name)
     model = get_peft_model(net, config).eval()
     with torch.no_grad():
         for p in model.parameters():
@@ -109,8 +161,14 @@ def make(name: str, config: PeftConfig) -> None:
     own = {key: value for key, value in load_file(folder / "adapter_model.safetensors").items() if not key.endswith("embed.base_layer.weight")}
     save_file(own, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
-    trained = PeftModel.from_pretrained(base()[0], folder, is_trainable=True).eval()
-    tensors = {"y": trained(ids).detach().clone()}
+    merged = PeftModel.from_pretrained(base(name)[0], folder).eval().merge_and_unload()
+    with torch.no_grad():
+        tensors = {"merged": merged(ids)}
+    if name in MERGED_ONLY:
+        save_file({"y": tensors["merged"].clone(), **tensors}, folder / "expected.safetensors")
+        return
+    trained = PeftModel.from_pretrained(base(name)[0], folder, is_trainable=True).eval()
+    tensors["y"] = trained(ids).detach().clone()
     optimizer = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -119,14 +177,12 @@ def make(name: str, config: PeftConfig) -> None:
     for key, value in get_peft_model_state_dict(trained).items():
         if key in own:
             tensors[f"sgd.{key}"] = value.detach().clone()
-    merged = PeftModel.from_pretrained(base()[0], folder).eval().merge_and_unload()
-    with torch.no_grad():
-        tensors["merged"] = merged(ids)
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "expected.safetensors")
 
 
-def check(folder: Path) -> None:
-    net, ids, _ = base()
+def check(name: str) -> None:
+    folder = METHODS / name / "ours"
+    net, ids, _ = base(name)
     config = PeftConfig.from_pretrained(folder)
     config.task_type = None  # the network is none of the tasks that PEFT has classes for
     model = get_peft_model(net, config).eval()
@@ -138,19 +194,20 @@ def check(folder: Path) -> None:
     for key, value in get_peft_model_state_dict(model).items():
         if key in tensors and not torch.equal(value, tensors[key]):
             raise SystemExit(f"{folder}: {key} was not taken over")
+    model = model.merge_and_unload() if name in MERGED_ONLY else model
     with torch.no_grad():
         save_file({"y": model(ids).contiguous()}, folder / "peft.safetensors")
-    print(f"{folder.parent.name}: {len(tensors)} tensors loaded")
+    print(f"{name}: {len(tensors)} tensors loaded")
 
 
 if __name__ == "__main__":
     named = [name for name in sys.argv[1:] if name != "--ours"]
     if "--ours" in sys.argv:
         for name in named or CONFIGS:
-            check(METHODS / name / "ours")
+            check(name)
     else:
         if not named:
-            make_base()
+            make_bases()
         for name in named or CONFIGS:
             make(name, CONFIGS[name]())
         (METHODS / "versions.json").write_text(json.dumps({"torch": torch.__version__, "peft": peft.__version__}, indent=2) + "\n")
