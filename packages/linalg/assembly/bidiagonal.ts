@@ -1,63 +1,75 @@
 // General to upper bidiagonal by blocks (LAPACK's gebrd and labrd), m ≥ n. A now is A - Σ u_l y_lᵀ + x_l p_lᵀ over the columns of
-// the panel; all vectors are rows.
+// the panel; all vectors are rows. A p of a row and Aᵀ v of the column after it are made together, so that what is left of A is
+// read once for both (Howell, Demmel, Fulton, Hammarling and Marmol 2008).
+//   6 a  8 row  9 u  11 rowU  12 p  14 rowP  15 x  17 rowX  18 y  20 rowY  21 m  22 n  23 i  24 j0
+//   25 parts of Aᵀ v, rows of n  27 d  29 tau of u  31 e  33 tau of p  35 products of p with each y, with each p, of the panel
 import { cut, operand, UNITS, word } from "./args";
-import { lanes, loadSplat, madd, sumLanes } from "./simd";
-import { axpy, beta, dot, reflector, scale, tau } from "./vector";
+import { addRows, axpy, beta, dotRows, reflector, scale, tau } from "./vector";
 
 /**
- * Column i of the panel that began at j0: first x of the row before, then column i as it is now, and its reflection.
- * 6 a  8 row  9 u  11 rowU  12 p  14 rowP  15 x  17 rowX  18 y  20 rowY  21 m  22 n  23 i  24 j0
- * 25 A p  27 d  29 tau of u  31 tau of p  33 only x
+ * Some elements of x of row i - 1 and of column i as it is now, v, and their part of Aᵀ v.
+ * 37 which: 1 x  2 v
  */
-export function bidiagonalColumn<T>(args: usize, b: i32): void {
+export function bidiagonalPass<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const size = sizeof<T>();
+  const rowA = <usize>word(args, 8);
   const rowU = <usize>word(args, 11);
   const rowP = <usize>word(args, 14);
   const rowX = <usize>word(args, 17);
-  const rowY = <usize>word(args, 20);
-  const m = word(args, 21);
   const n = word(args, 22);
   const i = word(args, 23);
   const j0 = word(args, 24);
-  const u = operand(args, 9, b);
-  const p = operand(args, 12, b);
-  const x = operand(args, 15, b);
-  const y = operand(args, 18, b);
+  const units = load<i32>(args, UNITS);
+  const rows = word(args, 21) - i;
+  const first = i + cut(rows, unit, units);
+  const last = i + cut(rows, unit + 1, units);
   const at = <usize>i * size;
+  const here = <usize>first * size;
   const done = i - j0;
-  if (done > 0) {
-    // x = tau (A p - Σ u_l (y_l · p) - x_l (p_l · p)), below row i - 1
-    const last = p + <usize>(i - 1) * rowP + at;
-    const to = x + <usize>(done - 1) * rowX + at;
-    memory.copy(to, operand(args, 25, b) + at, <usize>(m - i) * size);
-    for (let l = 0; l < done; l++) {
-      axpy<T>(-dot<T>(y + <usize>l * rowY + at, last, n - i), u + <usize>(j0 + l) * rowU + at, to, m - i);
-      if (l == done - 1) break;
-      axpy<T>(-dot<T>(p + <usize>(j0 + l) * rowP + at, last, n - i), x + <usize>l * rowX + at, to, m - i);
+  const withX = (word(args, 37) & 1) != 0;
+  const withV = (word(args, 37) & 2) != 0;
+  const panelU = operand(args, 9, b) + <usize>j0 * rowU + here;
+  const panelX = operand(args, 15, b) + here;
+  const p = operand(args, 12, b) + <usize>j0 * rowP + at;
+  const lastP = p + <usize>(done - 1) * rowP;
+  const x = panelX + <usize>(done - 1) * rowX - here;
+  const v = panelU + <usize>done * rowU - here;
+  const sums = operand(args, 25, b) + <usize>(unit * n) * size + at;
+  let factor: T = 0;
+  if (withX) {
+    // x = tau (A p - Σ u_l (y_l · p) - x_l (p_l · p))
+    factor = <T>load<f64>(operand(args, 33, b) + (<usize>(i - 1) << 3));
+    const products = operand(args, 35, b);
+    memory.fill(x + here, 0, <usize>(last - first) * size);
+    addRows<T>(-1, panelU, rowU, done, products, size, x + here, last - first);
+    addRows<T>(-1, panelX, rowX, done - 1, products + <usize>done * size, size, x + here, last - first);
+  }
+  if (withV) {
+    memory.fill(v + here, 0, <usize>(last - first) * size);
+    const rowY = <usize>word(args, 20);
+    addRows<T>(-1, panelU, rowU, done, operand(args, 18, b) + at, rowY, v + here, last - first);
+    addRows<T>(-1, panelX, rowX, done - 1, p, rowP, v + here, last - first);
+    memory.fill(sums, 0, <usize>(n - i) * size);
+  }
+  let a = operand(args, 6, b) + <usize>first * rowA + at;
+  for (let r = first; r < last; r += 4, a += 4 * rowA) {
+    const count = min(4, last - r);
+    if (withX) dotRows<T>(a, rowA, count, lastP, n - i, scratch);
+    for (let k = 0; k < count; k++) {
+      const to = <usize>(r + k) * size;
+      if (withX) store<T>(x + to, factor * (load<T>(x + to) + load<T>(scratch + <usize>k * size)));
+      if (!withV) continue;
+      const value = load<T>(v + to) + load<T>(a + <usize>k * rowA);
+      store<T>(v + to, withX ? value - load<T>(x + to) : value);
     }
-    scale<T>(<T>load<f64>(operand(args, 31, b) + (<usize>(i - 1) << 3)), to, m - i);
+    if (withV) addRows<T>(1, a, rowA, count, v + <usize>r * size, size, sums, n - i);
   }
-  if (word(args, 33)) return;
-  const row = <usize>word(args, 8);
-  const start = u + <usize>i * rowU;
-  const column = start + at;
-  const a = operand(args, 6, b) + at;
-  memory.fill(start, 0, at);
-  for (let r = i; r < m; r++) store<T>(start + <usize>r * size, load<T>(a + <usize>r * row));
-  for (let l = 0; l < done; l++) {
-    axpy<T>(-load<T>(y + <usize>l * rowY + at), u + <usize>(j0 + l) * rowU + at, column, m - i);
-    axpy<T>(-load<T>(p + <usize>(j0 + l) * rowP + at), x + <usize>l * rowX + at, column, m - i);
-  }
-  reflector<T>(column, m - i);
-  store<f64>(operand(args, 27, b) + (<usize>i << 3), beta);
-  store<f64>(operand(args, 29, b) + (<usize>i << 3), tau);
 }
 
 /**
- * Row i: first y of column i from the parts of Aᵀ u, then row i as it is now, and its reflection from element i + 1 on.
- * As above to 24; 25 parts of Aᵀ u, rows of n  27 e  29 tau of u  31 tau of p  33 how many
+ * The reflection of column i and its y, then row i as it is now and its reflection, from element i + 1 on. 37 parts of Aᵀ v
  */
-export function bidiagonalRow<T>(args: usize, b: i32): void {
+export function bidiagonalRow<T>(args: usize, b: i32, scratch: usize): void {
   const size = sizeof<T>();
   const rowU = <usize>word(args, 11);
   const rowP = <usize>word(args, 14);
@@ -67,111 +79,46 @@ export function bidiagonalRow<T>(args: usize, b: i32): void {
   const n = word(args, 22);
   const i = word(args, 23);
   const j0 = word(args, 24);
-  const u = operand(args, 9, b);
-  const p = operand(args, 12, b);
-  const x = operand(args, 15, b);
-  const y = operand(args, 18, b);
   const done = i - j0;
   const count = n - i - 1;
   const at = <usize>(i + 1) * size;
   const here = <usize>i * size;
-  const start = p + <usize>i * rowP;
-  memory.fill(start, 0, at);
-  if (count <= 0) return;
-  // y = tau (Aᵀ u - Σ y_l (u_l · u) - p_l (x_l · u))
-  const ui = u + <usize>i * rowU + here;
-  const to = y + <usize>done * rowY + at;
-  const parts = operand(args, 25, b) + at;
-  memory.copy(to, parts, <usize>count * size);
-  for (let part = 1; part < word(args, 33); part++) axpy<T>(<T>1, parts + <usize>(part * n) * size, to, count);
-  for (let l = 0; l < done; l++) {
-    axpy<T>(-dot<T>(u + <usize>(j0 + l) * rowU + here, ui, m - i), y + <usize>l * rowY + at, to, count);
-    axpy<T>(-dot<T>(x + <usize>l * rowX + here, ui, m - i), p + <usize>(j0 + l) * rowP + at, to, count);
-  }
-  scale<T>(<T>load<f64>(operand(args, 29, b) + (<usize>i << 3)), to, count);
-  const line = start + at;
-  memory.copy(line, operand(args, 6, b) + <usize>i * <usize>word(args, 8) + at, <usize>count * size);
-  for (let l = 0; l <= done; l++) {
-    axpy<T>(-load<T>(u + <usize>(j0 + l) * rowU + here), y + <usize>l * rowY + at, line, count);
-    if (l == done) break;
-    axpy<T>(-load<T>(x + <usize>l * rowX + here), p + <usize>(j0 + l) * rowP + at, line, count);
-  }
-  reflector<T>(line, count);
+  const panelU = operand(args, 9, b) + <usize>j0 * rowU + here;
+  const panelX = operand(args, 15, b) + here;
+  const panelP = operand(args, 12, b) + <usize>j0 * rowP + at;
+  const panelY = operand(args, 18, b) + at;
+  const u = panelU + <usize>done * rowU;
+  const line = panelP + <usize>done * rowP;
+  const alpha = <f64>load<T>(u);
+  memory.fill(u - here, 0, here);
+  reflector<T>(u, m - i);
+  const factor = <T>tau;
   store<f64>(operand(args, 27, b) + (<usize>i << 3), beta);
-  store<f64>(operand(args, 31, b) + (<usize>i << 3), tau);
-}
-
-/** A part of y = Aᵀ x over some rows. 6 a  8 row  9 x  11 y  13 bytes of a part  14 rows  15 columns */
-export function columnsVector<T>(args: usize, b: i32, unit: i32): void {
-  const size = sizeof<T>();
-  const row = <usize>word(args, 8);
-  const n = word(args, 15);
-  const units = load<i32>(args, UNITS);
-  const last = cut(word(args, 14), unit + 1, units);
-  const x = operand(args, 9, b);
-  const y = operand(args, 11, b) + <usize>unit * <usize>word(args, 13);
-  memory.fill(y, 0, <usize>n * size);
-  let r = cut(word(args, 14), unit, units);
-  let a = operand(args, 6, b) + <usize>r * row;
-  for (; r + 4 <= last; r += 4, a += 4 * row) {
-    const at = x + <usize>r * size;
-    const x0 = loadSplat<T>(at);
-    const x1 = loadSplat<T>(at + size);
-    const x2 = loadSplat<T>(at + 2 * size);
-    const x3 = loadSplat<T>(at + 3 * size);
-    let j = 0;
-    let c: usize = 0;
-    for (; j + lanes<T>() <= n; j += lanes<T>(), c += 16) {
-      const from = a + c;
-      let sum = madd<T>(v128.load(from), x0, v128.load(y + c));
-      sum = madd<T>(v128.load(from + row), x1, sum);
-      sum = madd<T>(v128.load(from + 2 * row), x2, sum);
-      v128.store(y + c, madd<T>(v128.load(from + 3 * row), x3, sum));
-    }
-    for (; j < n; j++, c += size) {
-      let sum = load<T>(y + c);
-      for (let i: usize = 0; i < 4; i++) sum += load<T>(a + i * row + c) * load<T>(at + i * size);
-      store<T>(y + c, sum);
-    }
+  store<f64>(operand(args, 29, b) + (<usize>i << 3), tau);
+  memory.fill(line - at, 0, at);
+  if (count <= 0) return;
+  const a = operand(args, 6, b) + <usize>i * <usize>word(args, 8) + at;
+  const y = panelY + <usize>done * rowY;
+  memory.fill(y, 0, <usize>count * size);
+  if (factor != 0) {
+    // y = tau (Aᵀ u - Σ y_l (u_l · u) - p_l (x_l · u)), u = (v - beta e₀) / (alpha - beta)
+    const parts = operand(args, 25, b) + at;
+    for (let part = 0; part < word(args, 37); part++) axpy<T>(1, parts + <usize>(part * n) * size, y, count);
+    axpy<T>(<T>-beta, a, y, count);
+    scale<T>(<T>(1 / (alpha - beta)), y, count);
+    dotRows<T>(panelU, rowU, done, u, m - i, scratch);
+    addRows<T>(-1, panelY, rowY, done, scratch, size, y, count);
+    dotRows<T>(panelX, rowX, done, u, m - i, scratch);
+    addRows<T>(-1, panelP, rowP, done, scratch, size, y, count);
+    scale<T>(factor, y, count);
   }
-  for (; r < last; r++, a += row) axpy<T>(load<T>(x + <usize>r * size), a, y, n);
-}
-
-/** Some of y = A x. 6 a  8 row  9 x  11 y  13 rows  14 columns */
-export function rowsVector<T>(args: usize, b: i32, unit: i32): void {
-  const size = sizeof<T>();
-  const row = <usize>word(args, 8);
-  const n = word(args, 14);
-  const units = load<i32>(args, UNITS);
-  const last = cut(word(args, 13), unit + 1, units);
-  const x = operand(args, 9, b);
-  const y = operand(args, 11, b);
-  let r = cut(word(args, 13), unit, units);
-  let a = operand(args, 6, b) + <usize>r * row;
-  for (; r + 4 <= last; r += 4, a += 4 * row) {
-    let s0 = i64x2.splat(0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
-    let j = 0;
-    let c: usize = 0;
-    for (; j + lanes<T>() <= n; j += lanes<T>(), c += 16) {
-      const xc = v128.load(x + c);
-      const from = a + c;
-      s0 = madd<T>(v128.load(from), xc, s0);
-      s1 = madd<T>(v128.load(from + row), xc, s1);
-      s2 = madd<T>(v128.load(from + 2 * row), xc, s2);
-      s3 = madd<T>(v128.load(from + 3 * row), xc, s3);
-    }
-    const to = y + <usize>r * size;
-    store<T>(to, sumLanes<T>(s0));
-    store<T>(to, sumLanes<T>(s1), size);
-    store<T>(to, sumLanes<T>(s2), 2 * size);
-    store<T>(to, sumLanes<T>(s3), 3 * size);
-    for (; j < n; j++, c += size) {
-      for (let i: usize = 0; i < 4; i++)
-        store<T>(to + i * size, load<T>(to + i * size) + load<T>(a + i * row + c) * load<T>(x + c));
-    }
-  }
-  for (; r < last; r++, a += row) store<T>(y + <usize>r * size, dot<T>(a, x, n));
+  memory.copy(line, a, <usize>count * size);
+  addRows<T>(-1, panelY, rowY, done + 1, panelU, rowU, line, count);
+  addRows<T>(-1, panelP, rowP, done, panelX, rowX, line, count);
+  reflector<T>(line, count);
+  store<f64>(operand(args, 31, b) + (<usize>i << 3), beta);
+  store<f64>(operand(args, 33, b) + (<usize>i << 3), tau);
+  const products = operand(args, 35, b);
+  dotRows<T>(panelY, rowY, done + 1, line, count, products);
+  dotRows<T>(panelP, rowP, done, line, count, products + <usize>(done + 1) * size);
 }

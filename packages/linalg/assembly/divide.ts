@@ -10,6 +10,7 @@ import { NO_CONVERGENCE } from "./faults";
 import { gemm } from "./gemm";
 import { secularRoot } from "./secular";
 import { bidiagonalQr, tridiagonalQl } from "./small";
+import { dot } from "./vector";
 
 // @ts-ignore: decorator
 @inline
@@ -192,9 +193,10 @@ export function vectors<T>(args: usize, b: i32, unit: i32, scratch: usize): void
   const order = whole(args, 34, b, lo);
   for (let j = cut(k, unit % parts, parts); j < last; j++) {
     const gap = operand(args, 38, b) + <usize>(lo + j) * <usize>word(args, 40) + (<usize>lo << 3);
-    for (let i = 0; i < k; i++) {
+    // By twos: what is read and written beyond an odd end is of no account.
+    for (let i = 0; i < k; i += 2) {
       const at = <usize>i << 3;
-      store<f64>(scratch + at, load<f64>(z + at) / load<f64>(gap + at));
+      v128.store(scratch + at, f64x2.div(v128.load(z + at), v128.load(gap + at)));
     }
     normalized<T>(scratch, k, order, gap);
     if (!word(args, 8)) continue;
@@ -208,17 +210,18 @@ export function vectors<T>(args: usize, b: i32, unit: i32, scratch: usize): void
 }
 
 function normalized<T>(s: usize, k: i32, order: usize, to: usize): void {
-  let most: f64 = 0;
-  for (let i = 0; i < k; i++) most = max(most, abs(load<f64>(s + (<usize>i << 3))));
-  let sum: f64 = 0;
-  for (let i = 0; i < k; i++) {
-    const x = load<f64>(s + (<usize>i << 3)) / most;
-    sum += x * x;
+  let sum = dot<f64>(s, s, k);
+  // Squares that overflow, or lose digits, are made of smaller or larger numbers.
+  if (!(sum > 1e-200 && sum < 1e300)) {
+    let most: f64 = 0;
+    for (let i = 0; i < k; i++) most = max(most, abs(load<f64>(s + (<usize>i << 3))));
+    for (let i = 0; i < k; i++) store<f64>(s + (<usize>i << 3), load<f64>(s + (<usize>i << 3)) / most);
+    sum = dot<f64>(s, s, k);
   }
-  const norm = most * sqrt<f64>(sum);
+  const factor = 1 / sqrt<f64>(sum);
   for (let c = 0; c < k; c++) {
     const i = load<i32>(order + (<usize>c << 2));
-    store<T>(to + <usize>c * sizeof<T>(), <T>(load<f64>(s + (<usize>i << 3)) / norm));
+    store<T>(to + <usize>c * sizeof<T>(), <T>(load<f64>(s + (<usize>i << 3)) * factor));
   }
 }
 

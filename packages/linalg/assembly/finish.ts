@@ -3,7 +3,10 @@ import { factorAt, fail, operand, word } from "./args";
 import { OUT_OF_DOMAIN } from "./faults";
 import { sortIndices } from "./deflate";
 import { FINISHED } from "./kernels";
+import { transpose } from "./prepare";
+import { lanes, largestLane } from "./simd";
 import { bidiagonalQr, tridiagonalQl } from "./small";
+import { scale } from "./vector";
 
 /** Values alone, ascending, or NaN where QR iterations fail. 6 d  8 e  10 n  11 singular values  12 room for 2 n numbers  14 result */
 export function values(args: usize, b: i32): void {
@@ -73,46 +76,57 @@ export function putValues<T>(args: usize, b: i32): void {
   if (domain == 1 ? !(low > unit) : !(low >= -20 * unit)) fail(args, b, OUT_OF_DOMAIN, 0, domain == 1 ? 1 : 0, low);
 }
 
+/** The sign of the element of largest magnitude, of the first of equal ones. */
+function signOf<T>(x: usize, n: i32): T {
+  let high = v128.splat<T>(0);
+  let low = high;
+  let i = 0;
+  for (; i + lanes<T>() <= n; i += lanes<T>()) {
+    const value = v128.load(x + <usize>i * sizeof<T>());
+    high = v128.pmax<T>(high, value);
+    low = v128.pmax<T>(low, v128.neg<T>(value));
+  }
+  let most = largestLane<T>(high);
+  let least = largestLane<T>(low);
+  for (; i < n; i++) {
+    const value = load<T>(x + <usize>i * sizeof<T>());
+    most = max<T>(most, value);
+    least = max<T>(least, -value);
+  }
+  if (most != least) return most > least ? 1 : -1;
+  for (i = 0; i < n; i++) {
+    const value = load<T>(x + <usize>i * sizeof<T>());
+    if (abs<T>(value) == most) return value < 0 ? -1 : 1;
+  }
+  return 1;
+}
+
 /**
- * Rows in order and with their signs, as rows or as columns.
+ * Rows in order and with their signs: those that are given, or, of what becomes columns, those that are chosen so that the
+ * element of largest magnitude becomes positive.
  * 6 q  8 row  9 result  11 row  12 vectors  13 length  14 order  16 how many are in order, the others follow as they are
- * 17 signs (f64)  19 choose them: the element of largest magnitude becomes positive  20 as columns  21 how many have signs
+ * 17 signs (f64)  19 as columns  20 how many have signs
  */
-export function finishVectors<T>(args: usize, b: i32, unit: i32): void {
+export function finishVectors<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const size = sizeof<T>();
-  const q = operand(args, 6, b);
-  const row = <usize>word(args, 8);
-  const to = operand(args, 9, b);
+  const columns = word(args, 19) != 0;
+  const result = operand(args, 9, b);
   const rowTo = <usize>word(args, 11);
   const length = word(args, 13);
   const order = operand(args, 14, b);
   const signs = operand(args, 17, b);
   const first = unit * FINISHED;
   const last = min(first + FINISHED, word(args, 12));
-  for (let j = first; j < last; j++) {
+  const row = columns ? <usize>length * size : rowTo;
+  for (let j = first, to = columns ? scratch : result + <usize>first * rowTo; j < last; j++, to += row) {
     const source = j < word(args, 16) ? load<i32>(order + (<usize>j << 2)) : j;
-    const from = q + <usize>source * row;
-    let sign: f64 = 1;
-    if (word(args, 19)) {
-      let most: f64 = -1;
-      for (let i = 0; i < length; i++) {
-        const value = <f64>load<T>(from + <usize>i * size);
-        if (abs(value) > most) {
-          most = abs(value);
-          sign = value < 0 ? -1 : 1;
-        }
-      }
-      store<f64>(signs + (<usize>j << 3), sign);
-    } else if (j < word(args, 21)) sign = load<f64>(signs + (<usize>j << 3));
-    const factor = <T>sign;
-    if (word(args, 20)) {
-      for (let i = 0; i < length; i++) {
-        const value = load<T>(from + <usize>i * size);
-        store<T>(to + <usize>i * rowTo + <usize>j * size, value * factor);
-      }
-    } else {
-      const at = to + <usize>j * rowTo;
-      for (let i = 0; i < length; i++) store<T>(at + <usize>i * size, load<T>(from + <usize>i * size) * factor);
-    }
+    memory.copy(to, operand(args, 6, b) + <usize>source * <usize>word(args, 8), <usize>length * size);
+    let sign = <T>1;
+    if (columns) {
+      sign = signOf<T>(to, length);
+      store<f64>(signs + (<usize>j << 3), <f64>sign);
+    } else if (j < word(args, 20)) sign = <T>load<f64>(signs + (<usize>j << 3));
+    if (sign < 0) scale<T>(sign, to, length);
   }
+  if (columns) transpose<T>(scratch, row, result + <usize>first * size, rowTo, length, last - first, 1);
 }

@@ -1,5 +1,5 @@
-// C += alpha A B on one thread, any strides of A and B, rows of C contiguous. Panels of A (4 rows) and B (32 bytes of
-// columns) are packed; a tile of the result is 4 rows by two vectors, in eight accumulators.
+// C += alpha A B on one thread, any strides of A and B, rows of C contiguous. Panels of B (32 bytes of columns) are packed, and
+// those of A (4 rows) where its rows are not contiguous; a tile of the result is 4 rows by two vectors, in eight accumulators.
 import { cut, operand, word } from "./args";
 import { lanes, loadSplat, madd } from "./simd";
 
@@ -99,8 +99,11 @@ function add2<T>(at: usize, x: v128, y: v128): void {
   v128.store(at, v128.add<T>(v128.load(at, 16), y), 16);
 }
 
-/** Full tiles below each other: panels of `a` follow one another, `panel` is one of B. */
-function tiles<T>(depth: i32, a: usize, panel: usize, c: usize, rowC: usize, count: i32): void {
+/**
+ * Full tiles below each other; `panel` is one of B. Rows of a tile of A are `row` bytes apart, those of the next tile `next`; an
+ * element is one of `step` steps of its row.
+ */
+function tiles<T>(depth: i32, a: usize, row: usize, step: usize, next: usize, panel: usize, c: usize, rowC: usize, count: i32): void {
   for (; count > 0; count--) {
     let c00 = i64x2.splat(0);
     let c01 = c00;
@@ -111,22 +114,29 @@ function tiles<T>(depth: i32, a: usize, panel: usize, c: usize, rowC: usize, cou
     let c30 = c00;
     let c31 = c00;
     let b = panel;
+    let a0 = a;
+    let a1 = a0 + row;
+    let a2 = a1 + row;
+    let a3 = a2 + row;
     for (let k = depth; k > 0; k--) {
       const b0 = v128.load(b);
       const b1 = v128.load(b, 16);
-      let x = loadSplat<T>(a);
+      let x = loadSplat<T>(a0);
       c00 = madd<T>(x, b0, c00);
       c01 = madd<T>(x, b1, c01);
-      x = loadSplat<T>(a + sizeof<T>());
+      x = loadSplat<T>(a1);
       c10 = madd<T>(x, b0, c10);
       c11 = madd<T>(x, b1, c11);
-      x = loadSplat<T>(a + 2 * sizeof<T>());
+      x = loadSplat<T>(a2);
       c20 = madd<T>(x, b0, c20);
       c21 = madd<T>(x, b1, c21);
-      x = loadSplat<T>(a + 3 * sizeof<T>());
+      x = loadSplat<T>(a3);
       c30 = madd<T>(x, b0, c30);
       c31 = madd<T>(x, b1, c31);
-      a += 4 * sizeof<T>();
+      a0 += step;
+      a1 += step;
+      a2 += step;
+      a3 += step;
       b += 32;
     }
     add2<T>(c, c00, c01);
@@ -137,13 +147,16 @@ function tiles<T>(depth: i32, a: usize, panel: usize, c: usize, rowC: usize, cou
     c += rowC;
     add2<T>(c, c30, c31);
     c += rowC;
+    a += next;
   }
 }
 
 /** A tile at the edge: made aside, then added where it is part of the result. */
-function edge<T>(depth: i32, a: usize, b: usize, c: usize, rowC: usize, rows: i32, columns: i32, spill: usize): void {
+function edge<T>(
+  depth: i32, a: usize, row: usize, step: usize, b: usize, c: usize, rowC: usize, rows: i32, columns: i32, spill: usize,
+): void {
   memory.fill(spill, 0, 128);
-  tiles<T>(depth, a, b, spill, 32, 1);
+  tiles<T>(depth, a, row, step, 0, b, spill, 32, 1);
   for (let i = 0; i < min(rows, 4); i++, c += rowC, spill += 32) {
     for (let j = 0; j < min(columns, 2 * lanes<T>()); j++) {
       const at = <usize>j * sizeof<T>();
@@ -152,38 +165,55 @@ function edge<T>(depth: i32, a: usize, b: usize, c: usize, rowC: usize, rows: i3
   }
 }
 
-/** C[M, N] += alpha A[M, K] B[K, N]; A: rowA, stepA; B: stepB, columnB; C: rowC (bytes). */
+/** No diagonal: all of the result is wanted. */
+const WHOLE: i32 = 0x7fffffff;
+
+/**
+ * C[M, N] += alpha A[M, K] B[K, N]; A: rowA, stepA; B: stepB, columnB; C: rowC (bytes). Tiles above the diagonal that begins
+ * `diagonal` columns on are left as they are.
+ */
 export function gemm<T>(
   M: i32, N: i32, K: i32, alpha: T, a: usize, rowA: usize, stepA: usize, b: usize, stepB: usize, columnB: usize,
-  c: usize, rowC: usize, scratch: usize,
+  c: usize, rowC: usize, scratch: usize, diagonal: i32 = WHOLE,
 ): void {
+  const size = sizeof<T>();
   const packedA = scratch + 128;
-  const packedB = packedA + ROWS * DEPTH * sizeof<T>();
+  const packedB = packedA + ROWS * DEPTH * size;
   const width = 2 * lanes<T>();
+  const direct = stepA == size;
   for (let j = 0; j < N; j += COLUMNS) {
     const columns = min(COLUMNS, N - j);
     for (let k = 0; k < K; k += DEPTH) {
       const depth = min(DEPTH, K - k);
-      pack<T>(b + <usize>k * stepB + <usize>j * columnB, columnB, stepB, columns, depth, width, <T>1, packedB);
+      pack<T>(b + <usize>k * stepB + <usize>j * columnB, columnB, stepB, columns, depth, width, alpha, packedB);
       for (let i = 0; i < M; i += ROWS) {
         const rows = min(ROWS, M - i);
-        pack<T>(a + <usize>i * rowA + <usize>k * stepA, rowA, stepA, rows, depth, 4, alpha, packedA);
-        const to = c + <usize>i * rowC + <usize>j * sizeof<T>();
+        const left = a + <usize>i * rowA + <usize>k * stepA;
         const whole = rows & ~3;
+        // The last rows, fewer than a tile has, are packed in any case: there are none to read beyond them.
+        if (!direct) pack<T>(left, rowA, stepA, rows, depth, 4, <T>1, packedA);
+        else if (whole < rows) pack<T>(left + <usize>whole * rowA, rowA, stepA, rows - whole, depth, 4, <T>1, packedA);
+        const from = direct ? left : packedA;
+        const row = direct ? rowA : size;
+        const step = direct ? size : 4 * size;
+        const next = direct ? 4 * rowA : 4 * <usize>depth * size;
+        const rest = direct ? packedA : packedA + <usize>(whole * depth) * size;
+        const to = c + <usize>i * rowC + <usize>j * size;
         for (let q = 0; q < columns; q += width) {
-          const panel = packedB + <usize>(q * depth) * sizeof<T>();
-          const at = to + <usize>q * sizeof<T>();
-          if (columns - q >= width) tiles<T>(depth, packedA, panel, at, rowC, whole >> 2);
-          else {
-            for (let p = 0; p < whole; p += 4) {
-              const from = packedA + <usize>(p * depth) * sizeof<T>();
-              edge<T>(depth, from, panel, at + <usize>p * rowC, rowC, 4, columns - q, scratch);
+          const panel = packedB + <usize>(q * depth) * size;
+          const at = to + <usize>q * size;
+          let p = diagonal == WHOLE ? 0 : max(0, (j + q - i - diagonal) & ~3);
+          if (columns - q >= width) {
+            if (p < whole)
+              tiles<T>(depth, from + <usize>(p >> 2) * next, row, step, next, panel, at + <usize>p * rowC, rowC, (whole - p) >> 2);
+          } else {
+            for (; p < whole; p += 4) {
+              const tile = from + <usize>(p >> 2) * next;
+              edge<T>(depth, tile, row, step, panel, at + <usize>p * rowC, rowC, 4, columns - q, scratch);
             }
           }
-          if (whole < rows) {
-            const from = packedA + <usize>(whole * depth) * sizeof<T>();
-            edge<T>(depth, from, panel, at + <usize>whole * rowC, rowC, rows - whole, columns - q, scratch);
-          }
+          if (whole < rows)
+            edge<T>(depth, rest, size, 4 * size, panel, at + <usize>whole * rowC, rowC, rows - whole, columns - q, scratch);
         }
       }
     }
@@ -205,7 +235,8 @@ export function product<T>(args: usize, b: i32, unit: i32, scratch: usize): void
   const j = (unit % across) * blockColumns;
   const rows = min(blockRows, M - i);
   let columns = min(blockColumns, N - j);
-  if (word(args, 21)) columns = min(columns, i + rows - j);
+  const diagonal = word(args, 21) ? i - j : WHOLE;
+  if (diagonal < WHOLE) columns = min(columns, diagonal + rows);
   if (columns <= 0) return;
   const rowA = <usize>word(args, 11);
   const stepA = <usize>word(args, 12);
@@ -216,6 +247,6 @@ export function product<T>(args: usize, b: i32, unit: i32, scratch: usize): void
   for (let term = 0; term <= word(args, 24); term++) {
     const left = operand(args, term ? 25 : 9, b) + <usize>i * rowA;
     const right = operand(args, term ? 27 : 13, b) + <usize>j * columnB;
-    gemm<T>(rows, columns, K, <T>word(args, 20), left, rowA, stepA, right, stepB, columnB, c, rowC, scratch);
+    gemm<T>(rows, columns, K, <T>word(args, 20), left, rowA, stepA, right, stepB, columnB, c, rowC, scratch, diagonal);
   }
 }

@@ -1,7 +1,7 @@
 // Kernels of matrix decompositions. `f` does part `chunk` of `chunks` of a command: the units of its matrices, one matrix
 // after the other. What a unit computes depends on its arguments alone, so results do not depend on the threads.
 import { BATCH, cut, FAULTS, KERNEL, TYPE, UNITS, word } from "./args";
-import { bidiagonalColumn, bidiagonalRow, columnsVector, rowsVector } from "./bidiagonal";
+import { bidiagonalPass, bidiagonalRow } from "./bidiagonal";
 import { bisect } from "./bisect";
 import { choleskyBlock } from "./cholesky";
 import { deflate } from "./deflate";
@@ -50,17 +50,13 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
     case ids.BLOCK_FACTORS:
       return blockFactors<T>(args, b, unit);
     case ids.TRIDIAGONAL_COLUMN:
-      return tridiagonalColumn<T>(args, b);
+      return tridiagonalColumn<T>(args, b, scratch);
     case ids.SYMMETRIC_VECTOR:
       return symmetricVector<T>(args, b, unit);
-    case ids.BIDIAGONAL_COLUMN:
-      return bidiagonalColumn<T>(args, b);
+    case ids.BIDIAGONAL_PASS:
+      return bidiagonalPass<T>(args, b, unit, scratch);
     case ids.BIDIAGONAL_ROW:
-      return bidiagonalRow<T>(args, b);
-    case ids.COLUMNS_VECTOR:
-      return columnsVector<T>(args, b, unit);
-    case ids.ROWS_VECTOR:
-      return rowsVector<T>(args, b, unit);
+      return bidiagonalRow<T>(args, b, scratch);
     case ids.VALUES:
       return values(args, b);
     case ids.BISECT:
@@ -84,7 +80,7 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
     case ids.PUT_VALUES:
       return putValues<T>(args, b);
     case ids.FINISH_VECTORS:
-      return finishVectors<T>(args, b, unit);
+      return finishVectors<T>(args, b, unit, scratch);
     case ids.INFO:
       return info<T>(args, b);
     case ids.FREE_COLUMNS:

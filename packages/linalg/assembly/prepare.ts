@@ -1,7 +1,7 @@
 // What comes first and last: looking at the input, bringing it to size 1, copies.
 import { cut, factorAt, fail, FAULTS, operand, UNITS, word } from "./args";
 import { NOT_FINITE, NOT_SYMMETRIC } from "./faults";
-import { lanes, moveTile, sumLanes } from "./simd";
+import { lanes, largestLane, moveTile, sumLanes } from "./simd";
 
 /** Parts of a matrix that are read. */
 const LOWER = 1;
@@ -35,10 +35,7 @@ function largest<T>(x: usize, n: i32): f64 {
     most3 = v128.pmax<T>(most3, v128.abs<T>(d));
   }
   let sum = <f64>sumLanes<T>(v128.add<T>(v128.add<T>(odd0, odd1), v128.add<T>(odd2, odd3)));
-  const most = v128.pmax<T>(v128.pmax<T>(most0, most1), v128.pmax<T>(most2, most3));
-  let result = max(<f64>v128.extract_lane<T>(most, 0), <f64>v128.extract_lane<T>(most, 1));
-  if (sizeof<T>() == 4)
-    result = max(result, max(<f64>f32x4.extract_lane(most, 2), <f64>f32x4.extract_lane(most, 3)));
+  let result = <f64>largestLane<T>(v128.pmax<T>(v128.pmax<T>(most0, most1), v128.pmax<T>(most2, most3)));
   for (; x < end; x += sizeof<T>()) {
     const value = <f64>load<T>(x);
     sum += value * 0;
@@ -78,9 +75,7 @@ function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64,
       }
     }
   }
-  let most = max(<f64>v128.extract_lane<T>(differs, 0), <f64>v128.extract_lane<T>(differs, 1));
-  if (sizeof<T>() == 4)
-    most = max(most, max(<f64>f32x4.extract_lane(differs, 2), <f64>f32x4.extract_lane(differs, 3)));
+  let most = <f64>largestLane<T>(differs);
   for (let i = whole; i < n; i++) {
     for (let j = 0; j < i; j++) {
       const below = load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
@@ -147,6 +142,31 @@ export function report(args: usize): void {
 /** Rows and columns of what is transposed at a time. */
 const TILE = 8;
 
+/** Rows of `to` = columns of `from`, times a factor. */
+export function transpose<T>(from: usize, rowFrom: usize, to: usize, rowTo: usize, rows: i32, columns: i32, factor: f64): void {
+  // A factor beyond f32 is left to f64.
+  const narrow = <T>factor;
+  const fits = <f64>narrow == factor && narrow != 0;
+  const splat = v128.splat<T>(narrow);
+  const side = lanes<T>();
+  // Rows a power of two apart share a set of the cache: a tile has no more of them than the set has ways.
+  for (let j0 = 0; j0 < columns; j0 += TILE) {
+    for (let i0 = 0; i0 < rows; i0 += TILE) {
+      const full = fits && i0 + TILE <= rows && j0 + TILE <= columns;
+      for (let i = i0; i < min(i0 + TILE, rows); i += full ? side : 1) {
+        const at = to + <usize>i * rowTo;
+        const column = from + <usize>i * sizeof<T>();
+        for (let j = j0; j < min(j0 + TILE, columns); j += full ? side : 1) {
+          const x = column + <usize>j * rowFrom;
+          const y = at + <usize>j * sizeof<T>();
+          if (full) moveTile<T>(x, rowFrom, y, rowTo, splat);
+          else store<T>(y, <T>(<f64>load<T>(x) * factor));
+        }
+      }
+    }
+  }
+}
+
 /**
  * Copies rows, transposed if asked, times a factor or its inverse.
  * 6 to  8 row  9 from  11 row  12 rows  13 columns (of the result)  14 transpose  15 part (1: zeros above the diagonal,
@@ -166,27 +186,8 @@ export function copy<T>(args: usize, b: i32, unit: i32): void {
   const to = operand(args, 6, b);
   const first = cut(word(args, 12), unit, units);
   if (word(args, 14)) {
-    // A factor beyond f32 is left to f64.
-    const narrow = <T>factor;
-    const fits = <f64>narrow == factor && narrow != 0;
-    const splat = sizeof<T>() == 8 ? f64x2.splat(factor) : f32x4.splat(<f32>factor);
-    const side = lanes<T>();
-    // Rows a power of two apart share a set of the cache: a tile has no more of them than the set has ways.
-    for (let j0 = 0; j0 < columns; j0 += TILE) {
-      for (let i0 = first; i0 < last; i0 += TILE) {
-        const full = fits && i0 + TILE <= last && j0 + TILE <= columns;
-        for (let i = i0; i < min(i0 + TILE, last); i += full ? side : 1) {
-          const at = to + <usize>i * rowTo;
-          const column = from + <usize>i * sizeof<T>();
-          for (let j = j0; j < min(j0 + TILE, columns); j += full ? side : 1) {
-            const x = column + <usize>j * rowFrom;
-            const y = at + <usize>j * sizeof<T>();
-            if (full) moveTile<T>(x, rowFrom, y, rowTo, splat);
-            else store<T>(y, <T>(<f64>load<T>(x) * factor));
-          }
-        }
-      }
-    }
+    const at = <usize>first;
+    transpose<T>(from + at * sizeof<T>(), rowFrom, to + at * rowTo, rowTo, last - first, columns, factor);
   } else if (to != from) {
     for (let i = first; i < last; i++)
       memory.copy(to + <usize>i * rowTo, from + <usize>i * rowFrom, <usize>columns * sizeof<T>());

@@ -36,6 +36,14 @@ export function sumLanes<T>(v: v128): T {
   );
 }
 
+// @ts-ignore: decorator
+@inline
+export function largestLane<T>(v: v128): T {
+  const most = max<T>(v128.extract_lane<T>(v, 0), v128.extract_lane<T>(v, 1));
+  if (sizeof<T>() == 8) return most;
+  return <T>max<f32>(<f32>most, max<f32>(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+}
+
 /** Moves a tile of `lanes` rows and columns to where its rows are columns, each number times the lanes of `factor`. */
 // @ts-ignore: decorator
 @inline

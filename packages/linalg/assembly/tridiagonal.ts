@@ -2,7 +2,7 @@
 // read and kept. Vectors of a panel are rows: v of all columns, w of the panel.
 import { operand, UNITS, word } from "./args";
 import { loadSplat, madd, sumLanes } from "./simd";
-import { axpy, beta, dot, reflector, scale, tau } from "./vector";
+import { addRows, axpy, beta, dot, dotRows, reflector, scale, tau } from "./vector";
 
 /**
  * Column i of the panel that began at j0: first w of the column before, from the parts of A v; then column i as it is now,
@@ -10,7 +10,7 @@ import { axpy, beta, dot, reflector, scale, tau } from "./vector";
  * 6 a  8 row  9 v  11 rowV  12 w  14 rowW  15 n  16 i  17 j0  18 parts, rows of n  20 how many  21 d  23 e  25 tau
  * 26 step of tau  27 only w
  */
-export function tridiagonalColumn<T>(args: usize, b: i32): void {
+export function tridiagonalColumn<T>(args: usize, b: i32, scratch: usize): void {
   const size = sizeof<T>();
   const row = <usize>word(args, 8);
   const rowV = <usize>word(args, 11);
@@ -32,13 +32,11 @@ export function tridiagonalColumn<T>(args: usize, b: i32): void {
     const factor = load<f64>(taus + (<usize>(i - 1) << 3));
     memory.copy(y, p, <usize>count * size);
     for (let part = 1; part < word(args, 20); part++) axpy<T>(<T>1, p + <usize>part * <usize>n * size, y, count);
-    for (let l = 0; l < done - 1; l++) {
-      const vl = v + <usize>(j0 + l) * rowV + at;
-      const wl = w + <usize>l * rowW + at;
-      const wx = dot<T>(wl, x, count);
-      axpy<T>(-dot<T>(vl, x, count), wl, y, count);
-      axpy<T>(-wx, vl, y, count);
-    }
+    const panelV = v + <usize>j0 * rowV + at;
+    dotRows<T>(w + at, rowW, done - 1, x, count, scratch);
+    addRows<T>(-1, panelV, rowV, done - 1, scratch, size, y, count);
+    dotRows<T>(panelV, rowV, done - 1, x, count, scratch);
+    addRows<T>(-1, w + at, rowW, done - 1, scratch, size, y, count);
     scale<T>(<T>factor, y, count);
     axpy<T>(<T>(-0.5 * factor * <f64>dot<T>(y, x, count)), x, y, count);
   }
@@ -49,13 +47,9 @@ export function tridiagonalColumn<T>(args: usize, b: i32): void {
   const column = x + at;
   const a = operand(args, 6, b) + at;
   for (let r = 0; r < count; r++) store<T>(column + <usize>r * size, load<T>(a + <usize>(i + r) * row));
-  for (let l = 0; l < done; l++) {
-    const vl = v + <usize>(j0 + l) * rowV + at;
-    const wl = w + <usize>l * rowW + at;
-    const scaleW = load<T>(wl);
-    axpy<T>(-load<T>(vl), wl, column, count);
-    axpy<T>(-scaleW, vl, column, count);
-  }
+  const panelV = v + <usize>j0 * rowV + at;
+  addRows<T>(-1, panelV, rowV, done, w + at, rowW, column, count);
+  addRows<T>(-1, w + at, rowW, done, panelV, rowV, column, count);
   store<f64>(operand(args, 21, b) + (<usize>i << 3), <f64>load<T>(column));
   memory.fill(x, 0, at + size);
   if (i + 1 < n) {

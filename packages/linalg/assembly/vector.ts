@@ -32,6 +32,83 @@ export function axpy<T>(alpha: T, x: usize, y: usize, n: i32): void {
   for (; i < n; i++, x += sizeof<T>(), y += sizeof<T>()) store<T>(y, load<T>(y) + alpha * load<T>(x));
 }
 
+/** Row r of `count` rows of A times x, for each. */
+export function dotRows<T>(a: usize, row: usize, count: i32, x: usize, n: i32, to: usize): void {
+  const size = sizeof<T>();
+  const width = lanes<T>();
+  let r = 0;
+  for (; r + 4 <= count; r += 4, a += 4 * row, to += 4 * size) {
+    let s0 = v128.splat<T>(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    let t0 = s0;
+    let t1 = s0;
+    let t2 = s0;
+    let t3 = s0;
+    let j = 0;
+    let a0 = a;
+    let at = x;
+    const a1 = row;
+    const a2 = a1 + row;
+    const a3 = a2 + row;
+    for (; j + 2 * width <= n; j += 2 * width, a0 += 32, at += 32) {
+      let y = v128.load(at);
+      s0 = madd<T>(v128.load(a0), y, s0);
+      s1 = madd<T>(v128.load(a0 + a1), y, s1);
+      s2 = madd<T>(v128.load(a0 + a2), y, s2);
+      s3 = madd<T>(v128.load(a0 + a3), y, s3);
+      y = v128.load(at, 16);
+      t0 = madd<T>(v128.load(a0, 16), y, t0);
+      t1 = madd<T>(v128.load(a0 + a1, 16), y, t1);
+      t2 = madd<T>(v128.load(a0 + a2, 16), y, t2);
+      t3 = madd<T>(v128.load(a0 + a3, 16), y, t3);
+    }
+    store<T>(to, sumLanes<T>(v128.add<T>(s0, t0)));
+    store<T>(to, sumLanes<T>(v128.add<T>(s1, t1)), size);
+    store<T>(to, sumLanes<T>(v128.add<T>(s2, t2)), 2 * size);
+    store<T>(to, sumLanes<T>(v128.add<T>(s3, t3)), 3 * size);
+    for (; j < n; j++, a0 += size, at += size) {
+      for (let i: usize = 0; i < 4; i++)
+        store<T>(to + i * size, load<T>(to + i * size) + load<T>(a0 + i * row) * load<T>(at));
+    }
+  }
+  for (; r < count; r++, a += row, to += size) store<T>(to, dot<T>(a, x, n));
+}
+
+/** y += alpha Σ x_r a_r over `count` rows of A; the x_r are `step` bytes apart. */
+export function addRows<T>(alpha: T, a: usize, row: usize, count: i32, x: usize, step: usize, y: usize, n: i32): void {
+  const size = sizeof<T>();
+  let r = 0;
+  for (; r + 4 <= count; r += 4, a += 4 * row, x += 4 * step) {
+    const f0 = alpha * load<T>(x);
+    const f1 = alpha * load<T>(x + step);
+    const f2 = alpha * load<T>(x + 2 * step);
+    const f3 = alpha * load<T>(x + 3 * step);
+    const x0 = v128.splat<T>(f0);
+    const x1 = v128.splat<T>(f1);
+    const x2 = v128.splat<T>(f2);
+    const x3 = v128.splat<T>(f3);
+    let j = 0;
+    let a0 = a;
+    let to = y;
+    const a1 = row;
+    const a2 = a1 + row;
+    const a3 = a2 + row;
+    for (; j + lanes<T>() <= n; j += lanes<T>(), a0 += 16, to += 16) {
+      let sum = madd<T>(v128.load(a0), x0, v128.load(to));
+      sum = madd<T>(v128.load(a0 + a1), x1, sum);
+      sum = madd<T>(v128.load(a0 + a2), x2, sum);
+      v128.store(to, madd<T>(v128.load(a0 + a3), x3, sum));
+    }
+    for (; j < n; j++, a0 += size, to += size) {
+      const sum = load<T>(to) + load<T>(a0) * f0 + load<T>(a0 + a1) * f1;
+      store<T>(to, sum + load<T>(a0 + a2) * f2 + load<T>(a0 + a3) * f3);
+    }
+  }
+  for (; r < count; r++, a += row, x += step) axpy<T>(alpha * load<T>(x), a, y, n);
+}
+
 export function scale<T>(alpha: T, x: usize, n: i32): void {
   const factor = v128.splat<T>(alpha);
   let i = 0;

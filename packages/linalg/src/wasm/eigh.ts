@@ -28,7 +28,7 @@ export const eighKernel: Kernel = {
     const [signs, vectors] = [program.numbers(n), program.output(1)];
     // biome-ignore format: in the order of the words
     const words = [
-      q.at, q.step, q.row, vectors.at, vectors.step, vectors.row, n, n, order.at, order.step, n, signs.at, signs.step, 1, 1, n,
+      q.at, q.step, q.row, vectors.at, vectors.step, vectors.row, n, n, order.at, order.step, n, signs.at, signs.step, 1, n,
     ];
     program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / kernels.FINISHED), n * n);
     program.finish(where);
@@ -93,7 +93,7 @@ function handOut(
   const words = [
     diagonal.at, diagonal.step, off.at, off.step, n, Number(singular), found.at, found.step, values.at, values.step,
   ];
-  program.run(kernels.BISECT, words, Math.ceil(n / kernels.BISECTED), (singular ? 100 : 50) * n * n);
+  program.run(kernels.BISECT, words, Math.ceil(n / kernels.BISECTED), 30 * n * n);
   const scale = [factor.at, domain ? DOMAINS[domain] : 0];
   program.run(kernels.PUT_VALUES, [values.at, values.step, to.at, to.step, n, Number(singular), ...scale]);
 }

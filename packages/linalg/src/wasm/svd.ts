@@ -10,6 +10,8 @@ import { blockFactors, reflectRight, type Reflections } from "./reflections.js";
 
 /** Columns of a panel. */
 const BLOCK = 32;
+/** What a pass over the matrix makes. */
+const [X, V] = [1, 2];
 /** A matrix taller than so many times its width becomes its R first (Chan 1982). */
 const TALL = 1.5;
 
@@ -56,29 +58,22 @@ export const svdKernel: Kernel = {
     const how = { singular: true, factor: tall.factor };
     const order = emitOrder(program, bidiagonal.banded, values, program.list(1), how);
     const signs = program.numbers(Math.max(lefts, n));
-    const finish = (
-      x: Matrix,
-      to: Matrix,
-      count: number,
-      length: number,
-      choose: boolean,
-      asColumns: boolean,
-    ) => {
+    const finish = (x: Matrix, to: Matrix, count: number, length: number, asColumns: boolean) => {
       const signed = Math.min(lefts, n);
       // biome-ignore format: in the order of the words
       const words = [
         x.at, x.step, x.row, to.at, to.step, to.row, count, length, order.at, order.step, n, signs.at, signs.step,
-        Number(choose), Number(asColumns), signed,
+        Number(asColumns), signed,
       ];
       program.run(kernels.FINISH_VECTORS, words, Math.ceil(count / kernels.FINISHED), count * length);
     };
     // The u of the input is the v of its transpose; its signs are those that are chosen.
     if (wide) {
-      finish(v, uOut, n, n, true, true);
-      finish(q, vtOut, lefts, m, false, false);
+      finish(v, uOut, n, n, true);
+      finish(q, vtOut, lefts, m, false);
     } else {
-      finish(q, uOut, lefts, m, true, true);
-      finish(v, vtOut, n, n, false, false);
+      finish(q, uOut, lefts, m, true);
+      finish(v, vtOut, n, n, false);
     }
     program.finish(where);
   },
@@ -147,52 +142,27 @@ function emitBidiagonal(program: Program, a: Matrix, m: number, n: number): Bidi
     program.numbers(n),
   ];
   const sums = program.rows(8, n * program.bytes);
-  const product = program.numbers(m, program.bytes);
-  const partsOf = (rows: number, columns: number) => (rows * columns < 1 << 15 ? 1 : 8);
+  const products = program.numbers(2 * BLOCK, program.bytes);
   // biome-ignore format: in the order of the words
-  const common = (i: number, j0: number) => [
+  const wordsOf = (i: number, j0: number) => [
     a.at, a.step, a.row, u.at, u.step, u.row, p.at, p.step, p.row, x.at, x.step, x.row, y.at, y.step, y.row, m, n, i, j0,
+    sums.at, sums.step, diagonal.at, diagonal.step, tauU.at, tauU.step, off.at, off.step, tauP.at, tauP.step,
+    products.at, products.step,
   ];
-  const column = (i: number, j0: number, onlyX: boolean): void => {
-    const rest = [
-      product.at,
-      product.step,
-      diagonal.at,
-      diagonal.step,
-      tauU.at,
-      tauU.step,
-      tauP.at,
-      tauP.step,
-    ];
-    const work = 4 * (i - j0) * (m - i);
-    program.run(kernels.BIDIAGONAL_COLUMN, [...common(i, j0), ...rest, Number(onlyX)], 1, work);
+  const partsOf = (i: number) => ((m - i) * (n - i) < 1 << 15 ? 1 : 8);
+  const pass = (i: number, j0: number, which: number): void => {
+    const work = (m - i) * (n - i + 2 * (i - j0)) * (which === 3 ? 2 : 1);
+    program.run(kernels.BIDIAGONAL_PASS, [...wordsOf(i, j0), which], partsOf(i), work);
   };
   for (let j0 = 0; j0 < n; j0 += BLOCK) {
     const j1 = Math.min(j0 + BLOCK, n);
+    pass(j0, j0, V);
     for (let i = j0; i < j1; i++) {
-      column(i, j0, false);
-      const [rows, columns] = [m - i, n - i - 1];
-      const parts = partsOf(rows, columns);
-      if (columns > 0) {
-        const [from, left, to] = [
-          program.from(a, i, i + 1),
-          program.from(u, i, i),
-          program.from(sums, 0, i + 1),
-        ];
-        const words = [from.at, from.step, from.row, left.at, left.step, to.at, to.step, n * program.bytes];
-        program.run(kernels.COLUMNS_VECTOR, [...words, rows, columns], parts, rows * columns);
-      }
-      const rest = [sums.at, sums.step, off.at, off.step, tauU.at, tauU.step, tauP.at, tauP.step, parts];
-      program.run(kernels.BIDIAGONAL_ROW, [...common(i, j0), ...rest], 1, 4 * (i - j0) * (n - i));
-      if (columns > 0 && rows > 1) {
-        const [from, right] = [program.from(a, i + 1, i + 1), program.from(p, i, i + 1)];
-        const to = program.from(product, 0, i + 1);
-        const words = [from.at, from.step, from.row, right.at, right.step, to.at, to.step, rows - 1, columns];
-        program.run(kernels.ROWS_VECTOR, words, partsOf(rows - 1, columns), rows * columns);
-      }
+      const work = 8 * (i - j0) * (m + n - 2 * i);
+      program.run(kernels.BIDIAGONAL_ROW, [...wordsOf(i, j0), partsOf(i)], 1, work);
+      if (i + 1 < n) pass(i + 1, j0, i + 1 < j1 ? X + V : X);
     }
     if (j1 === n) break;
-    column(j1, j0, true);
     const size = j1 - j0;
     program.product(
       program.from(a, j1, j1),
