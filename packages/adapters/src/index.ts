@@ -1,3 +1,4 @@
+export { adaLoraBudget, AdaLoraBudget, adaLoraSchedule } from "./adalora-budget.js";
 export { adaLora } from "./adalora.js";
 export { defineAdapter, kindsOf, peftTypeOf } from "./adapter.js";
 export { activate, attach, Attached, attachedTo, withRows } from "./attach.js";
@@ -35,6 +36,7 @@ export { vera } from "./vera.js";
 export { changeTrend, weightChanges } from "./weight-change.js";
 
 export type { Adapter, AdapterFormat, AdapterPass, LowRankUpdate, Target } from "./adapter.js";
+export type { BudgetedOptimizer } from "./adalora-budget.js";
 export type { AdaLoraConfig, AdaLoraParams } from "./adalora.js";
 export type { AdapterReport, AttachOptions } from "./attach.js";
 export type { BoftConfig, BoftParams } from "./boft.js";

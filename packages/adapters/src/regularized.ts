@@ -18,9 +18,14 @@ export function addTerm(extras: ReadonlyMap<string, unknown>, term: Tensor): voi
  * ```ts
  * const step = valueAndGrad(model, () => regularized(model, () => mse(model.forward(x), y)));
  * ```
+ * @param share Factor of the terms, for a step that sums the losses of several passes. Default 1.
  * @category Contract
  */
-export function regularized(model: Module, loss: () => Tensor): Tensor {
+export function regularized(
+  model: Module,
+  loss: () => Tensor,
+  { share = 1 }: { share?: number } = {},
+): Tensor {
   const terms: Tensor[] = [];
   const extras = new Map(forwardContext().extras).set(EXTRA, terms);
   const value = withContext({ extras }, loss);
@@ -28,5 +33,5 @@ export function regularized(model: Module, loss: () => Tensor): Tensor {
     const penalty = attached.penalty();
     if (penalty !== null) terms.push(penalty);
   }
-  return terms.reduce((sum, term) => sum.add(term), value);
+  return terms.reduce((sum, term) => sum.add(share === 1 ? term : term.mul(share)), value);
 }

@@ -13,6 +13,7 @@ export type {
   StepOptions,
   UpdateInput,
   UpdateOutput,
+  Updater,
 } from "./optimizer.js";
 export type { DecayOptions, Schedule } from "./schedule.js";
 export type { SGDOptions } from "./sgd.js";

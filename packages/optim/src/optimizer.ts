@@ -207,3 +207,6 @@ export abstract class Optimizer {
     this.done = step;
   }
 }
+
+/** What training asks of an optimizer. What stands in the place of one, such as the budget of AdaLoRA, has it too. */
+export type Updater = Pick<Optimizer, "step" | "lrAt" | "stepCount" | "state" | "loadState">;

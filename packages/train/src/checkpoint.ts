@@ -10,7 +10,7 @@ import {
   writeFolderAtomic,
 } from "@lowrank/models";
 import { checkState } from "@lowrank/nn";
-import type { Optimizer } from "@lowrank/optim";
+import type { Updater } from "@lowrank/optim";
 import { ConfigError, type Parameter, type Tensor } from "@lowrank/tensor";
 import { checkSettings, parseRunState, type RunState } from "./run-state.js";
 
@@ -37,7 +37,7 @@ export interface FoundCheckpoint {
 /** What a run has in hand: parameters by path, and the optimizer that holds them. */
 export interface RunTensors {
   trained: ReadonlyMap<string, Parameter>;
-  optimizer: Optimizer;
+  optimizer: Updater;
 }
 
 const PARAMETERS = "parameters.safetensors";

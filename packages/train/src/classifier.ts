@@ -1,7 +1,8 @@
 import type { TextClassifier } from "@lowrank/models";
 import { ConfigError, softmax, type Tensor, tensor } from "@lowrank/tensor";
 import { fill, type LabelledBatch, type LabelledData, type LabelledExample } from "./labelled-data.js";
-import { type TrainLoopOptions, type TrainResult, trainTask } from "./trainer.js";
+import type { TrainLoopOptions, TrainResult } from "./train-options.js";
+import { trainTask } from "./trainer.js";
 
 export interface TrainClassifierOptions extends TrainLoopOptions {
   /** The model; what is trainable in it is trained. */

@@ -44,13 +44,12 @@ export { batchTensors, type PackedBatch, type PackOptions, pack } from "./packin
 export { type ReportData, type ReportSample, renderReport, writeReport } from "./report.js";
 export { type LogEntry, type LogNote, RunLog } from "./run-log.js";
 export type { RunState } from "./run-state.js";
-export {
-  type BatchSource,
-  type TrainBatch,
-  type TrainLoopOptions,
-  type TrainOptions,
-  type TrainResult,
-  type TrainTaskOptions,
-  train,
-  trainTask,
-} from "./trainer.js";
+export { train, trainTask } from "./trainer.js";
+export type {
+  BatchSource,
+  TrainBatch,
+  TrainLoopOptions,
+  TrainOptions,
+  TrainResult,
+  TrainTaskOptions,
+} from "./train-options.js";

@@ -1,7 +1,7 @@
 import { ConfigError } from "@lowrank/tensor";
 import { type DataPosition, shuffled } from "./data.js";
 import { IGNORED } from "./example.js";
-import type { BatchSource, TrainBatch } from "./trainer.js";
+import type { BatchSource, TrainBatch } from "./train-options.js";
 
 /** A text with its class. */
 export interface LabelledExample {

@@ -10,7 +10,8 @@ import { TrainingData } from "./data.js";
 import type { TrainEvent } from "./events.js";
 import { IGNORED } from "./example.js";
 import { batchTensors, pack } from "./packing.js";
-import { type TrainOptions, train } from "./trainer.js";
+import type { TrainOptions } from "./train-options.js";
+import { train } from "./trainer.js";
 
 const config = parseLlamaConfig({
   architectures: ["LlamaForCausalLM"],

@@ -1,6 +1,6 @@
-import { type CausalLM, perplexity } from "@lowrank/models";
-import { type Module, valueAndGrad, withContext } from "@lowrank/nn";
-import type { Optimizer } from "@lowrank/optim";
+import { regularized } from "@lowrank/adapters";
+import { perplexity } from "@lowrank/models";
+import { valueAndGrad, withContext } from "@lowrank/nn";
 import {
   ConfigError,
   evaluate,
@@ -17,7 +17,6 @@ import {
   zerosLike,
 } from "@lowrank/tensor";
 import {
-  type CheckpointStore,
   type FoundCheckpoint,
   findCheckpoint,
   hasCheckpoint,
@@ -25,91 +24,12 @@ import {
   saveCheckpoint,
   sweep,
 } from "./checkpoint.js";
-import type { DataPosition, TrainingData } from "./data.js";
 import type { EndReason, TrainEvent } from "./events.js";
 import { notFinite, notFiniteError } from "./not-finite.js";
 import { batchTensors, type PackedBatch } from "./packing.js";
 import { RunLog } from "./run-log.js";
 import type { RunState } from "./run-state.js";
-
-/** What a batch tells of itself. */
-export interface TrainBatch {
-  /** Labels that are learnt, at least 1. */
-  readonly targets: number;
-  /** Tokens of texts. */
-  readonly tokens: number;
-}
-
-/** Batches without end, and where in them a run stands. */
-export interface BatchSource<B extends TrainBatch> {
-  next(): B;
-  position: DataPosition;
-  /** Batches in one pass. */
-  readonly batchesPerEpoch: number;
-  /** Changes with the data and the sizes of a batch. */
-  readonly fingerprint: string;
-}
-
-/** A model, data and a loss between them. */
-export interface TrainTaskOptions<B extends TrainBatch> extends TrainLoopOptions {
-  /** The model; what is trainable in it is trained. */
-  model: Module;
-  data: BatchSource<B>;
-  /** Sum of the losses over the targets of a batch, a number in the graph. */
-  loss: (batch: B) => Tensor;
-  /** Mean loss on what is held out, every so many steps and at the end. */
-  evaluate?: { loss: () => Promise<number>; every: number };
-}
-
-export interface TrainOptions extends TrainLoopOptions {
-  /** The model; what is trainable in it is trained. */
-  model: CausalLM;
-  data: TrainingData;
-  /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
-  checkpointLayers?: boolean;
-  /** Rows of logits that exist at a time. Default: as many as make 2²⁵ logits. */
-  lossRows?: number;
-  /** Held-out batches, scored every so many steps and at the end. */
-  evaluate?: { batches: readonly PackedBatch[]; every: number };
-}
-
-/** How any task is trained. */
-export interface TrainLoopOptions {
-  optimizer: Optimizer;
-  /** Optimizer steps in all, those before a resume included. */
-  steps: number;
-  /** Batches whose gradients make one step. Default 1. */
-  accumulate?: number;
-  /** Gradients are scaled down to this norm. Default 1; null leaves them. */
-  clipNorm?: number | null;
-  /** Ends the run when so many evaluations in a row have not lowered the held-out loss. */
-  earlyStop?: { patience: number };
-  /**
-   * Checkpoints every so many steps, at the end, and when the signal stops the run. A new run needs a folder without
-   * checkpoints.
-   */
-  save?: CheckpointStore & { every: number };
-  /** Go on from the newest whole checkpoint in `save.folder`, if there is one. Default false. */
-  resume?: boolean;
-  /** Random numbers of dropout. Default 0. */
-  seed?: number;
-  /** Stops the run after the batch under way; what is saved then is the last whole step. */
-  signal?: AbortSignal;
-  onEvent?: (event: TrainEvent) => void;
-  /** Appends every event to this file, one JSON object a line; a resumed run goes on in it. See {@link RunLog}. */
-  logFile?: string;
-}
-
-export interface TrainResult {
-  step: number;
-  reason: EndReason;
-  /** Mean loss of the last step. */
-  loss: number;
-  bestLoss: number | null;
-  /** Milliseconds in steps, without evaluation and saving. */
-  stepMs: number;
-  tokens: number;
-}
+import type { TrainBatch, TrainOptions, TrainResult, TrainTaskOptions } from "./train-options.js";
 
 /**
  * Trains what is trainable in a language model on its texts; see {@link trainTask} for what a step is.
@@ -132,7 +52,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 /**
  * Trains what is trainable in a model. One optimizer step is one plan, whatever it holds: loss, gradients, their norm,
  * clipping and the update. The loss of a step is the mean over all labels of its batches, so accumulation gives what one
- * large batch would.
+ * large batch would; terms that adapters on the model ask for are added, the mean over the batches.
  *
  * A run that is resumed ends with the same bits as one that was never stopped.
  */
@@ -303,8 +223,8 @@ class Run<B extends TrainBatch> {
 
   /** This batch's part of the step's mean loss, and its gradients. Lazy. */
   private gradients(batch: B, targets: number, step: number, micro: number) {
-    const { model, loss } = this.options;
-    const mean = (): Tensor => loss(batch).div(targets);
+    const { model, loss, accumulate = 1 } = this.options;
+    const mean = (): Tensor => regularized(model, () => loss(batch).div(targets), { share: 1 / accumulate });
     return withContext({ key: this.root.fold(step).fold(micro) }, () => valueAndGrad(model, mean)());
   }
 

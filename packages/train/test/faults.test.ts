@@ -6,7 +6,8 @@ import { type FileLayer, hostFiles } from "@lowrank/models";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findCheckpoint } from "../src/checkpoint.js";
 import type { TrainEvent } from "../src/events.js";
-import { type TrainOptions, train } from "../src/trainer.js";
+import type { TrainOptions } from "../src/train-options.js";
+import { train } from "../src/trainer.js";
 import { smallRun } from "./small-run.js";
 
 const STEPS = 8;

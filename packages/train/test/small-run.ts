@@ -6,7 +6,7 @@ import { key } from "@lowrank/tensor";
 import { TrainingData } from "../src/data.js";
 import type { Example } from "../src/example.js";
 import { pack } from "../src/packing.js";
-import type { TrainOptions } from "../src/trainer.js";
+import type { TrainOptions } from "../src/train-options.js";
 
 export const smallConfig = parseLlamaConfig({
   architectures: ["LlamaForCausalLM"],
