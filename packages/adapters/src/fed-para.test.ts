@@ -1,21 +1,31 @@
 import { numericalRank } from "@lowrank/linalg";
-import { Linear, Sequential } from "@lowrank/nn";
+import { Linear, mse, Sequential, valueAndGrad } from "@lowrank/nn";
+import { AdamW } from "@lowrank/optim";
 import { key, matmul, normal, setDefaultBackend, type Tensor, variance, zeros } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { testBackend } from "../test/backend.js";
-import { close, read, targetOf } from "../test/layers.js";
+import { close, convTarget, randomised, read, targetOf } from "../test/layers.js";
 import type { Target } from "./adapter.js";
 import { attach } from "./attach.js";
-import { fedPara, type FedParaConfig, type FedParaParams, fedParaRank } from "./fed-para.js";
+import { fedPara, type FedParaConfig, type FedParaParams, fedParaRank, fedParaShape } from "./fed-para.js";
 import { loha } from "./loha.js";
+import { lora } from "./lora.js";
 import { contractChecks } from "./testing.js";
 
 beforeAll(async () => setDefaultBackend(await testBackend()));
 
-/** 2 R (in + out) */
-const count = ({ inFeatures, outFeatures }: Target, { rank, gamma = 0 }: FedParaConfig): number =>
-  2 * (rank ?? fedParaRank(inFeatures, outFeatures, gamma)) * (inFeatures + outFeatures);
-for (const config of [{ rank: 3 }, { gamma: 0.5, personal: true }, { rank: 2, tanh: true }]) {
+/** 2 R (in + out), with a core 2 R (channels + out + R k) */
+function count(target: Target, config: FedParaConfig): number {
+  const { R, width, kernel } = fedParaShape(config, target);
+  const places = kernel?.reduce((a, b) => a * b) ?? 0;
+  return 2 * R * (width + target.outFeatures + R * places);
+}
+for (const config of [
+  { rank: 3 },
+  { gamma: 0.5, personal: true },
+  { rank: 2, tanh: true },
+  { rank: 2, core: false },
+]) {
   for (const check of contractChecks(fedPara, config, { count }))
     test(`${JSON.stringify(config)}: ${check.name}`, check.run);
 }
@@ -51,6 +61,76 @@ describe("fedPara", () => {
     close(await read(fedPara.merge(none, drawn(3), { rank: 3 }, target)), await read(other), 1e-12);
   });
 
+  test("of a convolution both unfoldings reach rank R² and no more", async () => {
+    const [out, channels, kernel] = [20, 18, [3, 2]];
+    const at = convTarget(channels, out, kernel);
+    for (const R of [2, 3, 4]) {
+      const drawing = (dims: number[], i: number): Tensor => normal(dims, { key: key(i), dtype: "f64" });
+      const params: FedParaParams = {
+        X1: drawing([out, R], 1),
+        Y1: drawing([channels, R], 2),
+        T1: drawing([R, R, ...kernel], 3),
+        X2: drawing([out, R], 4),
+        Y2: drawing([channels, R], 5),
+        T2: drawing([R, R, ...kernel], 6),
+      };
+      const W = fedPara.merge(zeros([out, channels * 6], { dtype: "f64" }), params, { rank: R }, at);
+      expect(await rank(W)).toBe(R * R);
+      const other = W.reshape([out, channels, 6])
+        .permute([1, 0, 2])
+        .reshape([channels, out * 6]);
+      expect(await rank(other)).toBe(R * R);
+    }
+  });
+
+  test("a core of a kernel of 1 is the linear form with the core in X", async () => {
+    const { X1, Y1, X2, Y2 } = drawn(3);
+    const core = (i: number): Tensor => normal([3, 3, 1, 1], { key: key(i), dtype: "f64" });
+    const [T1, T2] = [core(8), core(9)];
+    const W = fedPara.merge(none, { X1, Y1, X2, Y2, T1, T2 }, {}, convTarget(40, 32, [1, 1]));
+    const within = (X: Tensor, T: Tensor): Tensor => matmul(X, T.reshape([3, 3]));
+    const linear = fedPara.merge(none, { X1: within(X1, T1), Y1, X2: within(X2, T2), Y2 }, {}, target);
+    close(await read(W), await read(linear), 1e-12);
+  });
+
+  test("a trained layer has rank R² where a low-rank one of as many numbers has 2 R", async () => {
+    const x = normal([64, 40], { key: key(11) });
+    const y = matmul(x, normal([40, 32], { key: key(12), std: 0.2 }));
+    const layer = new Linear(40, 32, { bias: false });
+    const model = new Sequential(layer);
+    const adapted = attach(model, fedPara, { rank: 5, init: "he" }, { targets: ["0"] });
+    const optimizer = new AdamW(model.trainableParameters(), { lr: 1e-2 });
+    const step = valueAndGrad(model, () => mse(model.forward(x), y));
+    const losses: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const { value, grads } = step();
+      await optimizer.step(grads, { also: [value] });
+      losses.push(await value.item());
+    }
+    expect(losses.at(-1)!).toBeLessThan(0.8 * losses[0]!);
+    await adapted.merge();
+    expect(await rank(adapted.places[0]!.stack.effective().weight)).toBe(25);
+
+    const low = attach(new Sequential(new Linear(40, 32)), lora, { rank: 10 }, { targets: ["0"] });
+    expect(low.report().layers).toEqual(adapted.report().layers); // 720 numbers each
+    await randomised(low, 13);
+    expect(await rank(low.places[0]!.stack.effective().weight)).toBe(10);
+  });
+
+  test("inner ranks and counts of a convolution of 256 to 256 channels and 3 by 3", () => {
+    const square = convTarget(256, 256, [3, 3]);
+    const at = (config: FedParaConfig): [number, number] => [
+      fedParaShape(config, square).R,
+      count(square, config),
+    ];
+    expect(at({})).toEqual([16, 20_992]);
+    expect(at({ gamma: 0.1 })).toEqual([30, 46_920]);
+    expect(at({ gamma: 0.5 })).toEqual([85, 217_090]);
+    expect(at({ gamma: 1 })).toEqual([154, 584_584]);
+    expect(count(square, { rank: 155 })).toBeGreaterThan(589_824);
+    expect(count(square, { rank: 16, core: false })).toBe(2 * 16 * (2304 + 256)); // 81,920
+  });
+
   test("inner ranks and counts of a 256 to 256 layer: 16 and 16,384, at gamma 1 64 and 65,536", () => {
     const square = targetOf("linear", 256, 256);
     expect([0, 0.5, 1].map((gamma) => fedParaRank(256, 256, gamma))).toEqual([16, 40, 64]);
@@ -82,11 +162,26 @@ describe("fedPara", () => {
     }
   });
 
+  test("the he start of a convolution composes a weight of variance 2 / (channels · kernel)", async () => {
+    const at = convTarget(96, 128, [3, 3]);
+    const empty = zeros([128, 864]);
+    for (const personal of [false, true]) {
+      let sum = 0;
+      for (let seed = 0; seed < 3; seed++) {
+        const params = fedPara.init(at, { init: "he", personal }, key(seed), () => empty) as FedParaParams;
+        sum += await variance(fedPara.merge(empty, params, { personal }, at)).item();
+      }
+      expect(sum / 3 / (2 / 864)).toBeGreaterThan(0.7);
+      expect(sum / 3 / (2 / 864)).toBeLessThan(1.3);
+    }
+  });
+
   test("the mean of products is not the product of means", async () => {
-    const [a, b] = [drawn(2), { X1: drawn(2).X2, Y1: drawn(2).Y2, X2: drawn(2).X1, Y2: drawn(2).Y1.neg() }];
+    const a = drawn(2) as Required<Pick<FedParaParams, "X1" | "Y1" | "X2" | "Y2">>;
+    const b = { X1: drawn(2).X2, Y1: drawn(2).Y2, X2: drawn(2).X1, Y2: drawn(2).Y1.neg() };
     const merge = (p: FedParaParams): Tensor => fedPara.merge(none, p, { rank: 2 }, target);
     const mean = Object.fromEntries(
-      (Object.keys(a) as (keyof FedParaParams)[]).map((f) => [f, a[f].add(b[f]).mul(0.5)]),
+      (Object.keys(a) as (keyof typeof a)[]).map((f) => [f, a[f].add(b[f]).mul(0.5)]),
     ) as unknown as FedParaParams;
     const apart = await read(merge(a).add(merge(b)).mul(0.5).sub(merge(mean)).abs().max());
     expect(apart[0]).toBeGreaterThan(1);

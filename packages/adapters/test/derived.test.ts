@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { type Adapter, attach, capaBoost, edora, fedPara, flix, lora, sira, soda } from "@lowrank/adapters";
-import { Linear, Sequential } from "@lowrank/nn";
+import { Conv2d, Linear, Sequential } from "@lowrank/nn";
 import { setDefaultBackend } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { expectNear, readGoldens } from "../../models/test/golden-files.js";
@@ -20,6 +20,9 @@ const cases: Readonly<Record<string, [Adapter, object]>> = {
   fedpara: of(fedPara, { rank: 2 }),
   "fedpara-personal": of(fedPara, { rank: 2, personal: true }),
   "fedpara-tanh": of(fedPara, { rank: 2, tanh: true }),
+  "fedpara-conv": of(fedPara, { rank: 2 }),
+  "fedpara-conv-personal": of(fedPara, { rank: 2, personal: true }),
+  "fedpara-conv-tanh": of(fedPara, { rank: 2, tanh: true }),
   capaboost: of(capaBoost(lora, ["A", "B"]), { rank: 2, alpha: 3, copies: 3 }),
   sira: of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3 }),
   "sira-capacity": of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3, evaluationCapacity: 1 }),
@@ -30,7 +33,9 @@ describe.each(Object.entries(cases))("%s, against its equation in numpy", (name,
   test("results agree apart and, where it can be merged, merged", async () => {
     const path = fileURLToPath(new URL(`./goldens/derived/${name}.safetensors`, import.meta.url));
     const golden = await readGoldens(path);
-    const layer = new Linear(12, 6);
+    const layer = name.includes("-conv")
+      ? new Conv2d(2, 6, [3, 2], { stride: [2, 1], padding: [1, 0] })
+      : new Linear(12, 6);
     layer.weight.replace(golden.tensor("W"));
     layer.bias!.replace(golden.tensor("b"));
     const model = new Sequential(layer).eval() as Sequential;

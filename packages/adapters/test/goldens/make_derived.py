@@ -2,7 +2,7 @@
 
     venv/bin/python make_derived.py
 
-A file holds W [6, 12], b [6], x [5, 12], y [5, 6] and the trained parameters by their names, with the decomposition of W made
+A file holds W [6, 12], b [6], x [5, 12], y [5, 6], of a convolution what its function says, and the trained parameters by their names, with the decomposition of W made
 here by LAPACK.
 """
 
@@ -57,6 +57,29 @@ def fedpara() -> None:
     save("fedpara-tanh", W + np.tanh(first) * np.tanh(second), **factors)
 
 
+def fedpara_conv() -> None:
+    """W [6, 2, 3, 2], x [5, 2, 6, 5], a step of 2 down, rows of zeros around."""
+    R = 2
+    K, images = rng.normal(size=(6, 2, 3, 2)), rng.normal(size=(5, 2, 6, 5))
+    X1, X2, Y1, Y2 = (rng.normal(size=(n, R)) for n in (6, 6, 2, 2))
+    T1, T2 = (rng.normal(size=(R, R, 3, 2)) for _ in range(2))
+    factors = {"X1": X1, "Y1": Y1, "T1": T1, "X2": X2, "Y2": Y2, "T2": T2}
+    first, second = (np.einsum("abhw,oa,cb->ochw", t, x, y) for t, x, y in ((T1, X1, Y1), (T2, X2, Y2)))
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    for name, update in (
+        ("fedpara-conv", first * second),
+        ("fedpara-conv-personal", first * (second + 1)),
+        ("fedpara-conv-tanh", np.tanh(first) * np.tanh(second)),
+    ):
+        y = np.zeros((5, 6, 3, 4)) + b[:, None, None]
+        for v in range(3):
+            for u in range(4):
+                patch = padded[:, :, 2 * v : 2 * v + 3, u : u + 2]
+                y[:, :, v, u] += np.einsum("nchw,ochw->no", patch, K + update)
+        tensors = {"W": K, "b": b, "x": images, "y": y, **factors}
+        save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / f"{name}.safetensors")
+
+
 def capaboost() -> None:
     A, B, s = rng.normal(size=(2, 12)), rng.normal(size=(6, 2)), 3 / 2
     masks = {name: (rng.random((3, *of.shape)) < 0.5).astype(float) for name, of in (("A", A), ("B", B))}
@@ -100,3 +123,4 @@ if __name__ == "__main__":
     capaboost()
     flix()
     sira()
+    fedpara_conv()
