@@ -16,6 +16,10 @@ export interface EstimateSample {
   model: string;
   method: string;
   batch: number;
+  /** Tokens in a row of training, or those of the prompt and new. */
+  tokens: number;
+  /** Whether the constant in `estimate` was found on this run; only the others test it. */
+  fitted: boolean;
   predicted_bytes: number;
   measured_bytes: number;
   /** predicted / measured. */
@@ -34,13 +38,27 @@ const TOKENIZER = join(repository, "examples/quickstart/model");
 const PEAK = `data:text/javascript,${encodeURIComponent(
   'import { writeSync } from "node:fs"; process.on("exit", () => { writeSync(2, "\\npeak " + 1024 * process.resourceUsage().maxRSS + "\\n"); });',
 )}`;
-const LENGTH = 128;
-const METHODS = [
-  { method: "generate", batch: 1 },
-  { method: "LoRA", batch: 1 },
-  { method: "LoRA", batch: 4 },
-  { method: "LoRA, layers again", batch: 4 },
-] as const;
+
+interface Method {
+  readonly method: "generate" | "LoRA" | "LoRA, layers again";
+  readonly batch: number;
+  /** Words of the prompt, or tokens in a row. */
+  readonly length: number;
+  readonly maxTokens?: number;
+}
+
+const FITTED: readonly Method[] = [
+  { method: "generate", batch: 1, length: 88, maxTokens: 32 },
+  { method: "LoRA", batch: 1, length: 128 },
+  { method: "LoRA", batch: 4, length: 128 },
+  { method: "LoRA, layers again", batch: 4, length: 128 },
+];
+const OTHERS: readonly Method[] = [
+  { method: "generate", batch: 1, length: 253, maxTokens: 64 },
+  { method: "LoRA", batch: 2, length: 64 },
+  { method: "LoRA", batch: 3, length: 192 },
+  { method: "LoRA, layers again", batch: 2, length: 256 },
+];
 
 interface Config {
   readonly hidden: number;
@@ -87,8 +105,8 @@ function lowrank(argv: string[]): Ran {
 }
 
 /**
- * `lowrank estimate` beside the same run done, over three models and four ways to use each: the peak resident memory of the
- * process, and the time of a step or token.
+ * `lowrank estimate` beside the same run done, over five models and eight ways to use them: the peak resident memory of the
+ * process, and the time of a step or token. Half of the runs are those on which a constant in `estimate` was found.
  */
 export async function measureEstimates(options: {
   threads: number;
@@ -104,30 +122,36 @@ export async function measureEstimates(options: {
     setDefaultBackend(backend);
     await writeModel(join(scratch, "small"), { hidden: 384, layers: 12, inner: 1024 }, "f32");
     await writeModel(join(scratch, "middle"), { hidden: 768, layers: 12, inner: 2048 }, "f16");
+    await writeModel(join(scratch, "narrow"), { hidden: 256, layers: 20, inner: 640 }, "f32");
+    await writeModel(join(scratch, "wide"), { hidden: 1024, layers: 6, inner: 2816 }, "bf16");
     await backend.dispose();
     const words = "the whale and the sea and the ship of the captain ";
     const data = join(scratch, "data.jsonl");
-    const record = (i: number): string => JSON.stringify({ text: `${i} ${words.repeat(12)}` });
+    const record = (i: number): string => JSON.stringify({ text: `${i} ${words.repeat(24)}` });
     writeFileSync(data, Array.from({ length: 40 }, (_, i) => `${record(i)}\n`).join(""));
+    const real = ["SmolLM2-135M, Q4_1", join(models, "SmolLM2-135M-Instruct.Q4_1.gguf")] as const;
     const sources = [
-      ["random, 23 M, f32", join(scratch, "small")],
-      ["random, 88 M, f16", join(scratch, "middle")],
-      ["SmolLM2-135M, Q4_1", join(models, "SmolLM2-135M-Instruct.Q4_1.gguf")],
+      ["random, 23 M, f32", join(scratch, "small"), FITTED],
+      ["random, 88 M, f16", join(scratch, "middle"), FITTED],
+      [...real, FITTED],
+      ["random, narrow, f32", join(scratch, "narrow"), OTHERS],
+      ["random, wide, bf16", join(scratch, "wide"), OTHERS],
+      [...real, OTHERS],
     ] as const;
-    for (const [model, path] of sources) {
-      for (const { method, batch } of METHODS) {
+    for (const [model, path, methods] of sources) {
+      for (const { method, batch, length, maxTokens } of methods) {
         note(`${model}: ${method}, batch ${batch} ...`);
         const machineFlags = ["--device", "wasm", "--threads", String(threads)];
         const again = method === "LoRA, layers again" ? ["--checkpoint-layers"] : [];
-        const sizes = ["--batch", String(batch), "--length", String(LENGTH), ...again];
+        const sizes = ["--batch", String(batch), "--length", String(length), ...again];
         let [ran, found]: Ran[] = [];
         if (method === "generate") {
           ran = lowrank([
             "generate",
             path,
-            words.repeat(8),
+            words.repeat(length / 11),
             "--max-tokens",
-            "32",
+            String(maxTokens),
             "--greedy",
             ...machineFlags,
           ]);
@@ -139,14 +163,17 @@ export async function measureEstimates(options: {
           found = lowrank(["estimate", path, "--task", "finetune", ...sizes, ...machineFlags]);
         }
         const { last } = ran!;
+        const written = (last["promptTokens"] as number) + (last["tokens"] as number);
         const [predicted, measured] = [found!.last["peakBytes"] as number, ran!.peakBytes];
         const perToken = 1 / (last["tokensPerSecond"] as number);
         const line: EstimateSample = {
           bench: "estimates",
-          row: `${model}, ${method}, batch ${batch}`,
+          row: `${model}, ${method}, batch ${batch}, length ${length}`,
           model,
           method,
           batch,
+          tokens: method === "generate" ? written : length,
+          fitted: methods === FITTED,
           predicted_bytes: Math.round(predicted),
           measured_bytes: measured,
           ratio: significant(predicted / measured),

@@ -43,7 +43,7 @@ const HELP = `pnpm bench NAME [options]
   paired    the quick start of two commits as whole processes, in turns; what is not committed is left out
   serving   8 adapters in one batch beside one, switching and swapping them, their memory, and texts made at once
   generate  prefill and decode of SmolLM2-135M in Q4_1 beside llama.cpp, native and in WebAssembly; LOWRANK_TEST_MODELS
-  estimates what lowrank estimate predicts beside the same 12 runs as processes of their own
+  estimates what lowrank estimate predicts beside the same 24 runs as processes of their own
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line

@@ -43,7 +43,7 @@ export async function readGgufLora(
     const read = plan.layers.map(({ entry }) => ({ entry, pair: byPath.get(entry.target.path)! }));
     for (const { entry, pair } of read) expectShapes(file, entry, pair);
     for (const { entry, pair } of read) values.set(entry, await valuesOf(entry, pair, base));
-    return { adapter, config, options, plan, values };
+    return { adapter, config, options, plan, values, full: new Map() };
   } finally {
     await file.close();
   }

@@ -52,6 +52,14 @@ export function ggufLoraChunks(
       hint: "merge the adapter into the model instead",
     });
   }
+  if (attached.full.copies.length > 0) {
+    throw new ConfigError({
+      where,
+      expected: "an adapter without modulesToSave, which llama.cpp has no place for",
+      got: attached.full.copies[0]!.path,
+      hint: "merge the adapter into the model instead",
+    });
+  }
   const base = ggufBase(attached.model, where);
   const { alpha, rank } = attached.config as LoraConfig;
   const common = alpha ?? rank;

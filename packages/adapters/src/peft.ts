@@ -17,7 +17,9 @@ import { type Module, showDifference, stateDifference } from "@lowrank/nn";
 import { ConfigError, type Tensor } from "@lowrank/tensor";
 import { type Adapter, type AdapterFormat, peftTypeOf, tensorName } from "./adapter.js";
 import { linearCompile } from "./pattern.js";
-import { type Attached, type AttachOptions, type AttachPlan, carryOut, planAttach } from "./attach.js";
+import { type AttachOptions, type AttachPlan, carryOut, planAttach } from "./attach.js";
+import type { Attached } from "./attached.js";
+import type { FullModules } from "./full-modules.js";
 import { lora } from "./lora.js";
 import type { Entry } from "./stack.js";
 
@@ -54,7 +56,7 @@ function frameFields(options: AttachOptions, { baseModel, taskType = "CAUSAL_LM"
     inference_mode: true,
     layers_pattern: layersPattern,
     layers_to_transform: layersToTransform,
-    modules_to_save: null,
+    modules_to_save: options.modulesToSave ?? null,
     rank_pattern: options.rankPattern ?? {},
     revision: null,
     target_modules: targets,
@@ -73,12 +75,13 @@ const fieldNames = ({ target, params }: Entry, adapter: Adapter): [name: string,
   ]);
 
 /** Tensors of an adapter by their names in the file. */
-const fileNames = (entries: readonly Entry[], adapter: Adapter): Map<string, Tensor> =>
-  new Map(
-    entries.flatMap((entry) =>
+const fileNames = (entries: readonly Entry[], adapter: Adapter, full: FullModules): Map<string, Tensor> =>
+  new Map([
+    ...entries.flatMap((entry) =>
       fieldNames(entry, adapter).map(([name, field]): [string, Tensor] => [name, entry.params[field]!]),
     ),
-  );
+    ...full.parameters().map(([path, own]): [string, Tensor] => [PREFIX + path, own]),
+  ]);
 
 /**
  * The two files of a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, by name: for a download in a
@@ -113,6 +116,7 @@ export async function peftFiles(
     ...fileNames(
       places.map(({ entry }) => entry),
       adapter,
+      attached.full,
     ),
   ].map(([name, p]) => [name, storedTensor(p)] as const);
   return new Map([
@@ -161,6 +165,8 @@ export interface PeftContent {
   readonly plan: AttachPlan;
   /** The values of each entry's parameters. */
   readonly values: ReadonlyMap<Entry, Readonly<Record<string, Tensor>>>;
+  /** The values of modules trained in full, by path; a GGUF file has none. */
+  readonly full: ReadonlyMap<string, Tensor>;
 }
 
 /** Reads a PEFT folder for a model; throws as {@link loadPeft}. */
@@ -190,6 +196,7 @@ export async function readPeft(
   const wanted = fileNames(
     plan.layers.map(({ entry }) => entry),
     adapter,
+    plan.full,
   );
   const archive = await openWeights(folder);
   try {
@@ -217,7 +224,10 @@ export async function readPeft(
       }
       values.set(entry, own);
     }
-    return { adapter, config, options, plan, values };
+    const full = new Map<string, Tensor>();
+    for (const [path] of plan.full.parameters())
+      full.set(path, await loadTensor(found.get(PREFIX + path)!, archive.name));
+    return { adapter, config, options, plan, values, full };
   } finally {
     await archive.close();
   }
@@ -234,10 +244,11 @@ export async function loadPeft<M extends Module>(
   input: FolderInput,
   options: LoadPeftOptions = {},
 ): Promise<Attached<M>> {
-  const { adapter, config, options: chosen, plan, values } = await readPeft(model, input, options);
+  const { adapter, config, options: chosen, plan, values, full } = await readPeft(model, input, options);
   for (const [{ params }, own] of values) {
     for (const [field, value] of Object.entries(own)) params[field]!.replace(value);
   }
+  plan.full.load(full);
   const attached = carryOut(model, plan, adapter, config, chosen);
   if (!options.trainable) for (const [, p] of attached.parameters()) p.trainable = false;
   return attached;
@@ -302,7 +313,7 @@ function frameOptions(
       Object.values(v as object).every((n) => typeof n === "number");
     return ok ? (v as Record<string, number>) : fail(field, "an object of numbers");
   };
-  for (const field of ["modules_to_save", "trainable_token_indices", "target_parameters"]) {
+  for (const field of ["trainable_token_indices", "target_parameters"]) {
     const v = value(field);
     if (v !== undefined && !(Array.isArray(v) && v.length === 0)) fail(field, "empty: it is not read yet");
   }
@@ -311,7 +322,10 @@ function frameOptions(
   if (layers !== undefined && !isNumber(layers) && !(Array.isArray(layers) && layers.every(isNumber))) {
     fail("layers_to_transform", "an integer or a list of them");
   }
+  const full = names("modules_to_save");
+  if (typeof full === "string") fail("modules_to_save", "a list of strings");
   return {
+    modulesToSave: full as readonly string[] | undefined,
     targets: names("target_modules") ?? fail("target_modules", "a string or a list of strings"),
     exclude: names("exclude_modules"),
     layersToTransform: layers as number | number[] | undefined,

@@ -133,10 +133,18 @@ export class AdapterPool<M extends Module = Module> {
   }
 
   private async read(where: string, name: string, slot: number, input: FolderInput): Promise<void> {
-    const { plan, values } = await readPeft(this.model, input, {
+    const { plan, values, full } = await readPeft(this.model, input, {
       name,
       adapters: [lora as unknown as Adapter],
     });
+    if (full.size > 0) {
+      throw new ConfigError({
+        where,
+        expected: "an adapter alone, as modules trained in full cannot differ by row",
+        got: `${full.size} tensors of such modules: ${[...full.keys()].slice(0, 4).join(", ")}`,
+        hint: "load it with loadPeft",
+      });
+    }
     const own = new Map(plan.layers.map(({ entry }) => [entry.target.path, entry]));
     this.check(where, own);
     const contents = await Promise.all(

@@ -14,8 +14,8 @@ beforeAll(async () => setDefaultBackend(await testBackend()));
 const own = (path: string): string => fileURLToPath(new URL(`./goldens/${path}`, import.meta.url));
 const BASE = fileURLToPath(new URL("../../models/test/goldens/llama-untied", import.meta.url));
 
-// rslora has patterns of rank and alpha besides.
-describe.each(["lora", "rslora"])("%s, against PyTorch and PEFT", (name) => {
+// rslora has patterns of rank and alpha besides; full trains the head and the last norm in full.
+describe.each(["lora", "rslora", "full"])("%s, against PyTorch and PEFT", (name) => {
   const load = async () => {
     const batch = await readGoldens(`${BASE}/expected.safetensors`);
     const want = await readGoldens(own(`${name}/expected.safetensors`));

@@ -4,7 +4,8 @@
     venv/bin/python make_goldens.py
 
 Everything runs on the CPU in float32, attention by plain matrix products ("eager"). The base is llama-untied, its input_ids,
-attention_mask and labels are those of its expected.safetensors. Each of lora and rslora holds
+attention_mask and labels are those of its expected.safetensors. Each of lora, rslora and
+full (which also trains the head and the last norm in full) holds
     adapter_config.json, adapter_model.safetensors   as PEFT saves them; B is not zero
     expected.safetensors   logits [2, 12, 64] and loss [] with the adapter,
                            merged_logits [2, 12, 64] after merge_and_unload,
@@ -101,6 +102,7 @@ def make(name: str, seed: int, **options) -> None:
 if __name__ == "__main__":
     make("lora", seed=3)
     make("rslora", seed=4, use_rslora=True, rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 5})
+    make("full", seed=5, modules_to_save=["lm_head", "norm"])
     versions = {
         "python": sys.version.split()[0],
         "torch": torch.__version__,
