@@ -1,5 +1,16 @@
 import { fileURLToPath } from "node:url";
-import { type Adapter, attach, capaBoost, edora, fedPara, flix, lora, sira, soda } from "@lowrank/adapters";
+import {
+  type Adapter,
+  attach,
+  capaBoost,
+  dyLora,
+  edora,
+  fedPara,
+  flix,
+  lora,
+  sira,
+  soda,
+} from "@lowrank/adapters";
 import { Conv2d, Linear, Sequential } from "@lowrank/nn";
 import { setDefaultBackend } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -26,6 +37,7 @@ const cases: Readonly<Record<string, [Adapter, object]>> = {
   capaboost: of(capaBoost(lora, ["A", "B"]), { rank: 2, alpha: 3, copies: 3 }),
   sira: of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3 }),
   "sira-capacity": of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3, evaluationCapacity: 1 }),
+  dylora: of(dyLora, { rank: 4, alpha: 6, active: 3 }),
   flix: of(flix, { features: ["sw", "bn", "qa"], rank: 2, alpha: 3, active: ["qa", "sw"] }),
 };
 

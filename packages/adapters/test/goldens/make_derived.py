@@ -87,6 +87,12 @@ def capaboost() -> None:
     save("capaboost", merged, A=A, B=B, mask_A=masks["A"], mask_B=masks["B"])
 
 
+def dylora() -> None:
+    A, B = rng.normal(size=(4, 12)), rng.normal(size=(6, 4))
+    merged = W + 6 / 3 * sum(np.outer(B[:, i], A[i]) for i in range(3))
+    save("dylora", merged, A=A, B=B)
+
+
 def flix() -> None:
     factors = {f: (rng.normal(size=(2, 12)), rng.normal(size=(6, 2))) for f in ("sw", "bn", "qa")}
     merged = W + 3 / 2 * sum(factors[f][1] @ factors[f][0] for f in ("sw", "qa"))
@@ -124,3 +130,4 @@ if __name__ == "__main__":
     flix()
     sira()
     fedpara_conv()
+    dylora()
