@@ -4,103 +4,116 @@
 //                      9 bits  10 dtype of scales  11 dtype of mins  12 largest integer  13 bytes of a prepared row
 import { cut, word } from "./matmul";
 import { codeAt, codes8, highFloats, lowFloats, partAt } from "./quantized-codes";
-import { integerRows } from "./quantized-integers";
-import { BYTES_4, FLOATS_4, FLOATS_8, howOf, INTEGERS_8, MIXED, up16 } from "./quantized-rows";
-import { madd, sumLanes } from "./simd";
-
-const F32 = 7;
-/** Codes of a usual group. */
-const BLOCK = 32;
+import { integerFours } from "./quantized-integers";
+import { addMins, lastOf, MINS, SCALES, spread } from "./quantized-parts";
+import { FLOATS_4, FLOATS_8, howOf, INTEGERS_8, MIXED, sizeOfX, up16 } from "./quantized-rows";
+import { madd, pick, sumLanes } from "./simd";
 
 export function quantizedThin(args: usize, chunk: i32, chunks: i32, scratch: usize): void {
-  const rows = word(args, 5);
   const N = word(args, 6);
-  const K = word(args, 7);
-  const how = howOf(word(args, 9), word(args, 8), word(args, 12));
+  const how = howOf(word(args, 7), word(args, 9), word(args, 8), word(args, 12));
   const first = cut(N, chunk, chunks);
   const last = cut(N, chunk + 1, chunks);
-  if (how >= INTEGERS_8 && how <= BYTES_4) {
-    integerRows(how, args, first, last, scratch);
-    return;
-  }
-  const stride = <usize>(word(args, 9) == 4 ? K >> 1 : K);
-  for (let n = first; n < last; n++) {
-    // One row of codes after the other, as they lie: engines of memory fetch ahead of a single walk.
-    const codes = load<usize>(args, 4) + <usize>n * stride;
-    for (let row = 0; row < rows; row++) {
-      const x = load<usize>(args) + <usize>row * <usize>word(args, 13);
-      const y = load<usize>(args, 16) + (<usize>(row * N + n) << 2);
-      if (how == FLOATS_8) sweep(FLOATS_8, args, x, codes, n, y);
-      else if (how == FLOATS_4) sweep(FLOATS_4, args, x, codes, n, y);
-      else sweep(MIXED, args, x, codes, n, y);
-    }
-  }
+  if (how == MIXED) return mixedRows(args, first, last);
+  const quarter = (last - first) >> 2;
+  for (let n = first; n < first + quarter; n++) fourRows(how, args, n, quarter, scratch);
+  // Some are left: the last four once more, or, where there are no four, each as four.
+  if (quarter == 0) for (let n = first; n < last; n++) fourRows(how, args, n, 0, scratch);
+  else if ((last - first) & 3) fourRows(how, args, last - 4, 1, scratch);
 }
 
-/** y[n] = Σ over groups of scale · (codes · x). */
-// @ts-ignore: decorator
-@inline
-function sweep(how: i32, args: usize, x: usize, codes: usize, n: i32, y: usize): void {
+/**
+ * Results of the rows n, n + apart, n + 2 apart and n + 3 apart, by turns of 128 codes: memory is read further ahead of four walks
+ * than of a single one. What a row gives does not depend on the others.
+ */
+function fourRows(how: i32, args: usize, n: i32, apart: i32, scratch: usize): void {
   const K = word(args, 7);
-  const group = word(args, 8);
-  const bits = word(args, 9);
-  const dtype = word(args, 10);
-  const groups = K / group;
-  const parts = n * groups;
-  const scales = load<usize>(args, 8);
-  const sums = x + up16(K << 2);
-  let total = i32x4.splat(0);
-  let g = 0;
-  if (how != MIXED) {
-    const m0 = v128.load(TOPS);
-    const m1 = v128.load(TOPS, 16);
-    const m2 = v128.load(TOPS, 32);
-    const m3 = v128.load(TOPS, 48);
-    const flip = v128.load32_splat(MASKS);
-    const high = v128.load32_splat(MASKS, 4);
-    const bytes: usize = how == FLOATS_8 ? 32 : 16;
-    if (group == BLOCK && dtype == F32) {
-      // The usual group.
-      let at = scales + (<usize>parts << 2);
-      for (g = groups; g > 0; g--, at += 4, x += 128, codes += bytes) {
-        total = madd(block(how, codes, x, m0, m1, m2, m3, flip, high), v128.load32_splat(at), total);
+  const blocks = K >> 5;
+  const bytes: usize = how == INTEGERS_8 || how == FLOATS_8 ? 32 : 16;
+  const stride = <usize>blocks * bytes;
+  const far = <usize>apart * stride;
+  const line = up16(K >> 3);
+  const mins = load<usize>(args, MINS);
+  const codes = load<usize>(args, 4) + <usize>n * stride;
+  // In scratch: sums, scales, mins.
+  const end = scratch + 64;
+  let scales: usize = 0;
+  let farC: usize = 0;
+  for (let r = 3; r >= 0; r--) {
+    const at = spread(args, SCALES, word(args, 10), n + r * apart, end + <usize>r * line);
+    farC = scales - at;
+    scales = at;
+  }
+  const size = <usize>sizeOfX(word(args, 9), word(args, 12)) << 5; // of a block
+  let x = load<usize>(args);
+  for (let row = 0; row < word(args, 5); row++, x += <usize>word(args, 13)) {
+    for (let s = scratch; s < end; s += 16) v128.store(s, i32x4.splat(0));
+    const sums = x + up16(blocks * <i32>size);
+    const more = sums + line;
+    if (how == FLOATS_8) floats(FLOATS_8, blocks, codes, far, x, more, scales, farC, scratch, end);
+    else if (how == FLOATS_4) floats(FLOATS_4, blocks, codes, far, x, more, scales, farC, scratch, end);
+    else {
+      integerFours(how, blocks >> 2, codes, far, x, more, line, scales, farC, i32x4.splat(-1), scratch, end);
+      if (blocks & 3) {
+        const to = <usize>(blocks - 4);
+        const w = codes + to * bytes;
+        integerFours(how, 1, w, far, x + to * size, more + (to << 2), line, scales + (to << 2), farC, lastOf(blocks), scratch, end);
       }
-      g = groups;
     }
-    for (; g < groups; g++) {
-      let sum = i32x4.splat(0);
-      for (let k = 0; k < group; k += BLOCK, x += 128, codes += bytes) {
-        sum = f32x4.add(sum, block(how, codes, x, m0, m1, m2, m3, flip, high));
+    let y = load<usize>(args, 16) + (<usize>(row * word(args, 6) + n) << 2);
+    for (let r = 0; r < 4; r++, y += <usize>apart << 2) {
+      let s = v128.load(scratch + (<usize>r << 4));
+      if (how == FLOATS_4) s = f32x4.mul(s, f32x4.splat(32));
+      if (mins) {
+        const least = spread(args, MINS, word(args, 11), n + r * apart, end + 4 * line);
+        s = addMins(s, least, sums, blocks);
       }
-      total = madd(sum, f32x4.splat(partAt(dtype, scales, parts + g)), total);
-    }
-  } else {
-    for (; g < groups; g++) {
-      total = madd(mixed(bits, x, codes, g * group, group), f32x4.splat(partAt(dtype, scales, parts + g)), total);
+      store<f32>(y, sumLanes(s));
     }
   }
-  let result = sumLanes(total);
-  const mins = load<usize>(args, 12);
-  if (mins) {
-    for (let g = 0; g < groups; g++) result += partAt(word(args, 11), mins, parts + g) * load<f32>(sums + (<usize>g << 2));
-  }
-  store<f32>(y, result);
 }
 
-/** The products of 32 codes with their numbers. */
+/** Adds to the sums of four rows Σ over blocks of scale · (codes · x). */
 // @ts-ignore: decorator
 @inline
-function block(how: i32, codes: usize, x: usize, m0: v128, m1: v128, m2: v128, m3: v128, flip: v128, high: v128): v128 {
-  let u = v128.load(codes);
-  let v: v128;
-  if (how == FLOATS_8) {
-    v = v128.load(codes, 16);
-  } else {
-    // With their highest bit turned over, codes from 0 to 15 are those from -8 to 7 in two's complement.
-    v = v128.xor(u, flip);
-    u = v128.and(i32x4.shl(v, 4), high);
-    v = v128.and(v, high);
+function floats(
+  how: i32, blocks: i32, w: usize, far: usize, x: usize, offsets: usize, c: usize, farC: usize, sums: usize, end: usize,
+): void {
+  const m0 = v128.load(TOPS);
+  const m1 = v128.load(TOPS, 16);
+  const m2 = v128.load(TOPS, 32);
+  const m3 = v128.load(TOPS, 48);
+  const mask = v128.load32_splat(MASKS);
+  const half = v128.load32_splat(MASKS, 4);
+  for (; blocks > 0; blocks -= 4) {
+    const count = <usize>min(4, blocks) << 7;
+    for (let s = sums, u = w, d = c; s < end; s += 16, u += far, d += farC) {
+      let total = v128.load(s);
+      let codes = u;
+      let scales = d;
+      let zero = offsets;
+      for (let at = x, last = x + count; at < last; at += 128) {
+        const sum = how == FLOATS_8 ? block8(codes, at, m0, m1, m2, m3) : block4(codes, at, mask, half, zero);
+        total = madd(sum, v128.load32_splat(scales), total);
+        codes += how == FLOATS_8 ? 32 : 16;
+        scales += 4;
+        zero += 4;
+      }
+      v128.store(s, total);
+    }
+    w += how == FLOATS_8 ? 128 : 64;
+    x += 512;
+    c += 16;
+    offsets += 16;
   }
+}
+
+/** The products of 32 codes of 8 bits with their numbers. */
+// @ts-ignore: decorator
+@inline
+function block8(codes: usize, x: usize, m0: v128, m1: v128, m2: v128, m3: v128): v128 {
+  const u = v128.load(codes);
+  const v = v128.load(codes, 16);
   let s = f32x4.mul(toTops(u, m0), v128.load(x));
   let t = f32x4.mul(toTops(v, m0), v128.load(x, 64));
   s = madd(toTops(u, m1), v128.load(x, 16), s);
@@ -116,8 +129,58 @@ function block(how: i32, codes: usize, x: usize, m0: v128, m1: v128, m2: v128, m
 // @ts-ignore: decorator
 @inline
 function toTops(bytes: v128, places: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.convert_i32x4_s(i8x16.relaxed_swizzle(bytes, places));
-  else return f32x4.convert_i32x4_s(i8x16.swizzle(bytes, places));
+  return f32x4.convert_i32x4_s(pick(bytes, places));
+}
+
+/**
+ * The same for codes c of 4 bits: in the upper bits of a mantissa they are 1/2 + c/32, two of them in a lane. The lower one is
+ * shifted up; where it is, it adds a little to the upper one, which quantized-rows.ts has taken into account.
+ */
+// @ts-ignore: decorator
+@inline
+function block4(codes: usize, x: usize, mask: v128, half: v128, offset: usize): v128 {
+  const u = v128.load(codes);
+  const low = v128.and(i32x4.shl(u, 3), mask);
+  const high = v128.and(i32x4.shr_u(u, 1), mask);
+  let w = v128.shuffle<i8>(low, half, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  let s = madd(w, v128.load(x, 16), v128.load32_zero(offset));
+  let t = f32x4.mul(i32x4.shl(w, 16), v128.load(x));
+  w = v128.shuffle<i8>(low, half, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  s = madd(w, v128.load(x, 48), s);
+  t = madd(i32x4.shl(w, 16), v128.load(x, 32), t);
+  w = v128.shuffle<i8>(high, half, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  s = madd(w, v128.load(x, 80), s);
+  t = madd(i32x4.shl(w, 16), v128.load(x, 64), t);
+  w = v128.shuffle<i8>(high, half, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  s = madd(w, v128.load(x, 112), s);
+  t = madd(i32x4.shl(w, 16), v128.load(x, 96), t);
+  return f32x4.add(s, t);
+}
+
+/** Any groups and any depth. */
+function mixedRows(args: usize, first: i32, last: i32): void {
+  const K = word(args, 7);
+  const group = word(args, 8);
+  const bits = word(args, 9);
+  const groups = K / group;
+  const mins = load<usize>(args, MINS);
+  const stride = <usize>(bits == 4 ? K >> 1 : K);
+  for (let n = first; n < last; n++) {
+    const codes = load<usize>(args, 4) + <usize>n * stride;
+    const parts = n * groups;
+    for (let row = 0; row < word(args, 5); row++) {
+      const x = load<usize>(args) + <usize>row * <usize>word(args, 13);
+      const sums = x + up16(K << 2);
+      let total = i32x4.splat(0);
+      let result: f32 = 0;
+      for (let g = 0; g < groups; g++) {
+        const scale = f32x4.splat(partAt(word(args, 10), load<usize>(args, SCALES), parts + g));
+        total = madd(mixed(bits, x, codes, g * group, group), scale, total);
+        if (mins) result += partAt(word(args, 11), mins, parts + g) * load<f32>(sums + (<usize>g << 2));
+      }
+      store<f32>(load<usize>(args, 16) + (<usize>(row * word(args, 6) + n) << 2), sumLanes(total) + result);
+    }
+  }
 }
 
 /** Any group, one row: eights, then single codes. */
@@ -139,4 +202,4 @@ const TOPS: usize = memory.data<u32>([
   0x00ffffff, 0x01ffffff, 0x02ffffff, 0x03ffffff, 0x04ffffff, 0x05ffffff, 0x06ffffff, 0x07ffffff,
   0x08ffffff, 0x09ffffff, 0x0affffff, 0x0bffffff, 0x0cffffff, 0x0dffffff, 0x0effffff, 0x0fffffff,
 ]);
-const MASKS: usize = memory.data<u32>([0x88888888, 0xf0f0f0f0]);
+const MASKS: usize = memory.data<u32>([0x78787878, 0x3f3f3f3f]);

@@ -49,7 +49,7 @@ export interface OpDef<A = unknown> {
   meaning?(inputs: readonly Tensor[], arg: A): Tensor | readonly Tensor[];
   /** Element-wise ops: the value in float64, for the reference backend and for scalars computed on the host. */
   scalar?(...x: number[]): number;
-  /** Other primitives: plain loops in float64, obviously right. */
+  /** Other primitives: plain loops in float64, obviously right. Those of this package stand in reference/loops.ts. */
   reference?(
     inputs: readonly RefArray[],
     arg: A,

@@ -1,7 +1,7 @@
 import { gradients, pullback } from "./autograd.js";
 import { ShapeError } from "./errors.js";
 import { Node } from "./node.js";
-import { defineOp, type RefArray } from "./op.js";
+import { defineOp } from "./op.js";
 import { aliasOp } from "./ops/movement.js";
 import { zeros } from "./ops/create.js";
 import { apply, applyMulti, Tensor } from "./tensor.js";
@@ -96,14 +96,10 @@ const passInfer = (
   { lead }: PassArg,
 ) => inputs.slice(lead);
 
-const passReference = (inputs: readonly RefArray[], { lead }: PassArg) =>
-  inputs.slice(lead).map((x) => x.data);
-
 /** Hands results through and gives the reverse pass a rule of the caller's own. */
 const customVjpOp = /* @__PURE__ */ defineOp<PassArg>("customVjp", {
   kind: "movement",
   infer: passInfer,
-  reference: passReference,
   key: ({ lead }) => String(lead),
   vjp: (_, { inputs, outputs, arg, dys }) => {
     const grads = arg.bwd!({ inputs: inputs.slice(0, arg.lead), outputs, dys });
@@ -134,7 +130,6 @@ export function customVjp(
 const checkpointOp = /* @__PURE__ */ defineOp<PassArg>("checkpoint", {
   kind: "movement",
   infer: passInfer,
-  reference: passReference,
   key: ({ lead }) => String(lead),
   vjp: (_, { inputs, arg, dys, needs }) => {
     const boundary = inputs.slice(0, arg.lead).map((t) => t.node);

@@ -6,6 +6,7 @@ import type { Aval, OpDef, RefArray } from "../src/op.js";
 import { tensor } from "../src/ops/create.js";
 import { add, mul } from "../src/ops/elementwise.js";
 import { sum } from "../src/ops/reduce.js";
+import { referenceOf } from "../src/reference/loops.js";
 import { type Dims, sizeOf } from "../src/shape.js";
 import { fromHost } from "../src/ops/create.js";
 import { Tensor } from "../src/tensor.js";
@@ -42,7 +43,7 @@ class Interpreter {
       return (Array.isArray(made) ? made : [made as Tensor]).map((t) => this.value(t));
     }
     const inputs = node.sources.map((s) => this.results(s)[0]!);
-    const data = op.kind === "elementwise" ? mapped(op, inputs, out[0]!) : op.reference!(inputs, arg, out);
+    const data = op.kind === "elementwise" ? mapped(op, inputs, out[0]!) : referenceOf(op)!(inputs, arg, out);
     return (out.length === 1 ? [data as Float64Array] : (data as readonly Float64Array[])).map((d, i) => ({
       ...out[i]!,
       data: rounded(d, out[i]!),

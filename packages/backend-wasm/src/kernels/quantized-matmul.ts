@@ -12,7 +12,9 @@ interface Arg {
 }
 
 /** Up to so many rows the codes are multiplied as they are read; more share panels that are widened once. */
-const THIN_ROWS = 4;
+const THIN_ROWS = 10;
+/** From so many columns on there are four blocks of integers. */
+const LEAST_DEPTH = 128;
 const LARGEST = { f32: 0, int16: 32767, int8: 127 };
 const NONE = 0;
 /** Rows of x whose integers are at hand while the codes pass by. */
@@ -26,7 +28,8 @@ export const quantizedMatmulKernel: Kernel = {
   supports: ({ inputs, arg }) => {
     const { activations, transposed } = arg as Arg;
     const narrow = inputs.every(({ dtype }, i) => i === 1 || isNarrowFloat(dtype));
-    return narrow && (activations === "f32" || !transposed);
+    const long = inputs[0]!.dims[1]! >= LEAST_DEPTH;
+    return narrow && (activations === "f32" || (long && !transposed));
   },
   emit(group, ctx) {
     const out = group.outputs[0]!;
@@ -63,11 +66,11 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
   const { bits, groupSize, rows: N, columns: K, pointers, dtypes } = weightOf(group, ctx);
   const rows = x.dims[0]!;
   const largest = LARGEST[(group.arg as Arg).activations];
-  // Numbers, sums of groups or blocks, steps of blocks; each part begins with a whole vector.
+  // Numbers, sums of groups or blocks, two more numbers of each block; each part begins with a whole vector.
   const bytes = K * 4 + (K / Math.min(groupSize, 32)) * 4 + K / 8 + 64;
   const stride = Math.ceil(bytes / 64) * 64;
   const prepared = ctx.workspace(Math.min(rows, ROWS_AT_ONCE) * stride);
-  ctx.scratch(K + 704); // sums, last blocks, scales and mins of four rows
+  ctx.scratch(K + 256); // sums, scales and mins of four rows
   for (let row = 0; row < rows; row += ROWS_AT_ONCE) {
     const count = Math.min(ROWS_AT_ONCE, rows - row);
     const from = ctx.pointer(x, row * K * dtypeBytes(x.dtype));
@@ -80,7 +83,7 @@ function emitThin(group: KernelGroup, y: Fixup, ctx: EmitContext): void {
     ctx.command(
       QUANTIZED_THIN,
       [prepared, ...pointers, to, count, N, K, groupSize, bits, ...dtypes, largest, stride],
-      Math.min(Math.ceil(N / 4), chunksOf(count * N * K, 1 << 19)),
+      Math.min(Math.ceil(N / 4), chunksOf(count * N * K, 1 << 17)),
     );
   }
 }

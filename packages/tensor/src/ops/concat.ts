@@ -1,7 +1,7 @@
 import { promote } from "../dtype.js";
 import { ConfigError, DTypeError, ShapeError } from "../errors.js";
 import { defineOp, type OpDef } from "../op.js";
-import { type Dims, normalizeAxis, sameDims, showDims, sizeOf } from "../shape.js";
+import { type Dims, normalizeAxis, sameDims, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { castTo } from "./expect.js";
 import { type Range, reshape, slice } from "./movement.js";
@@ -50,18 +50,6 @@ export const concatOp: OpDef<ConcatArg> = /* @__PURE__ */ defineOp<ConcatArg>("c
       start = stop;
       return dx;
     });
-  },
-  reference(inputs, { axis }, [out]) {
-    const y = new Float64Array(sizeOf(out!.dims));
-    const outer = sizeOf(out!.dims.slice(0, axis));
-    const stride = sizeOf(out!.dims.slice(axis));
-    let offset = 0;
-    for (const x of inputs) {
-      const width = sizeOf(x.dims.slice(axis));
-      for (let a = 0; a < outer; a++) y.set(x.data.subarray(a * width, (a + 1) * width), a * stride + offset);
-      offset += width;
-    }
-    return y;
   },
 });
 

@@ -1,7 +1,7 @@
 import { DTypeError, ConfigError, ShapeError } from "../errors.js";
 import { expectFloat, isFloat, promote } from "../dtype.js";
 import { defineOp, type OpDef } from "../op.js";
-import { type Dims, showDims, sizeOf } from "../shape.js";
+import { type Dims, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { add } from "./elementwise.js";
 import { castTo, expectDims, expectPositiveInteger, expectRank } from "./expect.js";
@@ -45,35 +45,6 @@ export function windowCounts(where: string, size: Pair, { kernel, stride, paddin
   return [count(0), count(1)];
 }
 
-/**
- * Calls `f` with the place in the columns and the place in the image (-1 in the padding), for every channel image, every
- * place of the kernel and every window.
- */
-function eachTap(
-  images: number,
-  size: Pair,
-  window: Window,
-  f: (column: number, pixel: number) => void,
-): void {
-  const { kernel, stride, padding, dilation } = window;
-  const [oh, ow] = windowCounts("im2col", size, window);
-  let column = 0;
-  for (let c = 0; c < images; c++) {
-    for (let ky = 0; ky < kernel[0]; ky++) {
-      for (let kx = 0; kx < kernel[1]; kx++) {
-        for (let oy = 0; oy < oh; oy++) {
-          for (let ox = 0; ox < ow; ox++, column++) {
-            const y = oy * stride[0] - padding[0][0] + ky * dilation[0];
-            const x = ox * stride[1] - padding[1][0] + kx * dilation[1];
-            const inside = y >= 0 && y < size[0] && x >= 0 && x < size[1];
-            f(column, inside ? (c * size[0] + y) * size[1] + x : -1);
-          }
-        }
-      }
-    }
-  }
-}
-
 const windowOf = ({ kernel, stride, padding, dilation }: Window): Window => ({
   kernel,
   stride,
@@ -102,15 +73,6 @@ export const im2colOp: OpDef<Im2colArg> = /* @__PURE__ */ defineOp<Im2colArg>("i
   vjp: (dy, { inputs: [x], arg }) => [
     apply(col2imOp, [dy], { ...windowOf(arg), size: [x!.shape[2]!, x!.shape[3]!] }),
   ],
-  reference([x], arg, [out]) {
-    const [n, c, h, w] = x!.dims as [number, number, number, number];
-    const outside = arg.fill === 0 ? 0 : Number.NEGATIVE_INFINITY;
-    const y = new Float64Array(sizeOf(out!.dims));
-    eachTap(n * c, [h, w], arg, (column, pixel) => {
-      y[column] = pixel < 0 ? outside : x!.data[pixel]!;
-    });
-    return y;
-  },
 });
 
 /** The transpose of `im2col`: adds each column back to its pixel. Columns [N, C, kh·kw, OH·OW] give [N, C, ...size]. */
@@ -124,13 +86,6 @@ export const col2imOp: OpDef<Col2imArg> = /* @__PURE__ */ defineOp<Col2imArg>("c
     return { dtype: columns!.dtype, dims: [n, c, ...arg.size] };
   },
   vjp: (dy, { arg }) => [apply(im2colOp, [dy], { ...windowOf(arg), fill: 0 })],
-  reference([columns], arg, [out]) {
-    const y = new Float64Array(sizeOf(out!.dims));
-    eachTap(out!.dims[0]! * out!.dims[1]!, arg.size, arg, (column, pixel) => {
-      if (pixel >= 0) y[pixel]! += columns!.data[column]!;
-    });
-    return y;
-  },
 });
 
 export type Padding = number | Pair | readonly [Pair, Pair] | "same" | "valid";

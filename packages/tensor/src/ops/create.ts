@@ -2,7 +2,7 @@ import { type DType, encodeHost, type HostArray, hostArray, isFloat, roundTo } f
 import { bug, ConfigError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp } from "../op.js";
-import { type Dims, internShape, showDims, sizeOf } from "../shape.js";
+import { type Dims, internShape, showDims } from "../shape.js";
 import { Storage } from "../storage.js";
 import { type NestedNumbers, Tensor } from "../tensor.js";
 import { add, mul } from "./arithmetic.js";
@@ -28,8 +28,6 @@ export const scalarOp = /* @__PURE__ */ defineOp<number>("scalar", {
 export const iotaOp = /* @__PURE__ */ defineOp<{ readonly dims: Dims; readonly dtype: DType }>("iota", {
   kind: "leaf",
   infer: (_inputs, { dims, dtype }) => ({ dims, dtype }),
-  reference: (_inputs, { dims, dtype }) =>
-    Float64Array.from({ length: sizeOf(dims) }, (_, i) => roundTo(dtype, i)),
 });
 
 export interface DTypeOption {

@@ -1,7 +1,7 @@
 import type { DType } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
 import { type Aval, defineOp, type OpDef, type RefArray } from "../op.js";
-import { type Dims, normalizeAxis, sameDims, showDims, sizeOf } from "../shape.js";
+import { normalizeAxis, sameDims, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { arange } from "./create.js";
 import { cast, eq } from "./elementwise.js";
@@ -16,32 +16,6 @@ export interface ScatterArg {
   readonly axis: number;
   /** Size of the result along the axis. */
   readonly size: number;
-}
-
-/**
- * Calls `f(at, picked)` for each element of [A.., m, B..] whose index is one from 0 to n - 1: with its place, and that of
- * the element of `dims` = [A.., n, B..] that the index picks. There is an index for each of the m, or for each element.
- */
-function eachPicked(
-  dims: Dims,
-  axis: number,
-  { data }: RefArray,
-  forEach: "slice" | "element",
-  f: (at: number, picked: number) => void,
-): void {
-  const n = dims[axis]!;
-  const outer = sizeOf(dims.slice(0, axis));
-  const inner = sizeOf(dims.slice(axis + 1));
-  const m = forEach === "slice" ? data.length : data.length / (outer * inner);
-  for (let a = 0; a < outer; a++) {
-    for (let i = 0; i < m; i++) {
-      for (let b = 0; b < inner; b++) {
-        const at = (a * m + i) * inner + b;
-        const j = data[forEach === "slice" ? i : at]!;
-        if (j >= 0 && j < n) f(at, (a * n + j) * inner + b);
-      }
-    }
-  }
 }
 
 function expectAxis(where: string, axis: number, rank: number): void {
@@ -71,13 +45,6 @@ export const takeOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>("take", 
   // dx[a, j, b] = Σ over i with indices[i] = j of dy[a, i, b]
   vjp(dy, { inputs: [x, indices], arg: { axis }, needs }) {
     return [needs[0] ? apply(scatterAddOp, [indices!, dy], { axis, size: x!.shape[axis]! }) : null, null];
-  },
-  reference([x, indices], { axis }, [out]) {
-    const y = new Float64Array(sizeOf(out!.dims));
-    eachPicked(x!.dims, axis, indices!, "slice", (at, picked) => {
-      y[at] = x!.data[picked]!;
-    });
-    return y;
   },
 });
 
@@ -111,13 +78,6 @@ export const scatterAddOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp<ScatterA
   vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
     return [null, needs[1] ? apply(takeOp, [dy, indices!], { axis }) : null];
   },
-  reference([indices, updates], { axis }, [out]) {
-    const y = new Float64Array(sizeOf(out!.dims));
-    eachPicked(out!.dims, axis, indices!, "slice", (at, picked) => {
-      y[picked]! += updates!.data[at]!;
-    });
-    return y;
-  },
 });
 
 /**
@@ -148,13 +108,6 @@ export const takeAlongAxisOp: OpDef<TakeArg> = /* @__PURE__ */ defineOp<TakeArg>
       null,
     ];
   },
-  reference([x, indices], { axis }, [out]) {
-    const y = new Float64Array(sizeOf(out!.dims));
-    eachPicked(x!.dims, axis, indices!, "element", (at, picked) => {
-      y[at] = x!.data[picked]!;
-    });
-    return y;
-  },
 });
 
 /**
@@ -184,13 +137,6 @@ export const scatterAddAlongAxisOp: OpDef<ScatterArg> = /* @__PURE__ */ defineOp
     },
     vjp(dy, { inputs: [indices], arg: { axis }, needs }) {
       return [null, needs[1] ? apply(takeAlongAxisOp, [dy, indices!], { axis }) : null];
-    },
-    reference([indices, updates], { axis }, [out]) {
-      const y = new Float64Array(sizeOf(out!.dims));
-      eachPicked(out!.dims, axis, indices!, "element", (at, picked) => {
-        y[picked]! += updates!.data[at]!;
-      });
-      return y;
     },
   },
 );

@@ -44,22 +44,6 @@ export const matmulOp: OpDef<null> = /* @__PURE__ */ defineOp("matmul", {
     needs[0] ? cast(apply(matmulOp, [dy, transpose(b!)], null), a!.dtype) : null,
     needs[1] ? cast(apply(matmulOp, [transpose(a!), dy], null), b!.dtype) : null,
   ],
-  reference([a, b], _arg, [out]) {
-    const [rows, inner] = a!.dims.slice(-2) as [number, number];
-    const columns = b!.dims.at(-1)!;
-    const y = new Float64Array(sizeOf(out!.dims));
-    const batches = sizeOf(out!.dims.slice(0, -2));
-    for (let n = 0; n < batches; n++) {
-      for (let i = 0; i < rows; i++) {
-        for (let k = 0; k < inner; k++) {
-          const x = a!.data[(n * rows + i) * inner + k]!;
-          const [from, to] = [(n * inner + k) * columns, (n * rows + i) * columns];
-          for (let j = 0; j < columns; j++) y[to + j]! += x * b!.data[from + j]!;
-        }
-      }
-    }
-    return y;
-  },
   check: { domain: [-2, 2] },
 });
 

@@ -1,10 +1,8 @@
 import { bug, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
 import { type Aval, defineOp } from "../op.js";
-import { broadcastStrides, copyView } from "../reference/copy.js";
 import {
   broadcastDims,
-  contiguousStrides,
   type Dims,
   internShape,
   normalizeAxes,
@@ -47,7 +45,6 @@ export const reshapeOp = /* @__PURE__ */ defineOp<{ readonly dims: Dims }>("resh
     return { dtype: x!.dtype, dims };
   },
   vjp: (dy, { inputs: [x] }) => [reshape(dy, x!.shape)],
-  reference: ([x]) => x!.data.slice(),
 });
 
 /** y[i₀, i₁, ...] with axis d of y being axis `axes[d]` of x. */
@@ -68,15 +65,6 @@ export const permuteOp = /* @__PURE__ */ defineOp<{ readonly axes: readonly numb
     const inverse = new Array<number>(axes.length);
     for (let d = 0; d < axes.length; d++) inverse[axes[d]!] = d;
     return [permuteGradient(dy, inverse)];
-  },
-  reference([x], { axes }, [out]) {
-    const strides = contiguousStrides(x!.dims);
-    return copyView(
-      x!.data,
-      out!.dims,
-      0,
-      axes.map((a) => strides[a]!),
-    );
   },
 });
 
@@ -103,7 +91,6 @@ export const broadcastOp = /* @__PURE__ */ defineOp<{ readonly dims: Dims }>("br
     return { dtype: x!.dtype, dims };
   },
   vjp: (dy, { inputs: [x] }) => [sumTo(dy, x!.shape)],
-  reference: ([x], { dims }) => copyView(x!.data, dims, 0, broadcastStrides(x!.dims, dims)),
 });
 
 /** y[i] = x[starts + steps · i] along every axis; a negative step reads backwards. */
@@ -124,16 +111,6 @@ export const sliceOp = /* @__PURE__ */ defineOp<SliceArg>("slice", {
     return { dtype: x!.dtype, dims: sizes };
   },
   vjp: (dy, { inputs: [x], arg }) => [unslice(dy, x!.shape, arg)],
-  reference([x], { starts, steps, sizes }) {
-    const own = contiguousStrides(x!.dims);
-    const offset = starts.reduce((sum, s, d) => sum + s * own[d]!, 0);
-    return copyView(
-      x!.data,
-      sizes,
-      offset,
-      own.map((s, d) => s * steps[d]!),
-    );
-  },
 });
 
 /** Writes `dy` where the slice has read, zeros elsewhere. */
@@ -155,7 +132,6 @@ export const aliasOp = /* @__PURE__ */ defineOp("alias", {
   kind: "movement",
   infer: ([x]) => x!,
   vjp: (dy) => [dy],
-  reference: ([x]) => x!.data.slice(),
 });
 
 /** The value itself; no gradient flows back through it. */
@@ -163,7 +139,6 @@ export const stopGradientOp = /* @__PURE__ */ defineOp("stopGradient", {
   kind: "movement",
   infer: ([x]) => x!,
   vjp: () => [null],
-  reference: ([x]) => x!.data.slice(),
 });
 
 /** Result number `arg` of a node with several results. Made by `applyMulti`, never by `apply`. */

@@ -1,7 +1,6 @@
 import { ShapeError } from "../errors.js";
 import { defineOp } from "../op.js";
-import { forEachIndex } from "../reference/copy.js";
-import { contiguousStrides, type Dims, showDims } from "../shape.js";
+import { type Dims, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { ones } from "./create.js";
 import { where } from "./logic.js";
@@ -41,16 +40,6 @@ export const padOp = /* @__PURE__ */ defineOp<PadArg>("pad", {
       }),
     ),
   ],
-  reference([x], { low, interior }, [out]) {
-    const y = new Float64Array(out!.dims.reduce((p, n) => p * n, 1));
-    const strides = contiguousStrides(out!.dims);
-    forEachIndex(x!.dims, (index, at) => {
-      let to = 0;
-      for (let d = 0; d < index.length; d++) to += strides[d]! * (low[d]! + index[d]! * (interior[d]! + 1));
-      y[to] = x!.data[at]!;
-    });
-    return y;
-  },
 });
 
 export interface PadOptions {

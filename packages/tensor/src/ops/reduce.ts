@@ -1,18 +1,8 @@
-import type { DType } from "../dtype.js";
-import { isFloat, roundTo } from "../dtype.js";
+import { isFloat } from "../dtype.js";
 import { ConfigError, DTypeError, ShapeError } from "../errors.js";
 import { Node } from "../node.js";
-import { type Aval, defineOp, type OpDef, type RefArray } from "../op.js";
-import { forEachIndex } from "../reference/copy.js";
-import {
-  contiguousStrides,
-  type Dims,
-  internShape,
-  normalizeAxes,
-  sameDims,
-  showDims,
-  sizeOf,
-} from "../shape.js";
+import { type Aval, defineOp, type OpDef } from "../op.js";
+import { type Dims, internShape, normalizeAxes, sameDims, showDims } from "../shape.js";
 import { Tensor } from "../tensor.js";
 import { div, mul, sub } from "./arithmetic.js";
 import { cast, eq, gt, isfinite, ne, where } from "./logic.js";
@@ -34,13 +24,7 @@ export interface ReduceOptions {
 type Axes = number | readonly number[] | undefined;
 
 /** A row that folds the elements along some axes into one. */
-function reduction(
-  name: string,
-  start: (dtype: DType) => number,
-  fold: (a: number, b: number, dtype: DType) => number,
-  vjp: OpDef<ReduceArg>["vjp"],
-  check?: OpDef["check"],
-): OpDef<ReduceArg> {
+function reduction(name: string, vjp: OpDef<ReduceArg>["vjp"], check?: OpDef["check"]): OpDef<ReduceArg> {
   return defineOp<ReduceArg>(name, {
     kind: "reduce",
     infer([x], { axes }): Aval {
@@ -57,68 +41,29 @@ function reduction(
       return { dtype: x!.dtype, dims };
     },
     vjp,
-    reference: ([x], _arg, [out]) => foldAll(x!, out!, start(x!.dtype), fold),
     ...(check && { check }),
   });
 }
 
-function foldAll(
-  x: RefArray,
-  out: Aval,
-  start: number,
-  fold: (a: number, b: number, dtype: DType) => number,
-) {
-  const y = new Float64Array(sizeOf(out.dims)).fill(start);
-  const strides = contiguousStrides(out.dims).map((s, d) => (out.dims[d] === 1 ? 0 : s));
-  forEachIndex(x.dims, (index, at) => {
-    let to = 0;
-    for (let d = 0; d < index.length; d++) to += index[d]! * strides[d]!;
-    y[to] = fold(y[to]!, x.data[at]!, x.dtype);
-  });
-  return y;
-}
-
 /** Σ x along the axes; the sum of nothing is 0. Half floats are summed in f32 and rounded once; i32 wraps. */
-export const sumOp = /* @__PURE__ */ reduction(
-  "sum",
-  () => 0,
-  (a, b, dtype) => (isFloat(dtype) ? a + b : wrap(a + b, dtype)),
-  (dy, { inputs: [x] }) => [broadcastTo(dy, x!.shape)],
-);
+export const sumOp = /* @__PURE__ */ reduction("sum", (dy, { inputs: [x] }) => [broadcastTo(dy, x!.shape)]);
 
 /** Π x along the axes; the product of nothing is 1. */
 export const prodOp = /* @__PURE__ */ reduction(
   "prod",
-  () => 1,
-  (a, b, dtype) => (isFloat(dtype) ? a * b : wrap(Math.imul(a, b), dtype)),
   (dy, { inputs: [x], arg }) => [productGradient(dy, x!, arg.axes)],
   { domain: [0.5, 1.5], rtol: 1e-5 },
 );
 
-const wrap = (value: number, dtype: DType): number =>
-  dtype === "u32"
-    ? value >>> 0
-    : dtype === "u8"
-      ? value & 255
-      : dtype === "i8"
-        ? (value << 24) >> 24
-        : value | 0;
-
 /** The largest along the axes; NaN if one is. Equal largest elements share the gradient equally. */
-export const maxOp = /* @__PURE__ */ reduction(
-  "max",
-  (dtype) => (dtype === "bool" ? 0 : roundTo(dtype, Number.NEGATIVE_INFINITY)),
-  (a, b) => Math.max(a, b),
-  (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
-);
+export const maxOp = /* @__PURE__ */ reduction("max", (dy, { inputs: [x], outputs: [y], arg }) => [
+  shareGradient(dy, x!, y!, arg.axes),
+]);
 
 /** The smallest along the axes; NaN if one is. Equal smallest elements share the gradient equally. */
-export const minOp = /* @__PURE__ */ reduction(
-  "min",
-  (dtype) => roundTo(dtype, Number.POSITIVE_INFINITY),
-  (a, b) => Math.min(a, b),
-  (dy, { inputs: [x], outputs: [y], arg }) => [shareGradient(dy, x!, y!, arg.axes)],
-);
+export const minOp = /* @__PURE__ */ reduction("min", (dy, { inputs: [x], outputs: [y], arg }) => [
+  shareGradient(dy, x!, y!, arg.axes),
+]);
 
 function shareGradient(dy: Tensor, x: Tensor, y: Tensor, axes: readonly number[]): Tensor {
   const chosen = eq(x, broadcastTo(y, x.shape));

@@ -21,18 +21,6 @@ export const cumsumOp: OpDef<CumsumArg> = /* @__PURE__ */ defineOp<CumsumArg>("c
   },
   // dx[j] = Σ_{i ≥ j} dy[i]
   vjp: (dy, { arg: { reverse } }) => [apply(cumsumOp, [dy], { reverse: !reverse })],
-  reference([x], { reverse }) {
-    const n = x!.dims.at(-1)!;
-    const y = new Float64Array(x!.data.length);
-    for (let start = 0; start < y.length; start += n) {
-      let sum = 0;
-      for (let i = 0; i < n; i++) {
-        const at = start + (reverse ? n - 1 - i : i);
-        y[at] = sum += x!.data[at]!;
-      }
-    }
-    return y;
-  },
 });
 
 export interface CumsumOptions {

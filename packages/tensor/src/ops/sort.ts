@@ -15,34 +15,6 @@ export interface TopKArg {
   readonly largest: boolean;
 }
 
-/** Orders two numbers with NaN after everything, whatever the direction. */
-function compare(a: number, b: number, descending: boolean): number {
-  const [x, y] = [Number.isNaN(a), Number.isNaN(b)];
-  if (x || y) return Number(x) - Number(y);
-  return descending ? b - a || Number(b > a) - Number(b < a) : a - b || Number(a > b) - Number(a < b);
-}
-
-/** The first `keep` places of each row of `n` numbers in sorted order, as [values, indices]. */
-function sortRows(
-  data: Float64Array,
-  n: number,
-  keep: number,
-  descending: boolean,
-): [Float64Array, Float64Array] {
-  const rows = n === 0 ? 0 : data.length / n;
-  const values = new Float64Array(rows * keep);
-  const indices = new Float64Array(rows * keep);
-  for (let r = 0; r < rows; r++) {
-    const order = Array.from({ length: n }, (_, i) => i);
-    order.sort((i, j) => compare(data[r * n + i]!, data[r * n + j]!, descending) || i - j);
-    for (let i = 0; i < keep; i++) {
-      values[r * keep + i] = data[r * n + order[i]!]!;
-      indices[r * keep + i] = order[i]!;
-    }
-  }
-  return [values, indices];
-}
-
 // The values are x read through the permutation, so their gradient goes back through it.
 const permutationVjp: OpDef["vjp"] = (_dy, { inputs: [x], outputs, dys, needs }) => [
   needs[0] && dys[0]
@@ -61,10 +33,6 @@ export const sortOp: OpDef<SortArg> = /* @__PURE__ */ defineOp<SortArg>("sort", 
     return [x!, { dtype: "i32", dims: x!.dims }];
   },
   vjp: permutationVjp,
-  reference([x], { descending }) {
-    const n = x!.dims.at(-1)!;
-    return sortRows(x!.data, n, n, descending);
-  },
 });
 
 /**
@@ -90,12 +58,9 @@ export const topKOp: OpDef<TopKArg> = /* @__PURE__ */ defineOp<TopKArg>("topK", 
     ];
   },
   vjp: permutationVjp,
-  reference([x], { k, largest }) {
-    return sortRows(x!.data, x!.dims.at(-1)!, k, largest);
-  },
 });
 
-function argExtreme(name: string, beats: (a: number, b: number) => boolean): OpDef<null> {
+function argExtreme(name: string): OpDef<null> {
   return defineOp<null>(name, {
     kind: "kernel",
     infer([x]) {
@@ -111,26 +76,13 @@ function argExtreme(name: string, beats: (a: number, b: number) => boolean): OpD
       return { dtype: "i32", dims: dims.slice(0, -1) };
     },
     vjp: () => [null],
-    reference([x], _arg, [out]) {
-      const n = x!.dims.at(-1)!;
-      const y = new Float64Array(sizeOf(out!.dims));
-      for (let r = 0; r < y.length; r++) {
-        let best = 0;
-        for (let i = 1; i < n; i++) {
-          const [a, b] = [x!.data[r * n + i]!, x!.data[r * n + best]!];
-          if (!Number.isNaN(b) && (beats(a, b) || Number.isNaN(a))) best = i;
-        }
-        y[r] = best;
-      }
-      return y;
-    },
   });
 }
 
 /** Index (i32) of the largest number along the last axis, the first of equal ones; a NaN counts as the largest. */
-export const argmaxOp = /* @__PURE__ */ argExtreme("argmax", (a, b) => a > b);
+export const argmaxOp = /* @__PURE__ */ argExtreme("argmax");
 /** Index (i32) of the smallest number along the last axis, the first of equal ones; a NaN counts as the smallest. */
-export const argminOp = /* @__PURE__ */ argExtreme("argmin", (a, b) => a < b);
+export const argminOp = /* @__PURE__ */ argExtreme("argmin");
 
 export interface Sorted {
   values: Tensor;

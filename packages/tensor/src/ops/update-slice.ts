@@ -1,6 +1,6 @@
 import { ShapeError } from "../errors.js";
 import { defineOp, type OpDef } from "../op.js";
-import { normalizeAxis, showDims, sizeOf } from "../shape.js";
+import { normalizeAxis, showDims } from "../shape.js";
 import { apply, type Tensor } from "../tensor.js";
 import { arange, scalar, zeros } from "./create.js";
 import { add } from "./elementwise.js";
@@ -53,20 +53,6 @@ export const updateSliceOp: OpDef<UpdateSliceArg> = /* @__PURE__ */ defineOp<Upd
         : null,
       null,
     ];
-  },
-  reference([base, value, start], { axis }) {
-    const [n, m] = [base!.dims[axis]!, value!.dims[axis]!];
-    const outer = sizeOf(base!.dims.slice(0, axis));
-    const inner = sizeOf(base!.dims.slice(axis + 1));
-    const y = base!.data.slice();
-    for (let a = 0; a < outer; a++) {
-      for (let i = 0; i < m; i++) {
-        const j = i + start!.data[0]!;
-        if (j < 0 || j >= n) continue;
-        for (let b = 0; b < inner; b++) y[(a * n + j) * inner + b] = value!.data[(a * m + i) * inner + b]!;
-      }
-    }
-    return y;
   },
 });
 

@@ -5,6 +5,7 @@ import type { Aval, RefArray } from "../op.js";
 import { sizeOf } from "../shape.js";
 import { Tensor } from "../tensor.js";
 import { dataOp } from "../ops/create.js";
+import { referenceOf } from "./loops.js";
 import { scalarFunction, wrapInteger } from "./scalar.js";
 
 /** What becomes of a number that an f32 node computed. */
@@ -88,8 +89,8 @@ function stepOf(node: Node, round: Rounding | null): Step["run"] {
     const constant = { ...out[0]!, data: Float64Array.of(roundTo(node.dtype, arg as number)) };
     return () => [constant];
   }
-  if (op.reference) {
-    const reference = op.reference;
+  const reference = referenceOf(op);
+  if (reference) {
     return (inputs) => {
       const results = reference(
         inputs.map((r) => r[0]!),

@@ -12,6 +12,7 @@ import {
 import { bug } from "../errors.js";
 import type { Graph } from "../graph.js";
 import type { OpDef } from "../op.js";
+import { referenceOf } from "../reference/loops.js";
 import { scalarFunction, wrapInteger } from "../reference/scalar.js";
 import { explainSchedule } from "../schedule/explain.js";
 import type {
@@ -168,13 +169,13 @@ class Run {
 
   kernel(group: KernelGroup): void {
     const { op, arg } = group;
-    if (!op.reference) bug(`kernel ${op.name} has no reference`);
+    const reference = referenceOf(op) ?? bug(`kernel ${op.name} has no reference`);
     const inputs = group.inputs.map((input) =>
       "value" in input
         ? { dtype: input.dtype, dims: input.dims, data: this.gather(input) }
         : { dtype: input.dtype, dims: [], data: Float64Array.of(this.scalars[input.scalarSlot]!) },
     );
-    const outs = op.reference(
+    const outs = reference(
       inputs,
       arg,
       group.outputs.map(({ dtype, dims }) => ({ dtype, dims })),
