@@ -80,6 +80,31 @@ def fedpara_conv() -> None:
         save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / f"{name}.safetensors")
 
 
+def fedpara_jacobian() -> None:
+    """Gradients of mean((x W'^T + b - t)^2) with the correction, eta 0.1 and lambda 0.5; t [5, 6]."""
+    eta, strength, t = 0.1, 0.5, rng.normal(size=(5, 6))
+    X1, X2, Y1, Y2 = (rng.normal(size=(n, 2)) for n in (6, 6, 12, 12))
+
+    def compose(X1, Y1, X2, Y2):
+        return (X1 @ Y1.T) * (X2 @ Y2.T)
+
+    def gradients(J, X1, Y1, X2, Y2):
+        J1, J2 = J * (X2 @ Y2.T), J * (X1 @ Y1.T)
+        return J1 @ Y1, J1.T @ X1, J2 @ Y2, J2.T @ X2
+
+    factors = (X1, Y1, X2, Y2)
+    residual = x @ (W + compose(*factors)).T + b - t
+    J = 2 / residual.size * residual.T @ x
+    plain = gradients(J, *factors)
+    following = tuple(f - eta * g for f, g in zip(factors, plain))
+    left = compose(*following) - (compose(*factors) - eta * J)
+    correction = gradients(strength * left, *following)
+    names = ("X1", "Y1", "X2", "Y2")
+    tensors = {"W": W, "b": b, "x": x, "t": t} | dict(zip(names, factors))
+    tensors |= {f"grad.{n}": g + c for n, g, c in zip(names, plain, correction)}
+    save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / "fedpara-jacobian.safetensors")
+
+
 def capaboost() -> None:
     A, B, s = rng.normal(size=(2, 12)), rng.normal(size=(6, 2)), 3 / 2
     masks = {name: (rng.random((3, *of.shape)) < 0.5).astype(float) for name, of in (("A", A), ("B", B))}
@@ -131,3 +156,4 @@ if __name__ == "__main__":
     sira()
     fedpara_conv()
     dylora()
+    fedpara_jacobian()
