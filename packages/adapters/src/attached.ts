@@ -44,9 +44,9 @@ export class Attached<M extends Module = Module> {
     readonly model: M,
     readonly adapter: Adapter,
     readonly name: string,
-    readonly config: object,
+    public config: object,
     /** How the layers were chosen. */
-    readonly options: AttachOptions,
+    public options: AttachOptions,
     /** @internal */
     readonly places: readonly { stack: AdapterStack; entry: Entry }[],
     /** @internal modules trained in full beside it */

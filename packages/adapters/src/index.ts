@@ -17,6 +17,7 @@ export { fedPara, fedParaRank } from "./fed-para.js";
 export { ggufLoraChunks, saveGgufLora } from "./gguf-lora.js";
 export { loadGgufLora } from "./gguf-lora-read.js";
 export { flix, withFeatures } from "./flix.js";
+export { hotSwap } from "./hot-swap.js";
 export { hra } from "./hra.js";
 export { ia3 } from "./ia3.js";
 export { jacobianCorrected } from "./jacobian-correction.js";

@@ -29,7 +29,7 @@ export interface Entry {
   readonly model: Module;
   readonly adapter: Adapter;
   readonly target: Target;
-  readonly config: object;
+  config: object;
   readonly params: Readonly<Record<string, Parameter>>;
   enabled: boolean;
 }
