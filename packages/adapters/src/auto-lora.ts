@@ -71,7 +71,7 @@ export function selectionThreshold(
  *   steps: 1000,
  * });
  * adapted.detach();
- * attach(model, lora, { rank: 1 }, { targets: Object.keys(ranks), rankPattern: rankPattern(ranks) });
+ * attach(model, lora, { rank: 8 }, { targets: ["q_proj", "v_proj"], rankPattern: rankPattern(ranks) });
  * ```
  * @category Choice of ranks
  */

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import {
   type Adapter,
   attach,
+  autoLora,
   capaBoost,
   dyLora,
   edora,
@@ -35,6 +36,7 @@ const cases: Readonly<Record<string, [Adapter, object]>> = {
   "fedpara-conv-personal": of(fedPara, { rank: 2, personal: true }),
   "fedpara-conv-tanh": of(fedPara, { rank: 2, tanh: true }),
   capaboost: of(capaBoost(lora, ["A", "B"]), { rank: 2, alpha: 3, copies: 3 }),
+  autolora: of(autoLora, { rank: 3, alpha: 6 }),
   sira: of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3 }),
   "sira-capacity": of(sira, { experts: 5, topK: 2, rank: 2, alpha: 3, evaluationCapacity: 1 }),
   dylora: of(dyLora, { rank: 4, alpha: 6, active: 3 }),

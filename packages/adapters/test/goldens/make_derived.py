@@ -132,6 +132,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def sira() -> None:
     """Five experts of rank 2, two per token; then the same where an expert takes ceil(1 * 2 * 5 / 5) = 2 tokens."""
+    rng = np.random.default_rng(8)
     G, A, B, s = rng.normal(size=(5, 12)), rng.normal(size=(5, 2, 12)), rng.normal(size=(5, 6, 2)), 3 / 2
     g = softmax(x @ G.T)
     order = np.argsort(-g, axis=1, kind="stable")[:, :2]
@@ -146,6 +147,31 @@ def sira() -> None:
         save_result(name, y, G=G, A=A.reshape(10, 12), B=np.concatenate(B, axis=1))
 
 
+def autolora() -> None:
+    """The merged result, and the hypergradient of a step by complex differentiation: no step to choose, no rounding of a difference."""
+    rng = np.random.default_rng(9)
+    A, B, beta, s = rng.normal(size=(3, 12)), rng.normal(size=(6, 3)), rng.normal(size=3), 6 / 3
+    save("autolora", W + s * B @ np.diag(softmax(beta)) @ A, A=A, B=B, beta=beta)
+
+    data = {name: rng.normal(size=(9, n)) for name, n in (("x.train", 12), ("t.train", 6), ("x.validation", 12), ("t.validation", 6))}
+
+    def weights(beta: np.ndarray) -> np.ndarray:
+        e = np.exp(beta)  # complex; the variables are small
+        return e / e.sum()
+
+    def error(part: str, A: np.ndarray, B: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        return data[f"x.{part}"] @ (W + s * (B * alpha) @ A).T + b - data[f"t.{part}"]
+
+    def after_step(beta: np.ndarray) -> complex:
+        alpha, eta = weights(beta), 0.05
+        G = 2 / (9 * 6) * error("train", A, B, alpha).T @ data["x.train"]  # dL/dW'
+        ahead_A, ahead_B = A - eta * s * (B * alpha).T @ G, B - eta * s * G @ (alpha[:, None] * A).T
+        return (error("validation", ahead_A, ahead_B, alpha) ** 2).mean()
+
+    g = np.array([after_step(beta + 1e-30j * unit).imag / 1e-30 for unit in np.eye(3)])
+    save_result("autolora-step", np.zeros(1), A=A, B=B, beta=beta, g=g, value=np.array([after_step(beta).real]), **data)
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     edora()
@@ -157,3 +183,4 @@ if __name__ == "__main__":
     fedpara_conv()
     dylora()
     fedpara_jacobian()
+    autolora()
