@@ -21,15 +21,17 @@ export const lead = (
   linker: Linker,
   startHost: StartHost,
 ): void => {
-  const linked: Linked = { table: null, host: startHost(memory) };
+  const linked: Linked = { table: null, host: startHost(memory, module) };
   const { exports } = new WebAssembly.Instance(module, {
     env: { memory, link: linker(memory, code, linked) },
     Math: Math as unknown as WebAssembly.ModuleImports,
   });
   linked.table = exports["table"] as WebAssembly.Table;
+  port.postMessage("up");
   port.on("message", ([list, count]: [number, number]) => {
+    linked.host!.lead?.();
     (exports["runList"] as (list: number, count: number, wake: number) => void)(list, count, 1);
-    port.postMessage(0);
+    port.postMessage("done");
   });
 };
 
@@ -43,15 +45,21 @@ const LONG_MS = 30;
 export function runLongApart(backend: Backend & WithMachine, startLeader: () => Worker): void {
   const { machine, emit } = backend;
   let leader: Worker | null = null;
+  /** Fulfilled when it has loaded the library: to end it before would end the process. */
+  let up: Promise<void> | null = null;
   /** Fulfilled when the plan that runs apart has ended, however it did. */
   let running: Promise<void> | null = null;
   let settle: ((failure?: unknown) => void) | null = null;
   const later: (() => void)[] = [];
 
   const apart = (list: number, count: number): Promise<void> => {
-    leader ??= startLeader()
-      .on("message", () => settle?.())
-      .on("error", (error) => settle?.(error));
+    if (!leader) {
+      const started = startLeader()
+        .on("message", (what) => void (what === "done" && settle?.()))
+        .on("error", (error) => settle?.(error));
+      up = new Promise((resolve) => started.once("message", resolve));
+      leader = started;
+    }
     leader.ref(); // the process lives as long as somebody waits
     leader.postMessage([list, count]);
     const ended = new Promise<void>((resolve, reject) => {
@@ -112,7 +120,7 @@ export function runLongApart(backend: Backend & WithMachine, startLeader: () => 
   };
   backend.dispose = () => {
     dispose.call(backend);
-    void leader?.terminate();
+    void up?.then(() => leader!.terminate());
     settle?.("disposed");
   };
 }

@@ -1,12 +1,17 @@
 // The library that computes, and how a thread of the backend calls it.
 import { Worker } from "node:worker_threads";
-import { CODE, linker, type StartHost } from "@lowrank/backend-wasm/host";
+import { CODE, HOST, linker, type StartHost, THREADS } from "@lowrank/backend-wasm/host";
 import { DeviceError } from "@lowrank/tensor/backend";
 import { lead, type LeaderData } from "./apart.js";
 import { candidates as known, howToInstall } from "./candidates.js";
+import { keepOff } from "./cores.js";
 import { functionsOf, type Lapack, lapackOf } from "./lapack.js";
 import { isMissing, type Koffi, type Library, openLibrary } from "./library.js";
+import { askForHugePages } from "./pages.js";
 import { startThread, type ThreadData } from "./thread.js";
+
+/** Where in a memory threads tell their numbers, and where it says how many threads there are. */
+const PLACES = { told: HOST, threads: THREADS } as const;
 
 export interface Found {
   readonly library: Library;
@@ -20,6 +25,7 @@ export interface Found {
 export async function hostOf(asked?: string, candidates = known()): Promise<Found | string> {
   const library = await find(asked, candidates);
   if (typeof library === "string") return library;
+  const koffi = await import("koffi");
   const { path, prefix, single } = library;
   const data: ThreadData = {
     from: import.meta.url,
@@ -28,11 +34,12 @@ export async function hostOf(asked?: string, candidates = known()): Promise<Foun
     single,
     functions: functionsOf(library),
   };
-  const text = `(memory) => (${startThread})(memory, ${JSON.stringify(data)})`;
+  const text = `(memory, module) => (${startThread})(memory, ${JSON.stringify(data)}, ${JSON.stringify(PLACES)}, !!module, ${keepOff})`;
   let leaderData: LeaderData | undefined;
-  const start: StartHost = (memory, module) => {
+  const start: StartHost = (memory, module, bytes) => {
+    askForHugePages(koffi, memory, bytes!);
     leaderData = { module: module!, memory, code: CODE };
-    return startThread(memory, data);
+    return startThread(memory, data, PLACES, true, keepOff);
   };
   const startLeader = () => {
     const source = `import { parentPort, workerData } from "node:worker_threads"; (${lead})(workerData, parentPort, ${linker}, ${text});`;

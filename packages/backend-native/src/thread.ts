@@ -1,5 +1,7 @@
 // What runs on each thread: the functions of the library, called on the memory of the backend.
 import type { HostCall } from "@lowrank/backend-wasm/host";
+import type { keepOff } from "./cores.js";
+import type { Koffi } from "./library.js";
 
 /** What a thread needs to call the library. */
 export interface ThreadData {
@@ -36,10 +38,16 @@ export const CALL = 1;
  *
  * The text of this function is sent to threads: it uses nothing from outside and names no function inside.
  */
-export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostCall => {
+export const startThread = (
+  memory: WebAssembly.Memory,
+  data: ThreadData,
+  places: Parameters<typeof keepOff>[2],
+  leads: boolean,
+  keep: typeof keepOff,
+): HostCall => {
   const { from, library, prefix, single, functions } = data;
   const { createRequire } = process.getBuiltinModule("node:module");
-  const koffi = createRequire(from)("koffi") as Pick<typeof import("koffi"), "load" | "address">;
+  const koffi = createRequire(from)("koffi") as Koffi;
   const lib = koffi.load(library);
   if (single) lib.func(single.name, "void", [single.type])(single.value);
   // ints, alpha, A, lda, B or x and its step, beta, C or y and its step; an address is a number below 2^53
@@ -62,74 +70,77 @@ export const startThread = (memory: WebAssembly.Memory, data: ThreadData): HostC
   let buffer: ArrayBufferLike | null = null;
   let base = 0;
   let words = new Int32Array(0);
-  return (args, chunk, chunks) => {
-    if (buffer !== memory.buffer) {
-      // the memory has grown
-      buffer = memory.buffer;
-      base = Number(koffi.address(new Uint8Array(buffer)));
-      words = new Int32Array(buffer);
-    }
-    const at = (args >>> 2) + 1;
-    if (words[at] === 1) {
-      const types = functions[words[at + 1]!]![1];
-      const view = new DataView(buffer);
-      const end = Math.floor((words[at + 2]! * (chunk + 1)) / chunks);
-      for (let i = Math.floor((words[at + 2]! * chunk) / chunks); i < end; i++) {
-        if (words[at + 3]! !== 0 && words[((words[at + 3]! >>> 0) + i * words[at + 4]!) >>> 2] !== 0)
-          continue;
-        let next = at + 5;
-        table[words[at + 1]!]!(
-          ...Array.from(types, (type) => {
-            if (type === "l") return 1;
-            const byte = 4 * next++;
-            if (type === "i") return view.getInt32(byte, true);
-            if (type === "f") return view.getFloat32(byte, true);
-            if (type === "d") {
-              next++;
-              return view.getFloat64(byte, true);
-            }
-            const steps = i * (words[next]! >>> 0) + chunk * (words[next + 1]! >>> 0);
-            next += 2;
-            return base + view.getUint32(byte, true) + steps;
-          }),
-        );
+  return Object.assign(
+    (args: number, chunk: number, chunks: number) => {
+      if (buffer !== memory.buffer) {
+        // the memory has grown
+        buffer = memory.buffer;
+        base = Number(koffi.address(new Uint8Array(buffer)));
+        words = new Int32Array(buffer);
       }
-      return;
-    }
-    const [M, N, K] = [words[at + 4]!, words[at + 5]!, words[at + 6]!];
-    const [lda, ldb, ldc] = [words[at + 7]!, words[at + 8]!, words[at + 9]!];
-    const [turnedA, turnedB, size] = [words[at + 10]!, words[at + 11]!, words[at + 12]!];
-    const beta = words[at + 15]!;
-    const [rows, columns] = [words[at + 13]!, words[at + 14]!];
-    const acrossParts = Math.ceil(N / columns);
-    const perMatrix = Math.ceil(M / rows) * acrossParts;
-    const units = words[at + 16]! * perMatrix;
-    const gemm = gemms![size === 4 ? 0 : 1]!;
-    const gemv = gemvs![size === 4 ? 0 : 1]!;
-    const last = Math.floor((units * (chunk + 1)) / chunks);
-    for (let unit = Math.floor((units * chunk) / chunks); unit < last; unit++) {
-      let [a, b, c] = [
-        base + (words[at + 1]! >>> 0),
-        base + (words[at + 2]! >>> 0),
-        base + (words[at + 3]! >>> 0),
-      ];
-      let matrix = Math.floor(unit / perMatrix);
-      for (let axis = at + 14 + 4 * words[at + 17]!; matrix > 0; axis -= 4) {
-        const i = matrix % words[axis]!;
-        matrix = Math.floor(matrix / words[axis]!);
-        a += i * words[axis + 1]! * size;
-        b += i * words[axis + 2]! * size;
-        c += i * words[axis + 3]! * size;
+      const at = (args >>> 2) + 1;
+      if (words[at] === 1) {
+        const types = functions[words[at + 1]!]![1];
+        const view = new DataView(buffer);
+        const end = Math.floor((words[at + 2]! * (chunk + 1)) / chunks);
+        for (let i = Math.floor((words[at + 2]! * chunk) / chunks); i < end; i++) {
+          if (words[at + 3]! !== 0 && words[((words[at + 3]! >>> 0) + i * words[at + 4]!) >>> 2] !== 0)
+            continue;
+          let next = at + 5;
+          table[words[at + 1]!]!(
+            ...Array.from(types, (type) => {
+              if (type === "l") return 1;
+              const byte = 4 * next++;
+              if (type === "i") return view.getInt32(byte, true);
+              if (type === "f") return view.getFloat32(byte, true);
+              if (type === "d") {
+                next++;
+                return view.getFloat64(byte, true);
+              }
+              const steps = i * (words[next]! >>> 0) + chunk * (words[next + 1]! >>> 0);
+              next += 2;
+              return base + view.getUint32(byte, true) + steps;
+            }),
+          );
+        }
+        return;
       }
-      const row = Math.floor((unit % perMatrix) / acrossParts) * rows;
-      const column = (unit % acrossParts) * columns;
-      const [m, n] = [Math.min(rows, M - row), Math.min(columns, N - column)];
-      a += row * (turnedA ? 1 : lda) * size;
-      b += column * (turnedB ? ldb : 1) * size;
-      c += (row * ldc + column) * size;
-      if (M === 1)
-        gemv(101, turnedB ? 111 : 112, turnedB ? n : K, turnedB ? K : n, 1, b, ldb, a, lda, beta, c, 1);
-      else gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, m, n, K, 1, a, lda, b, ldb, beta, c, ldc);
-    }
-  };
+      const [M, N, K] = [words[at + 4]!, words[at + 5]!, words[at + 6]!];
+      const [lda, ldb, ldc] = [words[at + 7]!, words[at + 8]!, words[at + 9]!];
+      const [turnedA, turnedB, size] = [words[at + 10]!, words[at + 11]!, words[at + 12]!];
+      const beta = words[at + 15]!;
+      const [rows, columns] = [words[at + 13]!, words[at + 14]!];
+      const acrossParts = Math.ceil(N / columns);
+      const perMatrix = Math.ceil(M / rows) * acrossParts;
+      const units = words[at + 16]! * perMatrix;
+      const gemm = gemms![size === 4 ? 0 : 1]!;
+      const gemv = gemvs![size === 4 ? 0 : 1]!;
+      const last = Math.floor((units * (chunk + 1)) / chunks);
+      for (let unit = Math.floor((units * chunk) / chunks); unit < last; unit++) {
+        let [a, b, c] = [
+          base + (words[at + 1]! >>> 0),
+          base + (words[at + 2]! >>> 0),
+          base + (words[at + 3]! >>> 0),
+        ];
+        let matrix = Math.floor(unit / perMatrix);
+        for (let axis = at + 14 + 4 * words[at + 17]!; matrix > 0; axis -= 4) {
+          const i = matrix % words[axis]!;
+          matrix = Math.floor(matrix / words[axis]!);
+          a += i * words[axis + 1]! * size;
+          b += i * words[axis + 2]! * size;
+          c += i * words[axis + 3]! * size;
+        }
+        const row = Math.floor((unit % perMatrix) / acrossParts) * rows;
+        const column = (unit % acrossParts) * columns;
+        const [m, n] = [Math.min(rows, M - row), Math.min(columns, N - column)];
+        a += row * (turnedA ? 1 : lda) * size;
+        b += column * (turnedB ? ldb : 1) * size;
+        c += (row * ldc + column) * size;
+        if (M === 1)
+          gemv(101, turnedB ? 111 : 112, turnedB ? n : K, turnedB ? K : n, 1, b, ldb, a, lda, beta, c, 1);
+        else gemm(101, turnedA ? 112 : 111, turnedB ? 112 : 111, m, n, K, 1, a, lda, b, ldb, beta, c, ldc);
+      }
+    },
+    { lead: keep(koffi, memory, places, leads) },
+  );
 };

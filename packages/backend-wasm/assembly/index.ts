@@ -11,7 +11,7 @@ import { matmulF64, matmulZero } from "./matmul-f64";
 import { matmulRows } from "./matmul-narrow";
 import { matmulThin } from "./matmul-thin";
 
-/** Polls before sleeping: some 30 microseconds. */
+/** Polls of a caller before it sleeps: some 30 microseconds. */
 const SPINS = 20000;
 /** Least polls within a job. */
 const LEAST_SPINS = 2000;
@@ -167,7 +167,7 @@ export function work(thread: i32): void {
     } else {
       if (open) patience = min(patience << 1, SPINS);
       open = false;
-      if (++spins < SPINS || (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0)) continue;
+      if (++spins < load<i32>(at.IDLE_SPINS) || (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0)) continue;
     }
     if (atomic.load<i32>(at.QUIT) != 0) return;
     atomic.add<i32>(at.SLEEPERS, 1);

@@ -22,12 +22,16 @@ export const QUIT = 1476;
 export const POISON = 1480;
 /** Threads, the caller included: chunks are dealt out to so many ranges. Written once, before any job. */
 export const THREADS = 1484;
+/** How often a thread without work polls before it sleeps. Written once, before any job. */
+export const IDLE_SPINS = 1488;
 /** Line t counts the chunks that have been taken from range t of the open job: 16 bits from its front, 16 from its end. */
 export const RANGES = 4096;
 /** Most threads. */
 export const MOST_THREADS = 64;
 /** Most chunks of a command: so many, and a failed look of every thread, fit 16 bits. */
 export const MOST_CHUNKS = 65535 - MOST_THREADS;
+/** 256 bytes that functions of a host may use as they like; 0 at first. */
+export const HOST = 2048;
 /** The code of loops: its address, and the number of modules in it; see src/linker.ts. */
 export const CODE = 1536;
 /** Static data begins here. */

@@ -4,7 +4,7 @@ import type { Target } from "@lowrank/tensor/backend";
 import type { Extension } from "./emit.js";
 import type { EmitGroup } from "./emit-group.js";
 
-export { CODE } from "../assembly/layout.js";
+export { CODE, HOST, THREADS } from "../assembly/layout.js";
 export { MATMUL_NARROW, MATMUL_PACK_B, MATMUL_ZERO, QUANTIZED_PACK } from "../assembly/ids.js";
 export {
   type ArgWord,
@@ -24,13 +24,22 @@ export { foldBatch, matrices, type Product, productOf, transposed } from "./kern
  * that count for nothing, then those of the emitter. Addresses arrive as signed numbers. What it computes depends on nothing
  * else, so that results do not depend on the threads.
  */
-export type HostCall = (args: number, chunk: number, chunks: number, scratch: number) => void;
+export interface HostCall {
+  (args: number, chunk: number, chunks: number, scratch: number): void;
+  /** Called on a thread before it runs a list for which it wakes others. */
+  lead?: (() => void) | undefined;
+}
 
 /**
- * Makes the function of one thread; the caller's is told what the threads run. The text of this function, what `toString` gives,
- * is sent to the threads, so it uses nothing from outside and names no function inside, as in thread-loop.ts.
+ * Makes the function of one thread. One that runs lists, and does not only join them, gives the module of the threads; the caller
+ * also the address space that the memory may grow to. The text of this function, what `toString` gives, is sent to the threads, so
+ * it uses nothing from outside and names no function inside, as in thread-loop.ts.
  */
-export type StartHost = (memory: WebAssembly.Memory, module?: WebAssembly.Module) => HostCall;
+export type StartHost = (
+  memory: WebAssembly.Memory,
+  module?: WebAssembly.Module,
+  reservedBytes?: number,
+) => HostCall;
 
 /** What a package above may replace in a backend before its first plan: what the scheduler is told, and what emits a group. */
 export interface Replaceable {

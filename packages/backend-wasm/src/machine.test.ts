@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { KernelGroup, OpDef, Schedule, Value } from "@lowrank/tensor/backend";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { COPY_PROBE } from "../assembly/ids.js";
 import { unshare } from "./binary.js";
 import { WasmBuffer } from "./buffer.js";
@@ -101,7 +101,7 @@ describe("the machine", () => {
       );
       await new Promise((done) => setTimeout(done, 5)); // more of them come up
     }
-    expect(machine.arrived).toBeGreaterThan(0);
+    await vi.waitFor(() => expect(machine.arrived).toBeGreaterThan(0), 10_000);
     machine.dispose();
   });
 

@@ -3,7 +3,7 @@ import * as layout from "../assembly/layout.js";
 import { compileKernels, unpack } from "./binary.js";
 import type { Extension } from "./emit.js";
 import { Heap } from "./heap.js";
-import type { StartHost, WithMachine } from "./host.js";
+import type { HostCall, StartHost, WithMachine } from "./host.js";
 import { type Linked, linker } from "./linker.js";
 import { codeOf, type Stretch } from "./loop-code.js";
 import { startThread } from "./threads.js";
@@ -20,6 +20,13 @@ const WAKE_CHUNKS = 6;
  * in such a stream does for any work that can be shared. Shorter than an idle thread polls before it sleeps.
  */
 const STREAM_MS = 0.015;
+/** Polls of a thread without work before it sleeps: some 30 µs. */
+const SPINS = 20_000;
+/**
+ * The same where a host's library works, some 2 ms: a thread that sleeps comes to a product 0.1 ms late, which is a tenth of one of
+ * 512³. Such libraries themselves let their threads go round for 25 ms (OpenBLAS) to 200 ms (OpenMP).
+ */
+const HOST_SPINS = 1_400_000;
 /** Room for the code of some two hundred different loops; a limit for programs whose loops never repeat. */
 const CODE_BYTES = 1 << 17;
 /** Room behind it for the places of extensions, 8 bytes each. */
@@ -66,8 +73,8 @@ export class Machine {
   static async create(options: MachineOptions): Promise<Machine> {
     const shared = isShared(options);
     const { module, relaxed } = await compileKernels(shared);
-    const memory = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
-    const linked: Linked = { table: null, host: options.host?.(memory, module) };
+    const { memory, maximum } = makeMemory(shared, Math.ceil(options.maxMemoryBytes / PAGE));
+    const linked: Linked = { table: null, host: options.host?.(memory, module, maximum * PAGE) };
     const link = linker(memory, layout.CODE, linked);
     const instance = await WebAssembly.instantiate(module, {
       env: { memory, link },
@@ -75,7 +82,7 @@ export class Machine {
     });
     linked.table = instance.exports.table as WebAssembly.Table;
     const kernels = instance.exports as unknown as KernelExports;
-    const machine = new Machine(module, memory, kernels, relaxed, link, options);
+    const machine = new Machine(module, memory, kernels, relaxed, link, linked.host, options);
     const started = await Promise.all(machine.workers.map((worker) => worker.started));
     machine.startedThreads += started.filter((up) => up).length;
     return machine;
@@ -88,11 +95,13 @@ export class Machine {
     /** Whether multiply-add rounds once. */
     readonly relaxed: boolean,
     private readonly link: () => number,
+    private readonly host: HostCall | undefined,
     readonly options: MachineOptions,
   ) {
     this.heap = new Heap(memory, kernels.heapBase(), options.maxMemoryBytes);
     this.ensureScratch(FIRST_SCRATCH);
     this.heap.i32[layout.THREADS >> 2] = options.threads;
+    this.heap.i32[layout.IDLE_SPINS >> 2] = options.host ? HOST_SPINS : SPINS;
     const { ACTIVE: active, POISON: poison, CODE: code } = layout;
     for (let thread = 1; thread < options.threads; thread++) {
       this.workers.push(startThread({ module, memory, thread, active, poison, code }, options.host));
@@ -209,6 +218,7 @@ export class Machine {
     if (this.apart) return this.apart(list, count);
     const wake = weight >= WAKE_CHUNKS || (weight > 0 && performance.now() - this.lastEnd < STREAM_MS);
     try {
+      if (wake) this.host?.lead?.();
       this.kernels.runList(list, count, Number(wake));
     } catch (cause) {
       this.failure = cause;
@@ -239,11 +249,11 @@ export class Machine {
 }
 
 /** Address space for a shared memory is reserved at once, so a smaller reserve is tried where the largest is refused. */
-function makeMemory(shared: boolean, pages: number): WebAssembly.Memory {
+function makeMemory(shared: boolean, pages: number): { memory: WebAssembly.Memory; maximum: number } {
   const initial = 16;
   for (let maximum = Math.max(initial, Math.min(65536, pages)); ; maximum = Math.max(initial, maximum >> 1)) {
     try {
-      return new WebAssembly.Memory({ initial, maximum, shared });
+      return { memory: new WebAssembly.Memory({ initial, maximum, shared }), maximum };
     } catch (cause) {
       if (maximum > 1024) continue;
       throw new DeviceError({

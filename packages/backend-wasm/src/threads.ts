@@ -13,6 +13,7 @@ interface NodeWorker {
   unref(): void;
   terminate(): Promise<number>;
   on(event: "error", listener: (error: unknown) => void): void;
+  once(event: "message" | "exit", listener: () => void): void;
 }
 
 interface NodeThreads {
@@ -57,13 +58,21 @@ export function startThread(data: ThreadData, host?: StartHost): Thread {
 }
 
 function startInNode(node: NodeThreads, data: ThreadData, host?: StartHost): Thread {
-  const source = `import { workerData } from "node:worker_threads"; (${threadLoop})(workerData, () => {}, ${linker}, ${host});`;
+  const tellUp = host ? `() => parentPort.postMessage("up")` : "() => {}";
+  const source = `import { parentPort, workerData } from "node:worker_threads"; (${threadLoop})(workerData, ${tellUp}, ${linker}, ${host});`;
   const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
   const worker = new node.Worker(url, { workerData: data, execArgv: [] });
+  // Jobs run without it until it is up, so nobody need wait; but a thread that ends while it loads a library of the host's takes
+  // the process with it.
+  const started = host
+    ? new Promise<boolean>((done) => {
+        worker.once("message", () => done(true));
+        worker.once("exit", () => done(false));
+      }).finally(() => worker.unref())
+    : Promise.resolve(true);
   worker.on("error", () => {}); // the machine learns it through the poison word
-  worker.unref();
-  // Jobs run without it until it is up, so nobody need wait.
-  return { started: Promise.resolve(true), stop: () => void worker.terminate() };
+  if (!host) worker.unref();
+  return { started, stop: () => void worker.terminate() };
 }
 
 /**
