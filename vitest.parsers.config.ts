@@ -11,12 +11,15 @@ const parsers = [
   "models/src/{gguf,gguf-cursor,gguf-header,gguf-metadata,gguf-types}.ts",
   "models/src/{safetensors,safetensors-dtype,safetensors-header}.ts",
   "models/src/{regex-samples,regex-time,tokenizer-check,tokenizer-regex}.ts",
-  "adapters/src/{pattern,peft-json}.ts",
+  "models/src/{bert-config,gguf-config,gguf-pre-tokenizers,gguf-tokenizer,gpt2-config,llama-config,rope-scaling}.ts",
+  "adapters/src/{gguf-lora-read,pattern,peft,peft-json}.ts",
 ];
 const tests = [
-  "models/src/{config,family-config,gguf,gguf-tokenizer,hub,json-scan,safe-name,safetensors,source,tokenizer}.test.ts",
+  "models/src/{config,family-config,gguf,gguf-model,gguf-save,gguf-tokenizer,gpt2,hub,json-scan,llama-config}.test.ts",
+  "models/src/{safe-name,safetensors,source,tokenizer}.test.ts",
+  "models/test/{architectures,bert}.test.ts",
   "models/test/{gguf-rules,mutants/*}.test.ts",
-  "adapters/src/{peft,peft-json,targets}.test.ts",
+  "adapters/src/{full-modules,gguf-lora,peft,peft-json,targets}.test.ts",
   "adapters/test/mutants.test.ts",
 ];
 const inPackages = (paths: readonly string[]): string[] => paths.map((path) => `packages/${path}`);
