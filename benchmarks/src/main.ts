@@ -1,4 +1,7 @@
 import { parseArgs } from "node:util";
+import { ATTENTION_ROWS, type AttentionLine, measureAttention } from "./attention.js";
+import { KINDS, type KindName } from "./attention-models.js";
+import { attentionMarkdown } from "./attention-results.js";
 import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
 import { dispatchesMarkdown, measureDispatches } from "./dispatches.js";
@@ -44,6 +47,7 @@ const HELP = `pnpm bench NAME [options]
   serving   8 adapters in one batch beside one, switching and swapping them, their memory, and texts made at once
   generate  prefill and decode of SmolLM2-135M in Q4_1 beside llama.cpp, native and in WebAssembly; LOWRANK_TEST_MODELS
   estimates what lowrank estimate predicts beside the same 24 runs as processes of their own
+  attention small models of five kinds of attention trained alike: loss, bytes of the cache a token, time of a token
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
@@ -51,6 +55,7 @@ const HELP = `pnpm bench NAME [options]
   --libs a,b     only these libraries (core): ${librariesOf("core").join(", ")};
                  (webgpu): ${librariesOf("webgpu").join(", ")};
                  (linalg): ${librariesOf("linalg").join(", ")}
+                 (attention), as kinds: ${Object.keys(KINDS).join(", ")}
   --transposed   products with transposed factors too (webgpu)
                  (finetune): ${FINETUNERS.join(", ")}
   --threads N    threads of each library             1; paired: all cores
@@ -58,8 +63,8 @@ const HELP = `pnpm bench NAME [options]
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
-  --runs N       pairs of processes (paired), processes (finetune)      5, 3
-  --steps N      training steps of each (paired, finetune)              300, 20
+  --runs N       pairs of processes (paired), processes (finetune), seeds (attention)   5, 3, 3
+  --steps N      training steps of each (paired, finetune, attention)   300, 20, 600
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
@@ -250,10 +255,26 @@ async function main(): Promise<void> {
     const note = (text: string): void => console.error(text);
     const lines = await measureEstimates({ threads, models, onLine: print, note });
     if (!flags.json) console.log(estimatesMarkdown(lines));
+  } else if (name === "attention") {
+    const lines: AttentionLine[] = [];
+    await measureAttention({
+      rows: chooseFrom("rows", ATTENTION_ROWS, flags.rows),
+      kinds: chooseFrom("libs", Object.keys(KINDS) as KindName[], flags.libs),
+      seeds: whole("runs", flags.runs ?? (flags.quick ? "1" : "3")),
+      steps: whole("steps", flags.steps ?? (flags.quick ? "60" : "600")),
+      turns: whole("samples", flags.samples ?? (flags.quick ? "3" : "9")),
+      threads,
+      quick: flags.quick,
+      onLine: (line) => {
+        lines.push(line);
+        print(line);
+      },
+    });
+    if (!flags.json) console.log(attentionMarkdown(lines));
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving, generate, estimates or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving, generate, estimates, attention or results, got "${name}"`,
     );
 }
 

@@ -1,5 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import type { AttentionLine } from "./attention.js";
+import { attentionMarkdown } from "./attention-results.js";
 import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
@@ -29,6 +31,7 @@ import type { ThreadCell, ThreadVerdict } from "./threads.js";
 import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
+  | AttentionLine
   | ErrorLine
   | EstimateSample
   | FinetuneSample
@@ -167,6 +170,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   estimates: (lines) => estimatesMarkdown(lines as EstimateSample[]),
   generate: (lines) => generateMarkdown(lines as GenerateSample[]),
   serving: (lines) => servingMarkdown(lines as ServingLine[]),
+  attention: (lines) => attentionMarkdown(lines as AttentionLine[]),
   paired: (lines) => pairedMarkdown(lines as (PairedSample | PairedSummary)[]),
   curves: (lines, file) => curves(file, lines as (CurvePoint | CurveSummary)[]),
 };

@@ -13,6 +13,7 @@ import type { AttentionCache, CacheShape } from "./kv-cache.js";
 import { like, Linear } from "./linear.js";
 import { FactorizedAttention, type MFAOptions } from "./mfa.js";
 import { QuantizedWeight } from "./quantized-weight.js";
+import { ropePlaces } from "./rope-places.js";
 
 /**
  * MFA with key reuse: values are made from the keys, so that a position leaves one vector in the cache.
@@ -61,10 +62,11 @@ export class MFAKR extends FactorizedAttention {
       const turn = turning("MFAKR", inputs);
       u = attention(turn(q), turn(k), k, seen);
     } else {
-      const turned = inputs.positions !== undefined;
-      const at = (places: Tensor) => turning("MFAKR", { ...inputs, positions: turned ? places : undefined });
-      const read = (keys: Tensor) => ({ k: at(places(keys.shape[1]!))(keys), v: keys });
-      u = cache.attend(layer, at(places(x.shape[1]!, cache))(q), k, read, seen);
+      const { inverseFrequencies: f } = inputs;
+      const at = inputs.positions === undefined ? undefined : places(x.shape[1]!, cache);
+      const turn = turning("MFAKR", { ...inputs, positions: at });
+      const read = (keys: Tensor) => ({ k: at === undefined ? keys : ropePlaces(keys, f!), v: keys });
+      u = cache.attend(layer, turn(q), k, read, seen);
     }
     if (this.kr_n === null || this.kr_alpha === null) return this.output(u);
     return this.output(u.add(this.kr_n.forward(u).mul(like(this.kr_alpha, u))));
@@ -99,10 +101,8 @@ export class MFAKR extends FactorizedAttention {
   }
 }
 
-/** Places [1, count] i32 from 0, or [1 or batch, count] from those that a cache is at. */
-function places(count: number, cache?: AttentionCache): Tensor {
+/** Places [1 or batch, count] i32 of the next `count` tokens of a cache. */
+function places(count: number, { offset }: AttentionCache): Tensor {
   const row = arange(0, count, 1, { dtype: "i32" }).reshape([1, count]);
-  if (cache === undefined) return row;
-  const { offset } = cache; // 0-d or [batch, 1, 1, 1]
-  return row.add(offset.ndim === 0 ? offset : offset.reshape([offset.shape[0]!, 1]));
+  return row.add(offset.ndim === 0 ? offset : offset.reshape([offset.shape[0]!, 1])); // of 0-d or [batch, 1, 1, 1]
 }

@@ -17,6 +17,7 @@ import { Attention } from "./attention.js";
 import { KVCache } from "./kv-cache.js";
 import { MFA } from "./mfa.js";
 import { MFAKR } from "./mfa-kr.js";
+import { ropePlaces } from "./rope-places.js";
 
 beforeAll(async () => setDefaultBackend(await testBackend()));
 
@@ -165,6 +166,43 @@ test("with a cache MFA-KR goes by places: positions shifted as a whole are the s
   const y = kr.forward(x(), { ...inputs(), positions: inputs().positions.add(40), cache });
   await evaluate(y, ...cache.pending());
   for (const [i, got] of (await read(y)).entries()) expect(got).toBeCloseTo(whole[i]!, 5);
+});
+
+test("a cache of any length turns as rope at its places", async () => {
+  for (const [length, dtype] of [
+    [192, "f32"],
+    [100, "f32"],
+    [128, "f64"],
+  ] as const) {
+    const keys = normal([2, length, 1, C], { key: key(2), dtype });
+    const at = arange(0, length, 1, { dtype: "i32" }).reshape([1, length]);
+    const [got, want] = [ropePlaces(keys, inverseFrequencies(C)), rope(keys, at, inverseFrequencies(C))];
+    expect(got.dtype).toBe(dtype);
+    const [a, b] = [await read(got), await read(want)];
+    // An angle below 192 is rounded to 8e-6 in f32, in both ways.
+    for (const [i, y] of b.entries()) expect(Math.abs(a[i]! - y)).toBeLessThan(1e-4);
+  }
+});
+
+test("token by token behind a long text MFA-KR is what it is at once", async () => {
+  const kr = opened();
+  const long = normal([1, 130, H], { key: key(5) });
+  const at = (from: number, count: number) => ({
+    positions: arange(from, from + count, 1, { dtype: "i32" }).reshape([1, count]),
+    inverseFrequencies: inverseFrequencies(C),
+  });
+  const whole = await read(kr.forward(long, at(0, 130)));
+  const cache = new KVCache({ layers: 1, capacity: 192, ...kr.cacheShape });
+  for (const [from, count] of [
+    [0, 128],
+    [128, 1],
+    [129, 1],
+  ] as const) {
+    const y = kr.forward(long.slice([null, [from, from + count]]), { ...at(from, count), cache });
+    await evaluate(y, ...cache.pending());
+    cache.advance(count);
+    for (const [i, got] of (await read(y)).entries()) expect(got).toBeCloseTo(whole[from * H + i]!, 4);
+  }
 });
 
 test("MFA-KR is folded only where that is exact", async () => {
