@@ -62,9 +62,9 @@ export function attentionMarkdown(lines: readonly AttentionLine[]): string {
   if (decode !== undefined) {
     const contexts = [...new Set(decodes.map((d) => d.context))];
     parts.push(
-      `A token of \`generate\` behind so many bytes, by the same models, which take turns: medians of ${decode.turns} turns of ${decode.tokens} tokens in milliseconds, with the first and third quartile. ${decode.machine}; ${decode.threads === 1 ? "one thread" : `${decode.threads} threads`}.`,
+      `A token of \`generate\` behind so many bytes, by the same models, which take turns: medians of ${decode.turns} turns of ${decode.tokens} tokens in milliseconds, with the first and third quartile. The cache has room for twice as many positions, as that makes it; the one of MFA-KR turns its keys at each token, all that it has room for. ${decode.machine}; ${decode.threads === 1 ? "one thread" : `${decode.threads} threads`}.`,
       markdownTable(
-        ["", ...contexts.flatMap((n) => [`behind ${n.toLocaleString("en")}`, "cache"])],
+        ["", ...contexts.flatMap((n) => [`behind ${n.toLocaleString("en")}`, "room of the cache"])],
         kinds.flatMap((kind) => {
           const own = of(decodes, kind);
           if (own.length === 0) return [];
