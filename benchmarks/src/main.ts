@@ -2,6 +2,9 @@ import { parseArgs } from "node:util";
 import { ATTENTION_ROWS, type AttentionLine, measureAttention } from "./attention.js";
 import { KINDS, type KindName } from "./attention-models.js";
 import { attentionMarkdown } from "./attention-results.js";
+import { ADAPTER_PARTS, type AdapterLine, compareAdapters, readLines } from "./adapters.js";
+import { ADAPTER_METHODS, type MethodName } from "./adapters-methods.js";
+import { adaptersMarkdown } from "./adapters-results.js";
 import { type CurvePoint, type CurveSummary, measureCurve } from "./curves.js";
 import { SERIES, type SeriesName } from "./curve-series.js";
 import { dispatchesMarkdown, measureDispatches } from "./dispatches.js";
@@ -48,6 +51,7 @@ const HELP = `pnpm bench NAME [options]
   generate  prefill and decode of SmolLM2-135M in Q4_1 beside llama.cpp, native and in WebAssembly; LOWRANK_TEST_MODELS
   estimates what lowrank estimate predicts beside the same 24 runs as processes of their own
   attention small models of five kinds of attention trained alike: loss, bytes of the cache a token, time of a token
+  adapters  every adapter on the quick start's model with one budget: time of a step, perplexity of three runs, error of merging
   results   writes benchmarks/results/README.md and its plots from the .jsonl files beside it
 
   --json         one JSON object a line
@@ -64,7 +68,12 @@ const HELP = `pnpm bench NAME [options]
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
   --runs N       pairs of processes (paired), processes (finetune), seeds (attention)   5, 3, 3
-  --steps N      training steps of each (paired, finetune, attention)   300, 20, 600
+  --steps N      training steps of each (paired, finetune, attention, adapters)   300, 20, 600, 40
+
+  --part NAME    quality, time or tune, which tries learning rates (adapters)    quality
+  --rates a,b    learning rates for --part tune (adapters)              0.001,0.003,0.01,0.03,0.1
+  --seeds N      runs of each method (adapters)                         3
+  --resume FILE  lines of an earlier run: what it has is not done again (adapters)
 
 BENCH_PYTHON names the Python that has numpy and torch (python3 by default).`;
 
@@ -98,6 +107,10 @@ async function main(): Promise<void> {
       runs: { type: "string" },
       steps: { type: "string" },
       samples: { type: "string" },
+      part: { type: "string", default: "quality" },
+      rates: { type: "string" },
+      seeds: { type: "string" },
+      resume: { type: "string" },
       transposed: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -231,6 +244,23 @@ async function main(): Promise<void> {
     });
     print(summary);
     if (!flags.json) console.log(pairedTable(samples, summary));
+  } else if (name === "adapters") {
+    const lines: AdapterLine[] = flags.resume === undefined ? [] : await readLines(flags.resume);
+    await compareAdapters({
+      part: chooseFrom("part", ADAPTER_PARTS, flags.part)[0]!,
+      rows: chooseFrom("rows", Object.keys(ADAPTER_METHODS) as MethodName[], flags.rows),
+      seeds: whole("seeds", flags.seeds ?? (flags.quick ? "1" : "3")),
+      steps: whole("steps", flags.steps ?? (flags.quick ? "3" : "40")),
+      threads,
+      ...(flags.rates === undefined ? {} : { rates: flags.rates.split(",").map(Number) }),
+      ...(flags.resume === undefined ? {} : { resume: flags.resume }),
+      onLine: (line) => {
+        lines.push(line);
+        print(line);
+      },
+      note: (text) => console.error(text),
+    });
+    if (!flags.json) console.log(adaptersMarkdown(lines));
   } else if (name === "serving") {
     const lines: ServingLine[] = [];
     const turns = whole("samples", flags.samples ?? (flags.quick ? "3" : "15"));
@@ -274,7 +304,7 @@ async function main(): Promise<void> {
   } else if (name === "results") console.log(await writeResults());
   else
     throw new Error(
-      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving, generate, estimates, attention or results, got "${name}"`,
+      `bench: expected core, webgpu, linalg, linalg-errors, overhead, curves, memory, threads, finetune, paired, serving, generate, estimates, attention, adapters or results, got "${name}"`,
     );
 }
 

@@ -2,6 +2,9 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { AttentionLine } from "./attention.js";
 import { attentionMarkdown } from "./attention-results.js";
+import type { AdapterLine } from "./adapters.js";
+import { drawAdapters, drawChanges } from "./adapters-plot.js";
+import { adaptersMarkdown, linesOf } from "./adapters-results.js";
 import { curvesMarkdown, overheadMarkdown, pairedMarkdown } from "./cost-results.js";
 import type { CurvePoint, CurveSummary } from "./curves.js";
 import { drawCurves } from "./curves-plot.js";
@@ -32,6 +35,7 @@ import { webgpuMarkdown } from "./webgpu-results.js";
 
 type Line =
   | AttentionLine
+  | AdapterLine
   | ErrorLine
   | EstimateSample
   | FinetuneSample
@@ -154,6 +158,14 @@ async function finetune(file: string, lines: readonly FinetuneSample[]): Promise
   return finetuneMarkdown(lines, image);
 }
 
+/** Draws losses and changes of weights of a run of `adapters` beside its file, and shows it. */
+async function adapters(file: string, lines: readonly AdapterLine[]): Promise<string> {
+  const image = (name: string): string => file.replace(/\.jsonl$/, `${name}.svg`);
+  await writeFile(`${folder}${image("")}`, drawAdapters(linesOf(lines, "run")));
+  await writeFile(`${folder}${image("-changes")}`, drawChanges(linesOf(lines, "change")));
+  return adaptersMarkdown(lines, [image(""), image("-changes")]);
+}
+
 /** How the lines of each bench are shown; those of others are kept as they are. */
 const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => string | Promise<string>>> = {
   "webgpu-main-job": (lines) => mainJobMarkdown(lines as MainJob[]),
@@ -167,6 +179,7 @@ const SHOWN: Readonly<Record<string, (lines: readonly Line[], file: string) => s
   dispatches: (lines) => dispatchesMarkdown(lines as DispatchCost[]),
   threads: (lines) => threadsMarkdown(lines as (ThreadCell | ThreadVerdict)[]),
   finetune: (lines, file) => finetune(file, lines as FinetuneSample[]),
+  adapters: (lines, file) => adapters(file, lines as AdapterLine[]),
   estimates: (lines) => estimatesMarkdown(lines as EstimateSample[]),
   generate: (lines) => generateMarkdown(lines as GenerateSample[]),
   serving: (lines) => servingMarkdown(lines as ServingLine[]),

@@ -1,0 +1,128 @@
+import {
+  type Adapter,
+  adaLora,
+  adaLoraBudget,
+  type Attached,
+  boft,
+  capaBoost,
+  dora,
+  dyLora,
+  edora,
+  fedPara,
+  flix,
+  hra,
+  ia3,
+  loha,
+  lokr,
+  lora,
+  loraFa,
+  loraPlusGroups,
+  oft,
+  olora,
+  pissa,
+  sira,
+  soda,
+  vera,
+} from "@lowrank/adapters";
+import type { Tensor } from "@lowrank/tensor";
+import { AdamW, type Schedule, StiefelAdam } from "@lowrank/optim";
+
+/** What takes gradients and makes a step of them; several share the parameters by their paths. */
+export interface Trainer {
+  step(grads: ReadonlyMap<string, Tensor>, options?: { also?: readonly Tensor[] }): Promise<void>;
+  paths?(): string[];
+}
+
+/** A method as the comparison runs it. */
+export interface AdapterMethod {
+  /** Null: the base itself, frozen or trained in full. */
+  readonly adapter: Adapter | null;
+  /** Chosen so that it trains about as many numbers as LoRA of rank 4 on the same layers, where a method can. */
+  readonly config: object | ((steps: number) => object);
+  /** Highest learning rate: the best of `--part tune`. */
+  readonly lr: number;
+  /** Default: AdamW without decay. */
+  readonly optimizers?: (attached: Attached, lr: Schedule) => Trainer[];
+  /** What a reader has to know to read its row. */
+  readonly note?: string;
+}
+
+const method = <C extends object, P extends object>(
+  adapter: Adapter<C, P>,
+  config: C | ((steps: number) => C),
+  lr: number,
+  rest: Pick<AdapterMethod, "optimizers" | "note"> = {},
+): AdapterMethod => ({ adapter: adapter as unknown as Adapter, config, lr, ...rest });
+
+/** Learning rates that `--part tune` tries. */
+export const LEARNING_RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const;
+
+/** All methods, by the name of their row. Targets are the linear layers of the four blocks. */
+export const ADAPTER_METHODS = {
+  frozen: { adapter: null, config: {}, lr: 0, note: "the base as it is: nothing is trained" },
+  full: { adapter: null, config: {}, lr: 1e-3, note: "no adapter: every parameter of the model is trained" },
+  lora: method(lora, { rank: 4, alpha: 8 }, 1e-2),
+  rslora: method(lora, { rank: 4, alpha: 8, useRslora: true }, 3e-3),
+  "lora-orthogonal": method(lora, { rank: 4, alpha: 8, init: "orthogonal" }, 3e-3),
+  "lora-plus": method(lora, { rank: 4, alpha: 8 }, 1e-3, {
+    optimizers: ({ model }, lr) => [
+      new AdamW(model.trainableParameters(), { lr, weightDecay: 0, groups: loraPlusGroups() }),
+    ],
+  }),
+  "lora-fa": method(loraFa, { rank: 8, alpha: 16 }, 1e-2),
+  pissa: method(pissa, { rank: 4, alpha: 4 }, 3e-3),
+  olora: method(olora, { rank: 4, alpha: 4 }, 3e-3),
+  adalora: method(
+    adaLora,
+    (steps) => ({
+      rank: 5,
+      targetRank: 4,
+      alpha: 10,
+      steps,
+      tinit: steps >> 3,
+      tfinal: steps >> 2,
+      penalty: 0.1,
+    }),
+    3e-2,
+    {
+      optimizers: (attached, lr) => [
+        adaLoraBudget(attached, new AdamW(attached.model.trainableParameters(), { lr, weightDecay: 0 })),
+      ],
+      note: "begins with five triplets a layer and keeps four on average",
+    },
+  ),
+  dylora: method(dyLora, { rank: 4, alpha: 8 }, 1e-2, {
+    note: "each step trains a rank from 1 to 4 that is drawn; scored with all four",
+  }),
+  vera: method(vera, { rank: 256 }, 1e-1, {
+    note: "trains r + out a layer, so that the budget would take projections of rank 2,300 and forty times the time of LoRA",
+  }),
+  dora: method(dora, { rank: 4, alpha: 8 }, 1e-2),
+  edora: method(edora, { rank: 48, alpha: 48 }, 1e-2),
+  hra: method(hra, { rank: 8 }, 1e-2),
+  oft: method(oft, { blockSize: 16 }, 3e-3),
+  boft: method(boft, { blockSize: 8 }, 1e-2),
+  ia3: method(ia3, {}, 3e-2, { note: "trains one number an output: it has no rank to raise" }),
+  loha: method(loha, { rank: 2, alpha: 4 }, 1e-2),
+  lokr: method(lokr, { rank: 40, alpha: 40 }, 1e-2),
+  fedpara: method(fedPara, { rank: 2 }, 1e-2),
+  "fedpara-personal": method(fedPara, { rank: 2, personal: true }, 1e-2),
+  soda: method(soda, {}, 1e-2, {
+    optimizers: ({ model }, lr) => {
+      const all = [...model.trainableParameters()];
+      const turns = all.filter(([, p]) => p.ndim === 2);
+      const rest = all.filter(([, p]) => p.ndim !== 2);
+      return [new StiefelAdam(turns, { lr }), new AdamW(rest, { lr, weightDecay: 0 })];
+    },
+    note: "trains Σ nⱼ² + min(in, out) a layer, whatever one asks for",
+  }),
+  flix: method(flix, { features: ["sea", "book"], rank: 2, alpha: 4, active: ["sea", "book"] }, 1e-2, {
+    note: "one book has one set of features: both are on, as a LoRA of rank 4",
+  }),
+  "capaboost-lora": method(capaBoost(lora, ["A", "B"]), { rank: 4, alpha: 8, copies: 2 }, 1e-2),
+  sira: method(sira, { experts: 4, topK: 2, rank: 1, alpha: 2 }, 1e-2, {
+    note: "which experts act depends on the token, so that there is no one weight to merge into",
+  }),
+} as const satisfies Record<string, AdapterMethod>;
+
+export type MethodName = keyof typeof ADAPTER_METHODS;
