@@ -5,8 +5,6 @@ import {
   gradients,
   type Key,
   key as makeKey,
-  normal,
-  randint,
   type Tensor,
   tensor,
 } from "@lowrank/tensor";
@@ -32,6 +30,7 @@ export interface ContractOptions<C> {
   outFeatures?: number;
   /** Largest relative error between forward and merged. Default 1e-5. */
   tolerance?: number;
+  /** For the start of the adapter. Default `key(7)`. */
   key?: Key;
   /** Precision of the gradient check, which compares with central differences. Default f64. */
   gradientDtype?: DType;
@@ -54,29 +53,53 @@ interface Bench {
 
 const ROWS = 5;
 
+/**
+ * Numbers from N(0, std²), the same for the same name. They are made here and not by the backend, where each shape would be a program
+ * of its own: compiling those for a GPU took most of the time of a check.
+ */
+function drawn(dims: readonly number[], name: string, dtype: DType, std = 1): Tensor {
+  let state = 2166136261;
+  for (let i = 0; i < name.length; i++) state = Math.imul(state ^ name.charCodeAt(i), 16777619);
+  // mulberry32, in (0, 1)
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 2 ** 32;
+  };
+  const size = dims.reduce((n, d) => n * d, 1);
+  // Box and Muller 1958
+  const values = Float64Array.from(
+    { length: size },
+    () => std * Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()),
+  );
+  return tensor(values, { dtype, shape: [...dims] });
+}
+
 /** A layer of a kind and something to put into it. Weights of convolutions have as many columns as that of the linear layer. */
-function layerOf(kind: LayerKind, inFeatures: number, out: number, layerKey: Key, key: Key, dtype: DType) {
-  const options = { key: layerKey, dtype };
-  const numbers = (...dims: number[]): Tensor => normal([ROWS, ...dims], { key, dtype });
+function layerOf(kind: LayerKind, inFeatures: number, out: number, dtype: DType) {
+  const numbers = (...dims: number[]): Tensor => drawn([ROWS, ...dims], `input/${kind}`, dtype);
   switch (kind) {
     case "linear":
-      return { layer: new Linear(inFeatures, out, options), input: numbers(inFeatures) };
-    case "embedding":
+      return { layer: new Linear(inFeatures, out, { dtype }), input: numbers(inFeatures) };
+    case "embedding": {
+      const ids = Int32Array.from({ length: ROWS }, (_, i) => (7 * i + 3) % inFeatures);
       return {
-        layer: new Embedding(inFeatures, out, { ...options, outputDtype: dtype }),
-        input: randint([ROWS], { key, min: 0, max: inFeatures }),
+        layer: new Embedding(inFeatures, out, { dtype, outputDtype: dtype }),
+        input: tensor(ids, { dtype: "i32" }),
       };
+    }
     case "conv1d": {
       const steps = { stride: 2, padding: 1, dilation: 2 };
       return {
-        layer: new Conv1d(inFeatures / 3, out, 3, { ...options, ...steps }),
+        layer: new Conv1d(inFeatures / 3, out, 3, { dtype, ...steps }),
         input: numbers(inFeatures / 3, 9),
       };
     }
     case "conv2d": {
       const steps = { stride: [2, 1], padding: [1, 0], dilation: [1, 2] } as const;
       return {
-        layer: new Conv2d(inFeatures / 6, out, [3, 2], { ...options, ...steps }),
+        layer: new Conv2d(inFeatures / 6, out, [3, 2], { dtype, ...steps }),
         input: numbers(inFeatures / 6, 5, 4),
       };
     }
@@ -107,28 +130,23 @@ export function contractChecks<C extends object, P extends object>(
   const erased = adapter as unknown as Adapter;
   const checks: ContractCheck[] = [];
 
-  function bench(kind: LayerKind, dtype: DType = "f32"): Bench {
-    const [layerKey, inputKey, adapterKey] = key.split(3) as [Key, Key, Key];
-    const { layer, input } = layerOf(kind, inFeatures, outFeatures, layerKey, inputKey, dtype);
+  async function bench(kind: LayerKind, dtype: DType = "f32"): Promise<Bench> {
+    const { layer, input } = layerOf(kind, inFeatures, outFeatures, dtype);
+    for (const [path, p] of layer.parameters()) p.replace(drawn(p.shape, path, dtype, inFeatures ** -0.5));
     const model = new OneLayer(layer).eval() as OneLayer;
-    return {
-      model,
-      input,
-      attached: attach(model, adapter, config, { targets: ["layer"], key: adapterKey, dtype }),
-    };
+    const attached = attach(model, adapter, config, { targets: ["layer"], key, dtype });
+    await evaluate(...[...attached.parameters()].map(([, p]) => p));
+    await rounded(attached);
+    return { model, input, attached };
   }
 
   /** Moves every trained parameter away from its start. */
   async function disturb({ attached }: Bench): Promise<void> {
     const assignments = [...attached.parameters()]
       .filter(([, p]) => p.trainable)
-      .map(([path, p]) =>
-        p.assign(p.add(normal(p.shape, { key: key.foldName(path), std: 0.3, dtype: p.dtype }))),
-      );
+      .map(([path, p]) => p.assign(p.add(drawn(p.shape, path, p.dtype, 0.3))));
     await evaluate(...assignments);
-    // As a file stores them: a backend that computes with more digits than the dtype has keeps no more of them here.
-    for (const [, p] of attached.parameters())
-      p.replace(tensor(await p.rawData(), { dtype: p.dtype, shape: p.shape }));
+    await rounded(attached);
   }
 
   const check = (kind: LayerKind, sentence: string, run: () => Promise<void>): void => {
@@ -140,7 +158,7 @@ export function contractChecks<C extends object, P extends object>(
       const startsWithin = adapter.startsWithin?.(config) ?? 0;
       const how = startsWithin === 0 ? "bit for bit" : "up to rounding";
       check(kind, `a fresh adapter leaves the layer as it is, ${how}`, async () => {
-        const { model, attached, input } = bench(kind);
+        const { model, attached, input } = await bench(kind);
         const fresh = await model.forward(input).data();
         const bare = await attached.disable().model.forward(input).data();
         if (startsWithin === 0) expectSame("fresh adapter", fresh, bare);
@@ -150,7 +168,7 @@ export function contractChecks<C extends object, P extends object>(
     const staysApart = adapter.staysApart?.(config) !== undefined;
     if (staysApart) {
       check(kind, "merging is refused and changes nothing", async () => {
-        const b = bench(kind);
+        const b = await bench(kind);
         await disturb(b);
         const before = await b.model.forward(b.input).data();
         const merged = await b.attached.merge().then(
@@ -163,7 +181,7 @@ export function contractChecks<C extends object, P extends object>(
     }
     const checkMerged = staysApart ? () => undefined : check;
     checkMerged(kind, "forward agrees with the merged weight", async () => {
-      const b = bench(kind);
+      const b = await bench(kind);
       await disturb(b);
       const base = await read(b.attached.disable().model.forward(b.input));
       const forward = await read(b.attached.enable().model.forward(b.input));
@@ -174,7 +192,7 @@ export function contractChecks<C extends object, P extends object>(
         throw new Error(`${adapter.name}: a disturbed adapter does not change the layer`);
     });
     check(kind, "rows of a batch may have it, not have it, or have half of it", async () => {
-      const b = bench(kind);
+      const b = await bench(kind);
       await disturb(b);
       const base = await read(b.attached.disable().model.forward(b.input));
       const whole = await read(b.attached.enable().model.forward(b.input));
@@ -191,7 +209,7 @@ export function contractChecks<C extends object, P extends object>(
       }
     });
     checkMerged(kind, "unmerge gives the layer back bit for bit", async () => {
-      const b = bench(kind);
+      const b = await bench(kind);
       await disturb(b);
       const weight = await b.model.layer.weight.data();
       const before = await b.model.forward(b.input).data();
@@ -201,7 +219,7 @@ export function contractChecks<C extends object, P extends object>(
       expectSame("result", before, await b.model.forward(b.input).data());
     });
     checkMerged(kind, "merging for good gives an ordinary layer with the same result", async () => {
-      const b = bench(kind);
+      const b = await bench(kind);
       await disturb(b);
       const before = await read(b.model.forward(b.input));
       const paths = [...(await b.attached.mergeAndUnload()).parameters()].map(([path]) => path);
@@ -210,7 +228,7 @@ export function contractChecks<C extends object, P extends object>(
         throw new Error(`left behind: ${paths.join(", ")}`);
     });
     check(kind, "only the adapter is trained, and its gradients agree with central differences", async () => {
-      const b = bench(kind, gradientDtype);
+      const b = await bench(kind, gradientDtype);
       await disturb(b);
       const trainable = [...b.model.trainableParameters()];
       const own = new Set([...b.attached.parameters()].map(([, p]) => p));
@@ -226,8 +244,7 @@ export function contractChecks<C extends object, P extends object>(
       for (const [i, [path, p]] of trainable.entries()) {
         // Along one random direction d: Σ g·d = (f(p + εd) − f(p − εd)) / 2ε + O(ε²)
         const start = await p.data();
-        const direction = normal(p.shape, { key: key.foldName(`direction/${path}`), dtype: p.dtype });
-        await evaluate(direction);
+        const direction = drawn(p.shape, `direction/${path}`, p.dtype);
         const slope = await grads[i]!.mul(direction).sum().item();
         const at = async (step: number): Promise<number> => {
           await evaluate(p.assign(p.add(direction.mul(step))));
@@ -246,12 +263,13 @@ export function contractChecks<C extends object, P extends object>(
       }
     });
     check(kind, "saved and loaded, it is the same bit for bit", async () => {
-      const b = bench(kind);
+      const b = await bench(kind);
       await disturb(b);
       const before = await b.model.forward(b.input).data();
       const files = await peftFiles(b.attached);
       b.attached.detach();
       const loaded = await loadPeft(b.model, files, { adapters: [erased] });
+      await rounded(loaded);
       expectSame("result", before, await b.model.forward(b.input).data());
       const again = await peftFiles(loaded);
       for (const [name, bytes] of files) expectSame(name, bytes, again.get(name)!);
@@ -259,7 +277,7 @@ export function contractChecks<C extends object, P extends object>(
     const { count } = options;
     if (count !== undefined) {
       check(kind, "it trains as many numbers as its formula says", async () => {
-        const { attached } = bench(kind);
+        const { attached } = await bench(kind);
         const expected = count(attached.places[0]!.entry.target, config);
         const { trainable } = attached.report();
         if (trainable !== expected) throw new Error(`expected ${expected} trained numbers, got ${trainable}`);
@@ -267,6 +285,12 @@ export function contractChecks<C extends object, P extends object>(
     }
   }
   return checks;
+}
+
+/** Parameters as a file stores them: a backend that computes with more digits than the dtype has keeps no more of them. */
+async function rounded(attached: Attached): Promise<void> {
+  for (const [, p] of attached.parameters())
+    p.replace(tensor(await p.rawData(), { dtype: p.dtype, shape: p.shape }));
 }
 
 const read = async (t: Tensor): Promise<Float64Array> => Float64Array.from(await t.data());
