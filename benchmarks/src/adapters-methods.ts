@@ -103,10 +103,10 @@ export const ADAPTER_METHODS = {
   oft: method(oft, { blockSize: 16 }, 3e-3),
   boft: method(boft, { blockSize: 8 }, 1e-2),
   ia3: method(ia3, {}, 3e-2, { note: "trains one number an output: it has no rank to raise" }),
-  loha: method(loha, { rank: 2, alpha: 4 }, 1e-2),
-  lokr: method(lokr, { rank: 40, alpha: 40 }, 1e-2),
-  fedpara: method(fedPara, { rank: 2 }, 1e-2),
-  "fedpara-personal": method(fedPara, { rank: 2, personal: true }, 1e-2),
+  loha: method(loha, { rank: 2, alpha: 4 }, 3e-2),
+  lokr: method(lokr, { rank: 40, alpha: 40 }, 3e-2),
+  fedpara: method(fedPara, { rank: 2 }, 3e-2),
+  "fedpara-personal": method(fedPara, { rank: 2, personal: true }, 3e-2),
   soda: method(soda, {}, 1e-2, {
     optimizers: ({ model }, lr) => {
       const all = [...model.trainableParameters()];
