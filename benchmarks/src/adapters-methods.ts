@@ -3,6 +3,7 @@ import {
   adaLora,
   adaLoraBudget,
   type Attached,
+  autoLora,
   boft,
   capaBoost,
   dora,
@@ -91,6 +92,9 @@ export const ADAPTER_METHODS = {
       note: "begins with five triplets a layer and keeps four on average",
     },
   ),
+  autolora: method(autoLora, { rank: 4, alpha: 32 }, 1e-2, {
+    note: "selection weights are trained with the rest, on the same data: the search of two levels is `searchRanks`",
+  }),
   dylora: method(dyLora, { rank: 4, alpha: 8 }, 1e-2, {
     note: "each step trains a rank from 1 to 4 that is drawn; scored with all four",
   }),
