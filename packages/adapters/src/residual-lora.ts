@@ -5,17 +5,39 @@ import { lora, type LoraConfig, loraScale, type LoraParams } from "./lora.js";
 
 /** What LoRA's start has besides A and B: the values that they started with, of which the frozen weight is relieved. */
 export interface ResidualLoraParams extends LoraParams {
-  /** [rank, in]. Derived. */
+  /** [rank, in]. */
   A0: Tensor;
-  /** [out, rank]. Derived. */
+  /** [out, rank]. */
   B0: Tensor;
 }
 
 export type ResidualLoraConfig = Omit<LoraConfig, "init">;
 
+/** LoRA on W − s B₀ A₀: everything but where A₀ and B₀ come from. */
+export const onResidual = {
+  frozen: ["A0", "B0"],
+  check: (config, target) => lora.check!(config, target),
+  // B A − B₀ A₀ = [B, −B₀] [A; A₀]: a plain LoRA of twice the rank for the weight as it was
+  factors: ({ A, B, A0, B0 }, config) => ({
+    A: concat([A, A0], 0),
+    B: concat([B, B0.neg()], 1),
+    scale: loraScale(config),
+  }),
+  // y = W x + s (B A x − B₀ A₀ x)
+  forward(x, base, { A, B, A0, B0 }, config, { dropout }) {
+    const s = loraScale(config);
+    const dropped = dropout(x, config.dropout ?? 0);
+    const now = matmul(matmul(dropped, A.T).mul(s), B.T);
+    // What the frozen weight is relieved of is no part of the update: nothing is dropped there.
+    const then = matmul(matmul(x, A0.T).mul(s), B0.T);
+    return base(x).add(now.sub(then));
+  },
+  merge: (W, { A, B, A0, B0 }, config) => W.add(matmul(B, A).sub(matmul(B0, A0)).mul(loraScale(config))),
+} satisfies Partial<Adapter<ResidualLoraConfig, ResidualLoraParams>>;
+
 type Start = (W: Tensor, rank: number, scale: number) => LoraParams;
 
-/** LoRA on W − s B₀ A₀, with A₀ and B₀ found in W. */
+/** With A₀ and B₀ found in W. */
 function residual(name: string, start: Start): Adapter<ResidualLoraConfig, ResidualLoraParams> {
   const format: AdapterFormat<ResidualLoraConfig> = {
     peftType: "LORA",
@@ -28,31 +50,14 @@ function residual(name: string, start: Start): Adapter<ResidualLoraConfig, Resid
     },
   };
   return defineAdapter<ResidualLoraConfig, ResidualLoraParams>({
+    ...onResidual,
     name,
     format,
-    frozen: ["A0", "B0"],
     derived: ["A0", "B0"],
-    check: (config, target) => lora.check!(config, target),
     init(_target, config, _key, weight) {
       const { A, B } = start(weight(), config.rank, loraScale(config));
       return { A, B, A0: A, B0: B };
     },
-    // B A − B₀ A₀ = [B, −B₀] [A; A₀]: a plain LoRA of twice the rank for the weight as it was
-    factors: ({ A, B, A0, B0 }, config) => ({
-      A: concat([A, A0], 0),
-      B: concat([B, B0.neg()], 1),
-      scale: loraScale(config),
-    }),
-    // y = W x + s (B A x − B₀ A₀ x)
-    forward(x, base, { A, B, A0, B0 }, config, { dropout }) {
-      const s = loraScale(config);
-      const dropped = dropout(x, config.dropout ?? 0);
-      const now = matmul(matmul(dropped, A.T).mul(s), B.T);
-      // What the frozen weight is relieved of is no part of the update: nothing is dropped there.
-      const then = matmul(matmul(x, A0.T).mul(s), B0.T);
-      return base(x).add(now.sub(then));
-    },
-    merge: (W, { A, B, A0, B0 }, config) => W.add(matmul(B, A).sub(matmul(B0, A0)).mul(loraScale(config))),
   });
 }
 

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import {
   adaLora,
   type Adapter,
@@ -15,6 +16,9 @@ import {
 } from "@lowrank/adapters";
 import { Conv1d, Conv2d, Embedding, Linear, Module } from "@lowrank/nn";
 import { type Tensor, tanh } from "@lowrank/tensor";
+
+/** Path of a file in test/goldens. */
+export const golden = (path: string): string => fileURLToPath(new URL(`./goldens/${path}`, import.meta.url));
 
 /** The network of test/goldens/make_methods.py. */
 export class Net extends Module {

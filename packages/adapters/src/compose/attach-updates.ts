@@ -10,6 +10,8 @@ export interface AttachUpdatesOptions {
   name?: string;
   /** Precision of its parameters. Default f32. */
   dtype?: DType;
+  /** Dropout of the LoRA. Default 0. */
+  dropout?: number;
 }
 
 const escaped = (path: string): string => path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
@@ -25,7 +27,7 @@ const escaped = (path: string): string => path.replace(/[.*+?^${}()|[\]\\]/g, "\
 export async function attachUpdates<M extends Module>(
   model: M,
   updates: LoraUpdates,
-  { name = "default", dtype = "f32" }: AttachUpdatesOptions = {},
+  { name = "default", dtype = "f32", dropout = 0 }: AttachUpdatesOptions = {},
 ): Promise<Attached<M>> {
   const where = "attachUpdates";
   if (updates.size === 0)
@@ -42,7 +44,7 @@ export async function attachUpdates<M extends Module>(
   const attached = attach(
     model,
     lora,
-    { rank, alpha: rank },
+    { rank, alpha: rank, dropout },
     {
       name,
       dtype,
