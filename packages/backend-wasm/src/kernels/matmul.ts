@@ -44,7 +44,7 @@ const PACKED_BYTES = 8 << 20;
 /** Bytes that a tile spills at its edges, at the start of the scratch. */
 const SPILL_BYTES = 128;
 /** Bytes of a part of the result that an epilogue finds in the second cache. */
-const PART_BYTES = 256 << 10;
+const PART_BYTES = 400 << 10;
 /** Multiply-adds in the time of a nanosecond. */
 const WORK_PER_NS = 25;
 /** For questions about shapes alone. */
@@ -286,13 +286,18 @@ function depthOf(K: number): number {
 function rowsFor(p: Product, columns: number): number {
   const due = ceilTo(Math.max(32, CHUNK_WORK / (columns * p.K)), 4);
   const share = ceilTo(p.M / 8, 4);
-  const most = p.epilogue ? Math.max(32, ceilTo(PART_BYTES / (columns * 4), 4)) : Number.POSITIVE_INFINITY;
-  return Math.min(most, ceilTo(p.M, 4), Math.max(due, Math.min(192, share)));
+  return Math.min(ceilTo(p.M, 4), Math.max(due, Math.min(192, share)));
+}
+
+/** The same for a narrow product, whose part of the result is to stay in the second cache. */
+function narrowRowsFor(p: Product): number {
+  const rows = rowsFor(p, p.N);
+  return p.epilogue ? Math.min(rows, Math.max(32, ceilTo(PART_BYTES / (p.N * 4), 4))) : rows;
 }
 
 function emitNarrow(p: Product, ctx: EmitContext): void {
   const depth = depthOf(p.K);
-  const rows = rowsFor(p, p.N);
+  const rows = narrowRowsFor(p);
   askScratch(p, rows, p.N, SPILL_BYTES + depth * ceilTo(p.N, 8) * 4, ctx);
   emitTiles(p, { rows, columns: p.N, depth, flags: DIRECT }, ctx);
 }
@@ -333,8 +338,11 @@ export function emitPacked(p: Product, ctx: EmitContext, pack: PackPanels): void
     const first = column * p.columnC;
     const part = { ...p, N, b: packed, first, c: p.epilogue ? p.c : ctx.offset(p.c, first * 4) };
     const rows = rowsFor(part, N);
-    // Few rows are one block: then the columns are shared out.
-    const columns = rows < p.M ? ceilTo(N, 8) : Math.min(ceilTo(N, 8), Math.max(64, ceilTo(N / 8, 8)));
+    // Few rows are one block: then the columns are shared out. Parts for an epilogue are made narrow, not flat: each block of
+    // rows reads all of B, and even ones take threads the same time.
+    const share = rows < p.M ? N : Math.max(64, N / 8);
+    const parts = p.epilogue ? Math.ceil((rows * share * 4) / PART_BYTES) : 1;
+    const columns = Math.min(ceilTo(N, 8), ceilTo(share / parts, 8));
     askScratch(part, rows, columns, SPILL_BYTES + rows * depth * 4, ctx);
     emitTiles(part, { rows, columns, depth, flags: PREPACKED }, ctx);
   }
