@@ -1,11 +1,11 @@
 // C += alpha A B on one thread, any strides of A and B, rows of C contiguous. Panels of B (32 bytes of columns) are packed, and
 // those of A (4 rows) where its rows are not contiguous; a tile of the result is 4 rows by two vectors, in eight accumulators.
 import { cut, operand, word } from "./args";
-import { lanes, loadSplat, madd } from "./simd";
+import { lanes, loadSplat, madd, moveTile } from "./simd";
 
 /** Depth, rows and columns of a packed block. */
 const DEPTH = 256;
-const ROWS = 96;
+const ROWS = 128;
 const COLUMNS = 256;
 /** Bytes of scratch that `gemm` needs: a tile, a block of A, a block of B. */
 export const GEMM_SCRATCH: usize = 128 + (ROWS + COLUMNS) * DEPTH * 8;
@@ -51,43 +51,18 @@ function pack4<T>(src: usize, laneStep: usize, step: usize, valid: i32, depth: i
   }
   let k = 0;
   let at: usize = 0;
-  if (step == sizeof<T>()) {
+  if (step == sizeof<T>() && valid >= 4) {
     const factor = v128.splat<T>(alpha);
-    const zero = i64x2.splat(0);
-    if (sizeof<T>() == 8) {
-      for (; k + 2 <= depth; k += 2, at += 16, dst += bytes + bytes) {
-        const r0 = v128.mul<T>(v128.load(src + at), factor);
-        const r1 = valid > 1 ? v128.mul<T>(v128.load(s1 + at), factor) : zero;
-        const r2 = valid > 2 ? v128.mul<T>(v128.load(s2 + at), factor) : zero;
-        const r3 = valid > 3 ? v128.mul<T>(v128.load(s3 + at), factor) : zero;
-        v128.store(dst, v128.shuffle<i64>(r0, r1, 0, 2));
-        v128.store(dst, v128.shuffle<i64>(r2, r3, 0, 2), 16);
-        v128.store(dst + bytes, v128.shuffle<i64>(r0, r1, 1, 3));
-        v128.store(dst + bytes, v128.shuffle<i64>(r2, r3, 1, 3), 16);
-      }
-    } else {
-      for (; k + 4 <= depth; k += 4, at += 16, dst += 4 * bytes) {
-        const r0 = v128.mul<T>(v128.load(src + at), factor);
-        const r1 = valid > 1 ? v128.mul<T>(v128.load(s1 + at), factor) : zero;
-        const r2 = valid > 2 ? v128.mul<T>(v128.load(s2 + at), factor) : zero;
-        const r3 = valid > 3 ? v128.mul<T>(v128.load(s3 + at), factor) : zero;
-        const low01 = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5);
-        const high01 = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
-        const low23 = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5);
-        const high23 = v128.shuffle<i32>(r2, r3, 2, 6, 3, 7);
-        v128.store(dst, v128.shuffle<i64>(low01, low23, 0, 2));
-        v128.store(dst + bytes, v128.shuffle<i64>(low01, low23, 1, 3));
-        v128.store(dst + 2 * bytes, v128.shuffle<i64>(high01, high23, 0, 2));
-        v128.store(dst + 3 * bytes, v128.shuffle<i64>(high01, high23, 1, 3));
-      }
+    for (; k + lanes<T>() <= depth; k += lanes<T>(), at += 16, dst += <usize>lanes<T>() * bytes) {
+      moveTile<T>(src + at, laneStep, dst, bytes, factor);
+      if (sizeof<T>() == 8) moveTile<T>(s2 + at, laneStep, dst + 16, bytes, factor);
     }
   }
   for (; k < depth; k++, dst += bytes) {
-    const from = step == sizeof<T>() ? <usize>k * step : at;
-    store<T>(dst, load<T>(src + from) * x0);
-    store<T>(dst, valid > 1 ? load<T>(s1 + from) * x1 : <T>0, sizeof<T>());
-    store<T>(dst, valid > 2 ? load<T>(s2 + from) * x2 : <T>0, 2 * sizeof<T>());
-    store<T>(dst, valid > 3 ? load<T>(s3 + from) * x3 : <T>0, 3 * sizeof<T>());
+    store<T>(dst, load<T>(src + at) * x0);
+    store<T>(dst, valid > 1 ? load<T>(s1 + at) * x1 : <T>0, sizeof<T>());
+    store<T>(dst, valid > 2 ? load<T>(s2 + at) * x2 : <T>0, 2 * sizeof<T>());
+    store<T>(dst, valid > 3 ? load<T>(s3 + at) * x3 : <T>0, 3 * sizeof<T>());
     at += step;
   }
 }
@@ -221,13 +196,12 @@ export function gemm<T>(
 }
 
 /**
- * A block of C += alpha (A B + A' B'): 6 c  8 rowC  9 a  11 rowA  12 stepA  13 b  15 stepB  16 columnB  17 M  18 N  19 K
- * 20 alpha  21 lower: only blocks that reach below the diagonal  22, 23 rows and columns of a block  24 two terms: 25 a'  27 b'
+ * A block of C += alpha A B: 6 c  8 rowC  9 a  11 rowA  12 stepA  13 b  15 stepB  16 columnB  17 M  18 N  19 K
+ * 20 alpha  21 lower: nothing above the diagonal is wanted  22, 23 rows and columns of a block
  */
 export function product<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const M = word(args, 17);
   const N = word(args, 18);
-  const K = word(args, 19);
   const blockRows = word(args, 22);
   const blockColumns = word(args, 23);
   const across = (N + blockColumns - 1) / blockColumns;
@@ -239,14 +213,11 @@ export function product<T>(args: usize, b: i32, unit: i32, scratch: usize): void
   if (diagonal < WHOLE) columns = min(columns, diagonal + rows);
   if (columns <= 0) return;
   const rowA = <usize>word(args, 11);
-  const stepA = <usize>word(args, 12);
-  const stepB = <usize>word(args, 15);
   const columnB = <usize>word(args, 16);
   const rowC = <usize>word(args, 8);
-  const c = operand(args, 6, b) + <usize>i * rowC + <usize>j * sizeof<T>();
-  for (let term = 0; term <= word(args, 24); term++) {
-    const left = operand(args, term ? 25 : 9, b) + <usize>i * rowA;
-    const right = operand(args, term ? 27 : 13, b) + <usize>j * columnB;
-    gemm<T>(rows, columns, K, <T>word(args, 20), left, rowA, stepA, right, stepB, columnB, c, rowC, scratch, diagonal);
-  }
+  gemm<T>(
+    rows, columns, word(args, 19), <T>word(args, 20), operand(args, 9, b) + <usize>i * rowA, rowA, <usize>word(args, 12),
+    operand(args, 13, b) + <usize>j * columnB, <usize>word(args, 15), columnB,
+    operand(args, 6, b) + <usize>i * rowC + <usize>j * sizeof<T>(), rowC, scratch, diagonal,
+  );
 }

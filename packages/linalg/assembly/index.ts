@@ -52,7 +52,7 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
     case ids.TRIDIAGONAL_COLUMN:
       return tridiagonalColumn<T>(args, b, scratch);
     case ids.SYMMETRIC_VECTOR:
-      return symmetricVector<T>(args, b, unit);
+      return symmetricVector<T>(args, b, unit, scratch);
     case ids.BIDIAGONAL_PASS:
       return bidiagonalPass<T>(args, b, unit, scratch);
     case ids.BIDIAGONAL_ROW:

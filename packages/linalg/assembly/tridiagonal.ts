@@ -66,7 +66,7 @@ function rowOfPart(n: i32, part: i32, parts: i32): i32 {
 }
 
 /** A part of p = A x for symmetric A, of which the rows of a unit are read once. 6 a  8 row  9 x  11 p  13 bytes of a part  14 n */
-export function symmetricVector<T>(args: usize, b: i32, unit: i32): void {
+export function symmetricVector<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const size = sizeof<T>();
   const row = <usize>word(args, 8);
   const n = word(args, 14);
@@ -77,7 +77,21 @@ export function symmetricVector<T>(args: usize, b: i32, unit: i32): void {
   const y = operand(args, 11, b) + <usize>unit * <usize>word(args, 13);
   memory.fill(y, 0, <usize>n * size);
   const a = operand(args, 6, b);
-  let r = first;
+  for (let r = first; r < last; r += ROWS) {
+    const end = min(r + ROWS, last);
+    const bytes = <usize>end * size;
+    memory.fill(scratch, 0, bytes);
+    someRows<T>(a, row, x, scratch, r, end);
+    axpy<T>(1, scratch, y, end);
+  }
+}
+
+/** Rows, and bytes of a row, whose products are summed apart: long sums of like numbers are all rounded one way. */
+const ROWS = 64;
+const BLOCK: usize = 512;
+
+function someRows<T>(a: usize, row: usize, x: usize, y: usize, r: i32, last: i32): void {
+  const size = sizeof<T>();
   for (; r + 4 <= last; r += 4) {
     const a0 = a + <usize>r * row;
     const a1 = a0 + row;
@@ -88,31 +102,40 @@ export function symmetricVector<T>(args: usize, b: i32, unit: i32): void {
     const x1 = loadSplat<T>(x + at + size);
     const x2 = loadSplat<T>(x + at + 2 * size);
     const x3 = loadSplat<T>(x + at + 3 * size);
-    let s0 = i64x2.splat(0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
-    for (let c: usize = 0; c < at; c += 16) {
-      const xc = v128.load(x + c);
-      let yc = v128.load(y + c);
-      let z = v128.load(a0 + c);
-      s0 = madd<T>(z, xc, s0);
-      yc = madd<T>(z, x0, yc);
-      z = v128.load(a1 + c);
-      s1 = madd<T>(z, xc, s1);
-      yc = madd<T>(z, x1, yc);
-      z = v128.load(a2 + c);
-      s2 = madd<T>(z, xc, s2);
-      yc = madd<T>(z, x2, yc);
-      z = v128.load(a3 + c);
-      s3 = madd<T>(z, xc, s3);
-      yc = madd<T>(z, x3, yc);
-      v128.store(y + c, yc);
+    let t0 = i64x2.splat(0);
+    let t1 = t0;
+    let t2 = t0;
+    let t3 = t0;
+    for (let c: usize = 0; c < at; ) {
+      let s0 = i64x2.splat(0);
+      let s1 = s0;
+      let s2 = s0;
+      let s3 = s0;
+      for (const end = min(c + BLOCK, at); c < end; c += 16) {
+        const xc = v128.load(x + c);
+        let z = v128.load(a0 + c);
+        s0 = madd<T>(z, xc, s0);
+        let yc = v128.mul<T>(z, x0);
+        z = v128.load(a1 + c);
+        s1 = madd<T>(z, xc, s1);
+        yc = madd<T>(z, x1, yc);
+        z = v128.load(a2 + c);
+        s2 = madd<T>(z, xc, s2);
+        yc = madd<T>(z, x2, yc);
+        z = v128.load(a3 + c);
+        s3 = madd<T>(z, xc, s3);
+        yc = madd<T>(z, x3, yc);
+        v128.store(y + c, v128.add<T>(v128.load(y + c), yc));
+      }
+      t0 = v128.add<T>(t0, s0);
+      t1 = v128.add<T>(t1, s1);
+      t2 = v128.add<T>(t2, s2);
+      t3 = v128.add<T>(t3, s3);
     }
-    add<T>(y + at, sumLanes<T>(s0));
-    add<T>(y + at + size, sumLanes<T>(s1));
-    add<T>(y + at + 2 * size, sumLanes<T>(s2));
-    add<T>(y + at + 3 * size, sumLanes<T>(s3));
+    add<T>(y + at, sumLanes<T>(t0));
+    add<T>(y + at + size, sumLanes<T>(t1));
+    add<T>(y + at + 2 * size, sumLanes<T>(t2));
+    add<T>(y + at + 3 * size, sumLanes<T>(t3));
     for (let i: usize = 0; i < 4; i++) corner<T>(a0 + i * row + at, x + at, y + at, i);
   }
   for (; r < last; r++) {

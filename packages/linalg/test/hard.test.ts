@@ -11,8 +11,6 @@ import type { Real } from "./suite/measure.js";
 /** Families by dtype: an SVD of this size is half a second of work. */
 type Taken = Readonly<Record<Real, readonly string[]>>;
 
-const HARD = ["graded", "clustered", "ones", "hilbert", "kahan", "wilkinson", "minimum", "diagonal", "zero"];
-const ON_WASM: Taken = { f64: HARD, f32: ["graded", "diagonal", "zero"] };
 const BY_LIBRARY: Taken = { f64: ["graded", "clustered", "kahan", "wilkinson", "zero"], f32: [] };
 const SHAPES = [
   [1024, 1024],
@@ -28,10 +26,12 @@ function once(make: () => Promise<Backend>): () => Promise<Backend> {
 
 describe("hard matrices on wasm", () => {
   const make = once(() => wasm({ threads: 2 }));
-  // Values of the clustered matrix are 38 eps off, the worst of all, where LAPACK's are 49 off those of the random one.
-  const accuracy = () => 40;
-  largeSuite(make, SHAPES, accuracy, (family, dtype) => ON_WASM[dtype].includes(family));
-  largeSpectrumSuite(make, [1024], ["f64"], accuracy, (family) => HARD.includes(family));
+  // One rounding of all elements of A, all one way, moves values by up to eps / 2 ‖|A|‖₂: 5.5 eps of the largest for the clustered
+  // family of this size. Methods that round what is left of A after each panel add such errors up: LAPACK is 16.5 eps off.
+  const accuracy = (_: number, family: string) => (family === "clustered" ? 20 : 10);
+  const notRandom = (family: string) => family !== "random";
+  largeSuite(make, SHAPES, accuracy, notRandom);
+  largeSpectrumSuite(make, [1024], ["f64", "f32"], accuracy);
 });
 
 describe.skipIf(noBlas)("hard matrices by the library", () => {

@@ -86,7 +86,7 @@ export function emitDivide(
   run(kernels.LEAF, tableOf(leaves), leaves, 1, leaves.length * LEAF ** 3 * 10);
   for (const nodes of levels) {
     const most = Math.max(...nodes.map(({ lo, hi }) => hi - lo));
-    const parts = Math.max(1, Math.min(16, Math.floor(most / 64)));
+    const parts = Math.max(1, Math.min(16, Math.floor(most / 128)));
     const table = tableOf(nodes);
     const area = nodes.length * most * most;
     run(kernels.DEFLATE, table, nodes, 1, area);

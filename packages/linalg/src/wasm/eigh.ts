@@ -30,6 +30,7 @@ export const eighKernel: Kernel = {
     const words = [
       q.at, q.step, q.row, vectors.at, vectors.step, vectors.row, n, n, order.at, order.step, n, signs.at, signs.step, 1, n,
     ];
+    program.scratch(kernels.FINISHED * n * program.bytes);
     program.run(kernels.FINISH_VECTORS, words, Math.ceil(n / kernels.FINISHED), n * n);
     program.finish(where);
   },
@@ -109,7 +110,7 @@ function emitTridiagonal(
   program.inspect(program.input(0), n, n, { part, symmetric: !assumeSymmetric, factor });
   const a = program.room(n, n);
   program.copy(a, program.input(0), n, n, { factor });
-  const [v, w] = [program.room(n, n), program.room(BLOCK, n)];
+  const [v, w] = [program.room(n + BLOCK, n), program.room(2 * BLOCK, n)];
   const [diagonal, off, tau] = [program.numbers(n), program.numbers(n), program.numbers(n)];
   const parts = n < 256 ? 1 : 8;
   const sums = program.rows(parts, n * program.bytes);
@@ -139,11 +140,14 @@ function emitTridiagonal(
     }
     if (j1 === n) break;
     column(j1, j0, before, true);
+    // Rows v, w by rows w, v: one product, and one rounding of what it is subtracted from.
+    const [size, rest] = [j1 - j0, n - j1];
     const [vs, ws] = [program.from(v, j0, j1), program.from(w, 0, j1)];
-    program.product(program.from(a, j1, j1), transposed(vs), ws, [n - j1, n - j1, j1 - j0], {
+    program.copy(program.from(vs, size, 0), ws, size, rest);
+    program.copy(program.from(ws, size, 0), vs, size, rest);
+    program.product(program.from(a, j1, j1), transposed(vs), ws, [rest, rest, 2 * size], {
       alpha: -1,
       lower: true,
-      second: [transposed(ws), vs],
     });
   }
   return { banded: { diagonal, off, n }, v, tau, factor };

@@ -168,28 +168,23 @@ export class Program {
     this.run(kernels.IDENTITY, words, Math.max(1, Math.ceil(rows / 64)), rows * columns);
   }
 
-  /** c += alpha a b, or its part on and below the diagonal; with `second` c += alpha (a b + second.a second.b). */
+  /** c += alpha a b, or its part on and below the diagonal. */
   product(
     c: Matrix,
     a: Matrix,
     b: Matrix,
     [M, N, K]: readonly [number, number, number],
-    { alpha = 1, lower = false, second }: { alpha?: number; lower?: boolean; second?: [Matrix, Matrix] } = {},
+    { alpha = 1, lower = false }: { alpha?: number; lower?: boolean } = {},
   ): void {
     if (M <= 0 || N <= 0 || K <= 0) return;
     const [rows, columns] = blockOf(M, N);
-    const [a2, b2] = second ?? [a, b];
     // biome-ignore format: in the order of the words
     const words = [
       c.at, c.step, c.row, a.at, a.step, a.row, a.column, b.at, b.step, b.row, b.column, M, N, K,
-      alpha, Number(lower), rows, columns, Number(second !== undefined), a2.at, a2.step, b2.at, b2.step,
+      alpha, Number(lower), rows, columns,
     ];
-    this.run(
-      kernels.PRODUCT,
-      words,
-      Math.ceil(M / rows) * Math.ceil(N / columns),
-      (M * N * K * (second ? 2 : 1)) / (lower ? 2 : 1),
-    );
+    const units = Math.ceil(M / rows) * Math.ceil(N / columns);
+    this.run(kernels.PRODUCT, words, units, (M * N * K) / (lower ? 2 : 1));
   }
 
   /** Appends the commands to the plan. */

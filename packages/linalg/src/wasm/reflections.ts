@@ -65,7 +65,7 @@ export function reflectRight(
   transpose: boolean,
 ): void {
   const { size, words, rowT } = wordsOf(c, reflections, j, program);
-  const height = rows >= 512 ? 96 : 48;
+  const height = rows >= 512 ? 128 : 64;
   program.run(
     kernels.REFLECT_RIGHT,
     [...words, rows, height, Number(transpose), rowT],

@@ -65,6 +65,7 @@ export const svdKernel: Kernel = {
         x.at, x.step, x.row, to.at, to.step, to.row, count, length, order.at, order.step, n, signs.at, signs.step,
         Number(asColumns), signed,
       ];
+      program.scratch(kernels.FINISHED * length * program.bytes);
       program.run(kernels.FINISH_VECTORS, words, Math.ceil(count / kernels.FINISHED), count * length);
     };
     // The u of the input is the v of its transpose; its signs are those that are chosen.
@@ -130,10 +131,10 @@ interface Bidiagonal {
 /** a [m, n] = U B Pᵀ, m ≥ n: B, and the reflections of both; those of P leave one element more alone. */
 function emitBidiagonal(program: Program, a: Matrix, m: number, n: number): Bidiagonal {
   const [u, p, x, y] = [
-    program.room(n, m),
+    program.room(n + BLOCK, m),
     program.room(n, n),
     program.room(BLOCK, m),
-    program.room(BLOCK, n),
+    program.room(2 * BLOCK, n),
   ];
   const [diagonal, off, tauU, tauP] = [
     program.numbers(n),
@@ -163,14 +164,12 @@ function emitBidiagonal(program: Program, a: Matrix, m: number, n: number): Bidi
       if (i + 1 < n) pass(i + 1, j0, i + 1 < j1 ? X + V : X);
     }
     if (j1 === n) break;
-    const size = j1 - j0;
-    program.product(
-      program.from(a, j1, j1),
-      transposed(program.from(u, j0, j1)),
-      program.from(y, 0, j1),
-      [m - j1, n - j1, size],
-      { alpha: -1, second: [transposed(program.from(x, 0, j1)), program.from(p, j0, j1)] },
-    );
+    // Rows u, x by rows y, p: one product, and one rounding of what it is subtracted from.
+    const [size, rows, columns] = [j1 - j0, m - j1, n - j1];
+    const [us, ys] = [program.from(u, j0, j1), program.from(y, 0, j1)];
+    program.copy(program.from(us, size, 0), program.from(x, 0, j1), size, rows);
+    program.copy(program.from(ys, size, 0), program.from(p, j0, j1), size, columns);
+    program.product(program.from(a, j1, j1), transposed(us), ys, [rows, columns, 2 * size], { alpha: -1 });
   }
   return { banded: { diagonal, off, n }, u, tauU, p, tauP, length: m };
 }

@@ -132,7 +132,7 @@ export function largeSuite(
               for (const [i, what] of names.entries()) {
                 const [error, scale] = [results[2 * i]!.data[0]!, results[2 * i + 1]!.data[0]!];
                 const most = Math.max(m, n);
-                const factor = /- (singularValues|eigvalsh)/.test(what) ? accuracy(most) : 20 * most;
+                const factor = /- (singularValues|eigvalsh)/.test(what) ? accuracy(most, family) : 20 * most;
                 const bound = factor * EPS[dtype] * scale;
                 if (!(error <= bound))
                   expect.fail(`${what} of ${family} ${dtype} [${m}, ${n}]: ${error}, allowed ${bound}`);
