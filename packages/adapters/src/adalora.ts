@@ -10,7 +10,8 @@ import {
   zeros,
 } from "@lowrank/tensor";
 import { type AdapterFormat, defineAdapter, type Target } from "./adapter.js";
-import { expectInteger, expectNumber } from "./expect.js";
+import { expectInteger, expectNumber, expectUngrouped } from "./expect.js";
+import { CONVOLUTIONS, mix } from "./features.js";
 import { numberField, refuseField, refuseFields } from "./peft-json.js";
 
 export interface AdaLoraConfig {
@@ -41,7 +42,7 @@ export interface AdaLoraConfig {
 }
 
 export interface AdaLoraParams {
-  /** Right vectors Q, [r, in] with r the triplets that the layer has. */
+  /** Right vectors Q, [r, in] with r the triplets that the layer has, and in = channels · kernel for a convolution. */
   A: Tensor;
   /** Left vectors P, [out, r]. */
   B: Tensor;
@@ -93,9 +94,11 @@ function keptIn(json: Readonly<Record<string, unknown>>, rank: number): AdaLoraC
   return masks.length === 0 ? undefined : Object.fromEntries(masks);
 }
 
+const NAMES = { A: "lora_A", B: "lora_B", E: "lora_E" };
+
 const format: AdapterFormat<AdaLoraConfig> = {
   peftType: "ADALORA",
-  tensors: { linear: { A: "lora_A", B: "lora_B", E: "lora_E" } },
+  tensors: { linear: NAMES, conv1d: NAMES, conv2d: NAMES },
   ownRankPattern: true,
   toJson(config) {
     const { rank, targetRank, alpha, dropout, steps, penalty, kept, ...schedule } = withDefaults(config);
@@ -188,7 +191,8 @@ function checkKept(config: AdaLoraConfig, rank: number, { path }: Target): void 
  *
  *     γ / (2 n) · Σ (‖Q Qᵀ − I‖_F + ‖Pᵀ P − I‖_F)   over the n layers
  *
- * Which triplets are masked is decided by {@link adaLoraBudget}; without it this is such an update of fixed rank.
+ * On a convolution the weight is the matrix of its filters. Which triplets are masked is decided by {@link adaLoraBudget};
+ * without it this is such an update of fixed rank.
  *
  * Source: Zhang et al. 2023, arXiv:2303.10512, eq. (3) and (4). Scale, starts and the mean over norms that are not squared
  * are those of PEFT, whose files are read and written.
@@ -202,6 +206,7 @@ function checkKept(config: AdaLoraConfig, rank: number, { path }: Target): void 
  */
 export const adaLora = /* @__PURE__ */ defineAdapter<AdaLoraConfig, AdaLoraParams>({
   name: "adaLora",
+  kinds: ["linear", ...CONVOLUTIONS],
   format,
 
   check(config, target) {
@@ -215,6 +220,7 @@ export const adaLora = /* @__PURE__ */ defineAdapter<AdaLoraConfig, AdaLoraParam
     expectNumber("adaLora", "beta1", beta1, { min: Number.MIN_VALUE, below: 1 });
     expectNumber("adaLora", "beta2", beta2, { min: Number.MIN_VALUE, below: 1 });
     expectNumber("adaLora", "penalty", penalty, { min: 0 });
+    expectUngrouped("adaLora", target);
     checkSchedule(config);
     checkKept(config, rank, target);
   },
@@ -231,10 +237,10 @@ export const adaLora = /* @__PURE__ */ defineAdapter<AdaLoraConfig, AdaLoraParam
   },
 
   // y = W x + s P (Λ ∘ Q x)
-  forward(x, base, { A, B, E }, config, { dropout }) {
+  forward(x, base, { A, B, E }, config, { target, dropout, project }) {
     if (E.size === 0) return base(x);
-    const low = matmul(dropout(x, config.dropout ?? 0), A.mul(E).T); // [..., r]
-    return base(x).add(matmul(low, B.T).mul(scaleOf(config)));
+    const low = project(dropout(x, config.dropout ?? 0), A.mul(E)); // [..., r], or r channels
+    return base(x).add(mix(low.mul(scaleOf(config)), B, target));
   },
 
   // W' = W + s P diag(Λ) Q

@@ -98,5 +98,6 @@ export const methods: Readonly<Record<string, Method>> = {
   "conv-lokr": method(lokr, { rank: 1, both: true, factor: 2, zero: "second" }, CONVS),
   "conv-lokr-whole": method(lokr, { rank: 4, alpha: 2 }, ["first", "grouped", "point"]),
   "conv-lokr-core": method(lokr, { rank: 1, core: true }, ["first", "grouped", "point"]),
+  "conv-adalora": method(adaLora, { rank: 3, alpha: 2, steps: 9 }, IMAGES),
   "conv-ia3": method(ia3, { feedforward: ["grouped"] }, ["first", "grouped", "point"]),
 };

@@ -97,6 +97,14 @@ CONFIGS = {
     "conv-lokr": lambda: peft.LoKrConfig(r=1, alpha=2, target_modules=CONVS),
     "conv-lokr-whole": lambda: peft.LoKrConfig(r=8, alpha=5, target_modules=["first", "grouped", "point"]),
     "conv-lokr-core": lambda: peft.LoKrConfig(r=1, alpha=2, use_effective_conv2d=True, decompose_both=True, target_modules=["first", "grouped", "point"]),
+    "conv-adalora": lambda: peft.AdaLoraConfig(
+        init_r=3,
+        target_r=2,
+        lora_alpha=5,
+        total_step=10,
+        rank_pattern={"first.lora_E": [True, False, True]},
+        target_modules=IMAGES,
+    ),
     "conv-ia3": lambda: peft.IA3Config(target_modules=["first", "grouped", "point"], feedforward_modules=["grouped"]),
 }
 
