@@ -3,7 +3,8 @@
     venv/bin/python make_starts.py
 
     eva.safetensors      batches [4, 24] of ids, taken in turn again and again until all has converged; up and down: A of each
-                         layer, for ranks of 3 in the mean, rho 2, tau 0.999; whitened.up and whitened.down
+                         layer, rho 2, tau 0.999, for a rank of 4 and 2 on down, alpha 4; <layer>.scale, what its
+                         update is scaled by; the same as whitened.<layer>
     corda.safetensors    ids [64]; <mode>.<layer>.update s B A and <mode>.<layer>.rest, the frozen weight less it, rank 3,
                          alpha 5, for the modes ipm and kpm
     loftq.safetensors    W [20, 16]; for bits 4 and 8 and T turns <bits>.<T>.update B A and <bits>.<T>.dense, the numbers of
@@ -50,7 +51,12 @@ def run_eva() -> None:
     for whiten in (False, True):
         net = base("lora")[0]
         config = LoraConfig(
-            r=3, lora_alpha=4, init_lora_weights="eva", eva_config=EvaConfig(rho=2.0, tau=0.999, whiten=whiten), target_modules=LAYERS
+            r=4,
+            rank_pattern={"down": 2},
+            lora_alpha=4,
+            init_lora_weights="eva",
+            eva_config=EvaConfig(rho=2.0, tau=0.999, whiten=whiten),
+            target_modules=LAYERS,
         )
         model = get_peft_model(net, config)
         passes = []
@@ -65,7 +71,9 @@ def run_eva() -> None:
         for name, module in model.named_modules():
             layer = name.split(".")[-1]
             if layer in LAYERS and hasattr(module, "lora_A"):
-                tensors[("whitened." if whiten else "") + layer] = module.lora_A["default"].weight.detach().clone()
+                name = ("whitened." if whiten else "") + layer
+                tensors[name] = module.lora_A["default"].weight.detach().clone()
+                tensors[f"{name}.scale"] = torch.tensor(module.scaling["default"])
                 print(layer, module.lora_A["default"].weight.shape, module.scaling, len(passes))
     save_file(tensors, FOLDER / "eva.safetensors")
 
