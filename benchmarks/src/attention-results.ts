@@ -1,4 +1,10 @@
-import { ABOUT, type AttentionDecode, type AttentionLine, type AttentionLoss } from "./attention.js";
+import {
+  ABOUT,
+  type AttentionConvert,
+  type AttentionDecode,
+  type AttentionLine,
+  type AttentionLoss,
+} from "./attention.js";
 import type { KindName } from "./attention-models.js";
 import { markdownTable } from "./markdown.js";
 
@@ -55,6 +61,31 @@ export function attentionMarkdown(lines: readonly AttentionLine[]): string {
             ],
           ];
         }),
+      ),
+    );
+  }
+  const converts = lines.filter((l): l is AttentionConvert => l.row === "convert");
+  const [convert] = converts;
+  if (convert !== undefined) {
+    parts.push(
+      `The model with MHA of the first seed, trained, has its attention cut to MFA by \`mfaFromAttention\`, with latent queries ${convert.query_dim} wide, and goes on for ${convert.steps} steps. Errors are those of the circuits of query and key and of value and output, the mean of the layers; losses are those of the held-out chapters, ${convert.loss_before} before.`,
+      markdownTable(
+        [
+          "width of the key",
+          "cache a token, f32",
+          "query and key",
+          "value and output",
+          "loss when cut",
+          "after more steps",
+        ],
+        converts.map((l) => [
+          String(l.head_dim),
+          `${l.cache_bytes_per_token} B`,
+          String(l.query_key_error),
+          String(l.value_output_error),
+          l.loss_cut.toFixed(3),
+          l.loss_trained.toFixed(3),
+        ]),
       ),
     );
   }

@@ -2,15 +2,16 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { wasm } from "@lowrank/backend-wasm";
 import { GenerationContext, generate, type LlamaForCausalLM, perplexity } from "@lowrank/models";
-import { valueAndGrad } from "@lowrank/nn";
+import { svd } from "@lowrank/linalg";
+import { type Attention, mfaFromAttention, valueAndGrad } from "@lowrank/nn";
 import { AdamW, clipByGlobalNorm, cosineSchedule, noDecay } from "@lowrank/optim";
-import { setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
+import { inverseFrequencies, setDefaultBackend, type Tensor, tensor } from "@lowrank/tensor";
 import { parseJsonl } from "@lowrank/train";
 import { attentionModel, KINDS, type KindName, LAYERS, WIDTH } from "./attention-models.js";
 import { machine } from "./result.js";
 import { median, quantile, significant } from "./statistics.js";
 
-export const ATTENTION_ROWS = ["loss", "decode"] as const;
+export const ATTENTION_ROWS = ["loss", "convert", "decode"] as const;
 export type AttentionRow = (typeof ATTENTION_ROWS)[number];
 
 interface Line {
@@ -56,7 +57,23 @@ export interface AttentionDecode extends Line {
   machine: string;
 }
 
-export type AttentionLine = AttentionLoss | AttentionDecode;
+/** The model with MHA of the first seed, trained, with its attention cut to MFA: every layer to the same widths. */
+export interface AttentionConvert extends Line {
+  row: "convert";
+  head_dim: number;
+  query_dim: number;
+  cache_bytes_per_token: number;
+  /** ‖M − M̂‖ / ‖M‖ of the circuits, the mean of the layers. */
+  query_key_error: number;
+  value_output_error: number;
+  /** Held out, in nats a byte: before the cut, after it, and after some more steps. */
+  loss_before: number;
+  loss_cut: number;
+  steps: number;
+  loss_trained: number;
+}
+
+export type AttentionLine = AttentionLoss | AttentionConvert | AttentionDecode;
 
 export interface AttentionSettings {
   rows: readonly AttentionRow[];
@@ -72,6 +89,8 @@ export interface AttentionSettings {
 const [BATCH, LENGTH, PEAK] = [8, 128, 3e-3];
 const CONTEXTS = [128, 4096];
 const TOKENS = 24;
+/** Widths of the key to which 4 heads of 32 are cut. */
+const CUTS = [128, 96, 64, 48, 32];
 
 /** The chapters of a file as one stream of bytes, each behind a zero. */
 function stream(name: string): Int32Array {
@@ -102,11 +121,12 @@ export async function measureAttention(settings: AttentionSettings): Promise<voi
   const { rows, kinds, seeds, threads } = settings;
   const backend = await wasm({ threads });
   setDefaultBackend(backend);
+  const [train, heldOut] = [stream("train"), stream("heldout")];
   if (rows.includes("loss")) {
-    const [train, heldOut] = [stream("train"), stream("heldout")];
     for (const kind of kinds)
       for (let seed = 1; seed <= seeds; seed++) await measureLoss(kind, seed, train, heldOut, settings);
   }
+  if (rows.includes("convert")) await measureConvert(train, heldOut, settings);
   if (rows.includes("decode")) await measureDecode(settings);
   await backend.dispose();
 }
@@ -134,22 +154,20 @@ function* windows(ids: Int32Array): Generator<{ ids: Tensor; labels: Tensor }> {
   }
 }
 
-async function measureLoss(
-  kind: KindName,
-  seed: number,
-  train: Int32Array,
-  heldOut: Int32Array,
-  { steps, threads, onLine }: AttentionSettings,
-): Promise<void> {
-  const model = attentionModel(kind, seed, LENGTH);
+/** Steps of AdamW with warm-up and a cosine: the loss of each, and what processors worked for it. */
+async function trainModel(
+  model: LlamaForCausalLM,
+  batches: Generator<Tensor, never>,
+  steps: number,
+  peak: number,
+): Promise<{ losses: number[]; cpu: number[] }> {
   const optimizer = new AdamW(model.trainableParameters(), {
-    lr: cosineSchedule({ peak: PEAK, warmup: Math.ceil(steps / 20), total: steps, final: PEAK / 20 }),
+    lr: cosineSchedule({ peak, warmup: Math.ceil(steps / 20), total: steps, final: peak / 20 }),
     betas: [0.9, 0.95],
     weightDecay: 0.1,
     groups: [{ match: noDecay, weightDecay: 0 }],
   });
   const step = valueAndGrad(model, (ids: Tensor) => model.loss(ids, ids));
-  const batches = draws(train, seed);
   const [losses, cpu]: [number[], number[]] = [[], []];
   for (let i = 0; i < steps; i++) {
     const before = process.cpuUsage();
@@ -160,6 +178,18 @@ async function measureLoss(
     const { user, system } = process.cpuUsage(before);
     cpu.push((user + system) / 1000);
   }
+  return { losses, cpu };
+}
+
+async function measureLoss(
+  kind: KindName,
+  seed: number,
+  train: Int32Array,
+  heldOut: Int32Array,
+  { steps, threads, onLine }: AttentionSettings,
+): Promise<void> {
+  const model = attentionModel(kind, seed, LENGTH);
+  const { losses, cpu } = await trainModel(model, draws(train, seed), steps, PEAK);
   const scored = await perplexity(model, windows(heldOut));
   const last = losses.slice(-50);
   onLine({
@@ -181,6 +211,58 @@ async function measureLoss(
     held_out_bytes: scored.count,
     step_cpu_ms: significant(median(cpu), 3),
   });
+  for (const [, p] of model.parameters()) p.dispose();
+}
+
+/** Trains MHA, then cuts it to MFA of each width and trains that a little more. */
+async function measureConvert(
+  train: Int32Array,
+  heldOut: Int32Array,
+  { steps, threads, quick, onLine }: AttentionSettings,
+): Promise<void> {
+  const model = attentionModel("MHA", 1, LENGTH);
+  await trainModel(model, draws(train, 1), steps, PEAK);
+  const score = async (): Promise<number> => significant((await perplexity(model, windows(heldOut))).loss, 5);
+  const before = await score();
+  const trained = model.model.layers.map((l) => l.self_attn as Attention);
+  const start = new Map<string, Tensor>();
+  for (const [path, p] of model.parameters())
+    start.set(path, tensor(Float32Array.from(await p.data()), { shape: p.shape }));
+  const more = quick ? 10 : Math.ceil(steps / 6);
+  for (const headDim of quick ? [48] : CUTS) {
+    const cuts = await Promise.all(
+      trained.map((from) =>
+        mfaFromAttention(from, {
+          headDim,
+          queryDim: WIDTH,
+          inverseFrequencies: inverseFrequencies(from.headDim),
+          svd,
+        }),
+      ),
+    );
+    for (const [i, { layer }] of cuts.entries()) model.model.layers[i]!.self_attn = layer;
+    const cut = await score();
+    await trainModel(model, draws(train, 2), more, PEAK / 3);
+    const mean = (of: "queryKeyError" | "valueOutputError"): number =>
+      significant(cuts.reduce((sum, c) => sum + c[of], 0) / cuts.length, 3);
+    onLine({
+      bench: "attention",
+      row: "convert",
+      kind: "MFA",
+      threads,
+      head_dim: headDim,
+      query_dim: WIDTH,
+      cache_bytes_per_token: cacheBytes(model, "f32"),
+      query_key_error: mean("queryKeyError"),
+      value_output_error: mean("valueOutputError"),
+      loss_before: before,
+      loss_cut: cut,
+      steps: more,
+      loss_trained: await score(),
+    });
+    for (const [i, layer] of trained.entries()) model.model.layers[i]!.self_attn = layer;
+    model.loadState(start);
+  }
   for (const [, p] of model.parameters()) p.dispose();
 }
 

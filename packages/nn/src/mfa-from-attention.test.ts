@@ -73,7 +73,7 @@ describe.each([
     const from = trained(kvHeads);
     const width = Math.min(kvHeads * d, H);
     const to = await mfaFromAttention(from, { headDim: width, queryDim: H, svd });
-    expect(to.inverseFrequencies).toBeNull();
+    expect(to.layer.inverseFrequencies).toBeNull();
     expect(to.queryKeyError).toBeLessThan(1e-5);
     expect(to.valueOutputError).toBeLessThan(1e-5);
     const x = normal([2, 5, H], { key: key(2) });
@@ -153,13 +153,13 @@ describe.each([
       svd,
     });
     expect(to.queryKeyError).toBeLessThan(1e-5);
-    const [slow, fast] = [await read(to.inverseFrequencies!), await read(f)];
+    const [slow, fast] = [await read(to.layer.inverseFrequencies!), await read(f)];
     expect(slow).toEqual(fast.flatMap((x) => new Array(kvHeads).fill(x)));
     // Values are cut to the width: 16 numbers of 12, and so without loss.
     expect(to.valueOutputError).toBeLessThan(1e-5);
     const x = normal([2, 5, H], { key: key(2) });
     await expectSame(
-      to.layer.forward(x, { positions: at, inverseFrequencies: to.inverseFrequencies! }),
+      to.layer.forward(x, { positions: at, inverseFrequencies: f }), // it has its own,
       from.forward(x, { positions: at, inverseFrequencies: f }),
     );
   });
@@ -174,7 +174,7 @@ describe.each([
       [6, 5],
     ] as const) {
       const to = await mfaFromAttention(from, { headDim, queryDim, inverseFrequencies: f, svd });
-      const own = to.inverseFrequencies!;
+      const own = to.layer.inverseFrequencies!;
       const lostAt = async (distance: number): Promise<number> =>
         size(
           circuitsOf(from, await turning(f, distance)).sub(

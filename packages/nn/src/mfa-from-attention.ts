@@ -16,9 +16,8 @@ export interface MFAFromAttentionOptions {
 }
 
 export interface ConvertedAttention {
+  /** If queries and keys turn, with frequencies of its own. */
   layer: MFA;
-  /** With which queries and keys of the new layer are to turn, [headDim / 2]; null if they do not. */
-  inverseFrequencies: Tensor | null;
   /** ‖M − M̂‖ / ‖M‖ over the circuits of query and key of all heads together (Frobenius). */
   queryKeyError: number;
   /** The same of the circuits of value and output. */
@@ -77,7 +76,17 @@ export async function mfaFromAttention(
   const root = cut.s.slice([[0, queryDim]]).sqrt();
   const values = await sharedRows(O, V, C, svd);
 
-  const layer = new MFA({ width: H, heads: m, headDim: C, queryDim, scale: from.scale, dtype });
+  const places = await inverseFrequencies?.data();
+  const layer = new MFA({
+    width: H,
+    heads: m,
+    headDim: C,
+    queryDim,
+    scale: from.scale,
+    inverseFrequencies:
+      turning && places ? tensor(Float32Array.from(turning.frequencies, (j) => places[j]!)) : null,
+    dtype,
+  });
   layer.loadState(
     new Map<string, Tensor>([
       ["q_proj.weight", root.reshape([queryDim, 1]).mul(cut.vt.slice([[0, queryDim]]))],
@@ -94,11 +103,8 @@ export async function mfaFromAttention(
     ]),
   );
   const lost = keys.lost + t.slice(queryDim).reduce((a, b) => a + b, 0);
-  const frequencies = inverseFrequencies && (await inverseFrequencies.data());
   return {
     layer,
-    inverseFrequencies:
-      turning && frequencies ? tensor(Float32Array.from(turning.frequencies, (j) => frequencies[j]!)) : null,
     queryKeyError: relative(lost, keys.whole),
     valueOutputError: relative(values.lost, values.whole),
   };

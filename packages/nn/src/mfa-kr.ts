@@ -52,7 +52,8 @@ export class MFAKR extends FactorizedAttention {
     return { heads: 1, headDim: this.headDim, valueDim: 0 };
   }
 
-  forward(x: Tensor, inputs: AttentionInputs = {}): Tensor {
+  forward(x: Tensor, given: AttentionInputs = {}): Tensor {
+    const inputs = this.own(given);
     const { causal = true, mask, cache, layer = 0 } = inputs;
     const q = this.queries(x); // [batch, T, heads, headDim]
     const k = this.shared(this.k_proj.forward(x)); // [batch, T, 1, headDim]

@@ -205,6 +205,21 @@ test("token by token behind a long text MFA-KR is what it is at once", async () 
   }
 });
 
+test("a layer with frequencies of its own turns with them, over a cache too", async () => {
+  const own = inverseFrequencies(C, { theta: 7 });
+  for (const make of [MFA, MFAKR]) {
+    const sizes = { width: H, heads: M, headDim: C, key: key(1) };
+    const [plain, layer] = [new make(sizes), new make({ ...sizes, inverseFrequencies: own })];
+    const want = plain.forward(x(), { ...inputs(), inverseFrequencies: own });
+    await expectEqual(layer.forward(x(), inputs()), want);
+    const cache = new KVCache({ layers: 1, batch: 2, capacity: 64, ...layer.cacheShape });
+    const y = layer.forward(x(), { ...inputs(), cache });
+    await evaluate(y, ...cache.pending());
+    await expectEqual(y, want);
+    expect([...layer.state().keys()]).toEqual([...plain.state().keys()]);
+  }
+});
+
 test("MFA-KR is folded only where that is exact", async () => {
   const kr = opened();
   kr.o_proj._overlay = { forward: (t, layer) => layer.withWeight(t, layer.weight), parameters: () => [] };

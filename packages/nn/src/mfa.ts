@@ -17,6 +17,8 @@ export interface MFAOptions {
   queryNorm?: number | null;
   /** Default 1 / √headDim. */
   scale?: number;
+  /** Frequencies [headDim / 2] of its own, with which it turns whatever those of a pass are. Default: none. */
+  inverseFrequencies?: Tensor | null;
   key?: Key;
   dtype?: DType;
 }
@@ -35,6 +37,7 @@ export abstract class FactorizedAttention extends AttentionLayer {
   readonly heads: number;
   readonly headDim: number;
   readonly scale: number;
+  readonly inverseFrequencies: Tensor | null;
   abstract override readonly cacheShape: CacheShape;
 
   constructor(where: string, options: MFAOptions, keys: readonly (Key | undefined)[]) {
@@ -44,6 +47,7 @@ export abstract class FactorizedAttention extends AttentionLayer {
     this.heads = heads;
     this.headDim = headDim;
     this.scale = options.scale ?? headDim ** -0.5;
+    this.inverseFrequencies = options.inverseFrequencies ?? null;
     const linear = (from: number, to: number, key?: Key): Linear =>
       new Linear(from, to, { bias: false, dtype, key });
     this.q_proj = linear(width, queryDim, keys[0]);
@@ -55,6 +59,13 @@ export abstract class FactorizedAttention extends AttentionLayer {
 
   get ropeDim(): number {
     return this.headDim;
+  }
+
+  /** What a pass gives, with the layer's own frequencies if it has any. */
+  protected own(inputs: AttentionInputs): AttentionInputs {
+    return this.inverseFrequencies === null
+      ? inputs
+      : { ...inputs, inverseFrequencies: this.inverseFrequencies };
   }
 
   /** q_c = Q_c S_q x of all heads, [batch, T, heads, headDim]. */
@@ -115,7 +126,7 @@ export class MFA extends FactorizedAttention {
 
   forward(x: Tensor, inputs: AttentionInputs = {}): Tensor {
     const { causal = true, mask, cache, layer = 0 } = inputs;
-    const turn = turning("MFA", inputs);
+    const turn = turning("MFA", this.own(inputs));
     const q = turn(this.queries(x)); // [batch, T, heads, headDim]
     const k = turn(this.shared(this.k_proj.forward(x))); // [batch, T, 1, headDim]
     const v = this.shared(this.v_proj.forward(x));
