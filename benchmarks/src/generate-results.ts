@@ -6,12 +6,13 @@ export function generateMarkdown(lines: readonly GenerateSample[]): string {
   const [first] = lines;
   if (first === undefined) return "";
   const turns = Math.max(...lines.map((l) => l.turns.length));
-  const cell = (x: number | null): string => (x === null ? "–" : x.toPrecision(3));
+  const rate = (x: number): string => String(Number(x.toPrecision(3)));
+  const cell = (x: number | null): string => (x === null ? "–" : rate(x));
   const range = (l: GenerateSample): string => {
     const rates = l.turns.map((t) => t.decode_per_s);
     return rates.length === 0
       ? "–"
-      : `${Math.min(...rates).toPrecision(3)} to ${Math.max(...rates).toPrecision(3)}`;
+      : `${rate(Math.min(...rates))} to ${rate(Math.max(...rates))}`;
   };
   const [ours] = lines.filter((l) => l.text !== "");
   return [
