@@ -10,9 +10,7 @@ export function generateMarkdown(lines: readonly GenerateSample[]): string {
   const cell = (x: number | null): string => (x === null ? "–" : rate(x));
   const range = (l: GenerateSample): string => {
     const rates = l.turns.map((t) => t.decode_per_s);
-    return rates.length === 0
-      ? "–"
-      : `${rate(Math.min(...rates))} to ${rate(Math.max(...rates))}`;
+    return rates.length === 0 ? "–" : `${rate(Math.min(...rates))} to ${rate(Math.max(...rates))}`;
   };
   const [ours] = lines.filter((l) => l.text !== "");
   return [
