@@ -40,7 +40,7 @@ export interface AdapterMethod {
   readonly adapter: Adapter | null;
   /** Chosen so that it trains about as many numbers as LoRA of rank 4 on the same layers, where a method can. */
   readonly config: object | ((steps: number) => object);
-  /** Highest learning rate: the best of `--part tune`. */
+  /** Highest learning rate: the best of `--part tune`, or that of the nearest kin. */
   readonly lr: number;
   /** Default: AdamW without decay. */
   readonly optimizers?: (attached: Attached, lr: Schedule) => Trainer[];
@@ -102,16 +102,16 @@ export const ADAPTER_METHODS = {
     note: "trains r + out a layer, so that the budget would take projections of rank 2,300 and forty times the time of LoRA",
   }),
   dora: method(dora, { rank: 4, alpha: 8 }, 1e-2),
-  edora: method(edora, { rank: 48, alpha: 48 }, 1e-2),
+  edora: method(edora, { rank: 48, alpha: 48 }, 3e-3),
   hra: method(hra, { rank: 8 }, 1e-2),
   oft: method(oft, { blockSize: 16 }, 3e-3),
   boft: method(boft, { blockSize: 8 }, 1e-2),
   ia3: method(ia3, {}, 3e-2, { note: "trains one number an output: it has no rank to raise" }),
   loha: method(loha, { rank: 2, alpha: 4 }, 3e-2),
-  lokr: method(lokr, { rank: 40, alpha: 40 }, 3e-2),
+  lokr: method(lokr, { rank: 16, alpha: 16, factor: 4 }, 1e-2),
   fedpara: method(fedPara, { rank: 2 }, 3e-2),
   "fedpara-personal": method(fedPara, { rank: 2, personal: true }, 3e-2),
-  soda: method(soda, {}, 1e-2, {
+  soda: method(soda, {}, 3e-3, {
     optimizers: ({ model }, lr) => {
       const all = [...model.trainableParameters()];
       const turns = all.filter(([, p]) => p.ndim === 2);

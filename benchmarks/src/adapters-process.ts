@@ -14,7 +14,6 @@ import { quantile, significant } from "./statistics.js";
 /** Rows whose weights are followed, and how often. */
 const FOLLOWED: readonly MethodName[] = ["full", "lora", "dora"];
 const CHECKPOINTS = 4;
-const TIMED_STEPS = 9;
 const COLD = 2;
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as AdapterJob;
@@ -137,7 +136,7 @@ async function time(rows: readonly MethodName[]): Promise<void> {
   for (const row of rows)
     runs.set(row, start(row, await loadModel(), base, { seed: job.seeds[0]!, steps: 60 }));
   const times = new Map<MethodName, number[]>(rows.map((row) => [row, []]));
-  for (let turn = 0; turn < COLD + TIMED_STEPS; turn++) {
+  for (let turn = 0; turn < COLD + job.samples; turn++) {
     for (const row of turn % 2 ? [...rows].reverse() : rows) {
       const began = performance.now();
       await runs.get(row)!.step();

@@ -15,10 +15,12 @@ export interface AdapterJob {
   readonly rates: readonly number[];
   readonly steps: number;
   readonly threads: number;
+  /** Steps of each row that are timed. */
+  readonly samples: number;
 }
 
-/** "quality" trains and scores, "time" times steps in turns, "tune" tries learning rates. */
-export const ADAPTER_PARTS = ["quality", "time", "tune"] as const;
+/** "quality" trains and scores, "time" times steps in turns, "peft" those of PEFT, "tune" tries learning rates. */
+export const ADAPTER_PARTS = ["quality", "time", "peft", "tune"] as const;
 export type AdapterPart = (typeof ADAPTER_PARTS)[number];
 
 /** One method trained once. */
@@ -64,6 +66,12 @@ export interface AdapterTime {
   machine: string;
 }
 
+/** Steps of PEFT on the same model. */
+export interface PeftTime extends Omit<AdapterTime, "part" | "machine"> {
+  part: "peft";
+  details: string;
+}
+
 export interface AdapterTune {
   bench: "adapters";
   part: "tune";
@@ -74,7 +82,7 @@ export interface AdapterTune {
   loss: number;
 }
 
-export type AdapterLine = AdapterRun | AdapterChange | AdapterTime | AdapterTune;
+export type AdapterLine = AdapterRun | AdapterChange | AdapterTime | PeftTime | AdapterTune;
 
 export interface AdaptersOptions {
   readonly part: AdapterPart;
@@ -82,6 +90,8 @@ export interface AdaptersOptions {
   readonly seeds: number;
   readonly steps: number;
   readonly threads: number;
+  /** Steps of each row that are timed. */
+  readonly samples: number;
   /** Learning rates to try. */
   readonly rates?: readonly number[];
   /** A file of an earlier run: what it has is not done again. */
@@ -101,12 +111,18 @@ export async function readLines(path: string): Promise<AdapterLine[]> {
 
 /** Compares the methods on the quick start's model: a process for each row, with all its seeds, or one that times all. */
 export async function compareAdapters(options: AdaptersOptions): Promise<void> {
-  const { part, rows, steps, threads, resume, onLine, note } = options;
+  const { part, rows, steps, threads, samples, resume, onLine, note } = options;
   const done = resume === undefined ? [] : await readLines(resume);
   const seeds = Array.from({ length: options.seeds }, (_, i) => i + 1);
   const has = (name: string, row: MethodName, match: (line: never) => boolean): boolean =>
     done.some((l) => l.part === name && l.row === row && match(l as never));
-  const common = { part, steps, threads };
+  const common = { part, steps, threads, samples };
+  if (part === "peft") {
+    const python = process.env["BENCH_PYTHON"] ?? "python3";
+    const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+    const model = here("../../examples/quickstart/model");
+    return runLines(python, [here("./adapters.py"), model, String(threads)], "PEFT", onLine);
+  }
   if (part === "time") return runJob({ ...common, rows, seeds: [1], rates: [] }, onLine);
   for (const row of rows) {
     // One run of the frozen base is as good as three.
@@ -132,24 +148,33 @@ async function runJob(job: AdapterJob, onLine: (line: AdapterLine) => void): Pro
     const path = join(scratch, "job.json");
     await writeFile(path, JSON.stringify(job));
     const script = fileURLToPath(new URL("./adapters-process.ts", import.meta.url));
-    const child = spawn(process.execPath, ["--import", "tsx", script, path], {
-      stdio: ["ignore", "pipe", "pipe"],
-      cwd: fileURLToPath(new URL("../", import.meta.url)),
-    });
-    let errors = "";
-    child.stderr.on("data", (data: Buffer) => {
-      errors = (errors + data.toString()).slice(-4000);
-    });
-    const ended = new Promise<number | null>((resolve, reject) => {
-      child.once("exit", resolve);
-      child.once("error", reject);
-    });
-    for await (const text of createInterface({ input: child.stdout })) {
-      if (text.startsWith("{")) onLine(JSON.parse(text) as AdapterLine);
-    }
-    if ((await ended) !== 0)
-      throw new Error(`bench adapters: ${job.rows.join(", ")} failed: ${errors.trim()}`);
+    await runLines(process.execPath, ["--import", "tsx", script, path], job.rows.join(", "), onLine);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** Runs a process that prints a line of JSON for each result. */
+async function runLines(
+  command: string,
+  args: readonly string[],
+  what: string,
+  onLine: (line: AdapterLine) => void,
+): Promise<void> {
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd: fileURLToPath(new URL("../", import.meta.url)),
+  });
+  let errors = "";
+  child.stderr.on("data", (data: Buffer) => {
+    errors = (errors + data.toString()).slice(-4000);
+  });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once("exit", resolve);
+    child.once("error", reject);
+  });
+  for await (const text of createInterface({ input: child.stdout })) {
+    if (text.startsWith("{")) onLine(JSON.parse(text) as AdapterLine);
+  }
+  if ((await ended) !== 0) throw new Error(`bench adapters: ${what} failed: ${errors.trim()}`);
 }

@@ -63,14 +63,14 @@ const HELP = `pnpm bench NAME [options]
   --transposed   products with transposed factors too (webgpu)
                  (finetune): ${FINETUNERS.join(", ")}
   --threads N    threads of each library             1; paired: all cores
-  --samples N    turns of each library on each row (core, webgpu, linalg)       9
+  --samples N    turns of each library on each row (core, webgpu, linalg, adapters) 9
   --quick        3 turns and a short warm-up; a tenth of the steps; curves end at 100 ms
   --before REF   the commit to compare with (paired)
   --after REF    the other (paired)                                     HEAD
   --runs N       pairs of processes (paired), processes (finetune), seeds (attention)   5, 3, 3
   --steps N      training steps of each (paired, finetune, attention, adapters)   300, 20, 600, 40
 
-  --part NAME    quality, time or tune, which tries learning rates (adapters)    quality
+  --part NAME    quality, time, peft or tune, which tries learning rates (adapters)    quality
   --rates a,b    learning rates for --part tune (adapters)              0.001,0.003,0.01,0.03,0.1
   --seeds N      runs of each method (adapters)                         3
   --resume FILE  lines of an earlier run: what it has is not done again (adapters)
@@ -252,6 +252,7 @@ async function main(): Promise<void> {
       seeds: whole("seeds", flags.seeds ?? (flags.quick ? "1" : "3")),
       steps: whole("steps", flags.steps ?? (flags.quick ? "3" : "40")),
       threads,
+      samples: whole("samples", flags.samples ?? (flags.quick ? "3" : "9")),
       ...(flags.rates === undefined ? {} : { rates: flags.rates.split(",").map(Number) }),
       ...(flags.resume === undefined ? {} : { resume: flags.resume }),
       onLine: (line) => {

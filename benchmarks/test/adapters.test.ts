@@ -55,6 +55,7 @@ const lines: AdapterLine[] = [
   run("sira", 1, 210, null),
   time("lora", 200),
   time("sira", 300),
+  time("dora", 250),
   ...["q_proj", "v_proj"].flatMap((p) => [1, 2, 3].map((step) => change("lora", `layers.0.${p}`, step))),
 ];
 
@@ -69,6 +70,24 @@ test("means, spreads and ratios of a comparison, best first", () => {
 test("what is worse than the frozen base is said", () => {
   expect(adaptersMarkdown(lines)).toContain("Worse than the frozen base: sira.");
   expect(adaptersMarkdown(lines.slice(0, 3))).toContain("No method is worse than the frozen base.");
+});
+
+test("DoRA's step stands beside what was asked of it, and beside PEFT's", () => {
+  const peft = (row: AdapterRun["row"], step_ms: number) =>
+    ({
+      bench: "adapters",
+      part: "peft",
+      row,
+      threads: 1,
+      samples: 9,
+      step_ms,
+      q1_ms: 1,
+      q3_ms: 1,
+      details: "torch",
+    }) as const;
+  const text = adaptersMarkdown([...lines, peft("lora", 100), peft("dora", 160)]);
+  expect(text).toContain("at most 1.35: reached");
+  expect(text).toContain("| dora | 1.25 | 1.60 |");
 });
 
 test("the plots have a part for each method", () => {
@@ -101,6 +120,7 @@ test("a method is trained, scored and merged, and not again when its line is the
       seeds: 1,
       steps: 2,
       threads: 1,
+      samples: 3,
       resume,
       onLine: (line) => found.push(line),
     };
