@@ -2,10 +2,14 @@ import {
   type Adapter,
   adaLora,
   adaLoraBudget,
+  attachCorda,
+  attachEva,
+  attachLoftq,
   type Attached,
   autoLora,
   boft,
   capaBoost,
+  corda,
   dora,
   dyLora,
   edora,
@@ -21,17 +25,26 @@ import {
   oft,
   olora,
   pissa,
+  secondMoments,
   sira,
   soda,
   vera,
 } from "@lowrank/adapters";
+import type { CausalLM } from "@lowrank/models";
 import type { Tensor } from "@lowrank/tensor";
+import type { batchTensors } from "@lowrank/train";
 import { AdamW, type Schedule, StiefelAdam } from "@lowrank/optim";
 
 /** What takes gradients and makes a step of them; several share the parameters by their paths. */
 export interface Trainer {
   step(grads: ReadonlyMap<string, Tensor>, options?: { also?: readonly Tensor[] }): Promise<void>;
   paths?(): string[];
+}
+
+/** Batches of the texts that will be trained on, for a start from data. */
+export interface Calibration {
+  readonly batches: readonly ReturnType<typeof batchTensors>[];
+  readonly forward: (batch: ReturnType<typeof batchTensors>) => unknown;
 }
 
 /** A method as the comparison runs it. */
@@ -42,6 +55,8 @@ export interface AdapterMethod {
   readonly config: object | ((steps: number) => object);
   /** Highest learning rate: the best of `--part tune`, or that of the nearest kin. */
   readonly lr: number;
+  /** Attaches it in place of `adapter` and `config`, with what it finds in data. */
+  readonly fromData?: (model: CausalLM, data: Calibration) => Promise<Attached>;
   /** Default: AdamW without decay. */
   readonly optimizers?: (attached: Attached, lr: Schedule) => Trainer[];
   /** What a reader has to know to read its row. */
@@ -54,6 +69,22 @@ const method = <C extends object, P extends object>(
   lr: number,
   rest: Pick<AdapterMethod, "optimizers" | "note"> = {},
 ): AdapterMethod => ({ adapter: adapter as unknown as Adapter, config, lr, ...rest });
+
+/** A start from data. */
+const fromData = (
+  adapter: unknown,
+  attachTo: AdapterMethod["fromData"],
+  lr: number,
+  note?: string,
+): AdapterMethod => ({
+  adapter: adapter as Adapter,
+  config: {},
+  lr,
+  ...(attachTo === undefined ? {} : { fromData: attachTo }),
+  ...(note === undefined ? {} : { note }),
+});
+
+const LINEAR = { targets: "all-linear" };
 
 /** Learning rates that `--part tune` tries. */
 export const LEARNING_RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const;
@@ -73,6 +104,24 @@ export const ADAPTER_METHODS = {
   "lora-fa": method(loraFa, { rank: 8, alpha: 16 }, 1e-2),
   pissa: method(pissa, { rank: 4, alpha: 4 }, 3e-3),
   olora: method(olora, { rank: 4, alpha: 4 }, 3e-3),
+  eva: fromData(
+    lora,
+    (model, data) => attachEva(model, data, { rank: 4, alpha: 8 }, LINEAR),
+    1e-2,
+    "ranks are dealt out by the variance of what the layers are given; larger layers may get more of them",
+  ),
+  corda: fromData(
+    corda,
+    async (model, data) =>
+      attachCorda(model, await secondMoments(model, data, LINEAR), { rank: 4, alpha: 4 }, LINEAR),
+    3e-3,
+  ),
+  loftq: fromData(
+    lora,
+    (model) => attachLoftq(model, { rank: 4, alpha: 4, groupSize: 16 }, LINEAR),
+    3e-3,
+    "the base is put into codes of 4 bits first: it begins behind the others",
+  ),
   adalora: method(
     adaLora,
     (steps) => ({

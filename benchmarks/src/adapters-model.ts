@@ -19,6 +19,9 @@ import { ADAPTER_METHODS, type AdapterMethod, type MethodName, type Trainer } fr
 /** `every`: of the batches of held-out chapters one in so many is scored. */
 export const SETTINGS = { length: 256, batch: 2, warmup: 6, every: 3 } as const;
 
+/** Batches that a start from data sees: the first that will be trained on. */
+const CALIBRATION = 4;
+
 const file = (path: string): string =>
   fileURLToPath(new URL(`../../examples/quickstart/${path}`, import.meta.url));
 
@@ -48,20 +51,25 @@ export interface Run {
 }
 
 /** A method on a model, ready to be trained: AdamW unless it asks for others, gradients clipped to a norm of 1. */
-export function start(
+export async function start(
   name: MethodName,
   model: CausalLM,
   { examples }: Base,
   { seed, steps, lr }: { seed: number; steps: number; lr?: number },
-): Run {
-  const { adapter, config, optimizers, lr: own }: AdapterMethod = ADAPTER_METHODS[name];
-  const attached =
-    adapter === null
-      ? null
-      : attach(model, adapter, typeof config === "function" ? config(steps) : config, {
-          targets: "all-linear",
-          key: key(seed),
-        });
+): Promise<Run> {
+  const { adapter, config, optimizers, fromData, lr: own }: AdapterMethod = ADAPTER_METHODS[name];
+  const source = () => new TrainingData(examples, { length: SETTINGS.length, batch: SETTINGS.batch, seed });
+  let attached: Attached | null = null;
+  if (fromData !== undefined) {
+    const own = source();
+    attached = await fromData(model, {
+      batches: Array.from({ length: CALIBRATION }, () => batchTensors(own.next())),
+      forward: ({ ids, segments }) => model.forward(ids, { segments }),
+    });
+  } else if (adapter !== null) {
+    const own = typeof config === "function" ? config(steps) : config;
+    attached = attach(model, adapter, own, { targets: "all-linear", key: key(seed) });
+  }
   const schedule = cosineSchedule({
     peak: lr ?? own,
     warmup: Math.min(SETTINGS.warmup, steps),
@@ -71,7 +79,7 @@ export function start(
   const all: Trainer[] = (attached && optimizers?.(attached, schedule)) ?? [
     new AdamW(model.trainableParameters(), { lr: schedule, weightDecay: 0 }),
   ];
-  const data = new TrainingData(examples, { length: SETTINGS.length, batch: SETTINGS.batch, seed });
+  const data = source();
   let done = 0;
   return {
     model,

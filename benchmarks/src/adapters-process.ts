@@ -77,7 +77,7 @@ async function quality(row: MethodName, seed: number): Promise<void> {
   }
   const followed = FOLLOWED.includes(row) && seed === job.seeds[0];
   const since = row === "full" && followed ? await copyOf(model) : undefined;
-  const run = start(row, model, base, { seed, steps });
+  const run = await start(row, model, base, { seed, steps });
   const losses: number[] = [];
   for (let i = 1; i <= steps; i++) {
     losses.push(significant(await run.step(), 5));
@@ -116,7 +116,7 @@ async function quality(row: MethodName, seed: number): Promise<void> {
 
 async function tune(row: MethodName, lr: number): Promise<void> {
   const { steps, seeds } = job;
-  const run = start(row, await loadModel(), base, { seed: seeds[0]!, steps, lr });
+  const run = await start(row, await loadModel(), base, { seed: seeds[0]!, steps, lr });
   const losses: number[] = [];
   for (let i = 0; i < steps; i++) losses.push(await run.step());
   const last = losses.slice(-Math.ceil(steps / 4));
@@ -134,7 +134,7 @@ async function tune(row: MethodName, lr: number): Promise<void> {
 async function time(rows: readonly MethodName[]): Promise<void> {
   const runs = new Map<MethodName, Run>();
   for (const row of rows)
-    runs.set(row, start(row, await loadModel(), base, { seed: job.seeds[0]!, steps: 60 }));
+    runs.set(row, await start(row, await loadModel(), base, { seed: job.seeds[0]!, steps: 60 }));
   const times = new Map<MethodName, number[]>(rows.map((row) => [row, []]));
   for (let turn = 0; turn < COLD + job.samples; turn++) {
     for (const row of turn % 2 ? [...rows].reverse() : rows) {
