@@ -148,7 +148,7 @@ export const ADAPTER_METHODS = {
     note: "each step trains a rank from 1 to 4 that is drawn; scored with all four",
   }),
   vera: method(vera, { rank: 256 }, 1e-1, {
-    note: "trains r + out a layer, so that the budget would take projections of rank 2,300 and forty times the time of LoRA",
+    note: "trains r + out a layer: the budget would take projections of rank 2,300",
   }),
   dora: method(dora, { rank: 4, alpha: 8 }, 1e-2),
   edora: method(edora, { rank: 48, alpha: 48 }, 3e-3),

@@ -51,6 +51,7 @@ export function adaptersMarkdown(lines: readonly AdapterLine[], images: readonly
   const worse = rows
     .filter(({ own, perplexity }) => own.length > 0 && frozen !== undefined && perplexity > frozen)
     .map(({ row }) => row);
+  const untrained = rows.filter(({ own }) => own.length === 0).map(({ row }) => row);
   const notes = rows.flatMap(({ row }) => {
     const { note }: AdapterMethod = ADAPTER_METHODS[row as MethodName] ?? {};
     return note === undefined ? [] : [`- ${row}: ${note}.`];
@@ -64,6 +65,7 @@ export function adaptersMarkdown(lines: readonly AdapterLine[], images: readonly
     worse.length === 0
       ? "No method is worse than the frozen base."
       : `Worse than the frozen base: ${worse.join(", ")}.`,
+    untrained.length === 0 ? "" : `Timed, and not yet trained: ${untrained.join(", ")}.`,
     notes.join("\n"),
     costsMarkdown(times, linesOf(lines, "peft")),
     changesMarkdown(linesOf(lines, "change")),

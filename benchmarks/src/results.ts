@@ -198,6 +198,13 @@ function commandFor(bench: string, lines: readonly Line[]): string {
   return `pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""}${commits}`;
 }
 
+/** How a file of `adapters` is made, part by part; what it has is not done again. */
+const adaptersCommand = (path: string): string =>
+  [
+    `\`pnpm --silent bench adapters --json --resume ${path} >> ${path}\``,
+    "and the same with `--part tune --steps 16`, `--part time --samples 4` and `--part peft`",
+  ].join(", ");
+
 /** Writes results/README.md and the plots from the .jsonl files beside it. */
 export async function writeResults(): Promise<string> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".jsonl")).sort();
@@ -216,7 +223,9 @@ export async function writeResults(): Promise<string> {
     // Runs that no bench prints say themselves how they were made.
     const origin = bench.endsWith("-main-job")
       ? []
-      : [`\`${commandFor(bench, lines)} > benchmarks/results/${file}\``];
+      : bench === "adapters"
+        ? [adaptersCommand(`benchmarks/results/${file}`)]
+        : [`\`${commandFor(bench, lines)} > benchmarks/results/${file}\``];
     parts.push(`${[`## ${file}`, ...origin, body].join("\n\n")}\n`);
   }
   const path = `${folder}README.md`;
