@@ -56,7 +56,7 @@ export function selectionThreshold(
  * are trained on one part of the data, β on the other by `hypergradient`: `searchRanks` does both and gives the ranks, with
  * which an ordinary LoRA is trained from the start.
  *
- * Source: Zhang et al. 2024, arXiv:2403.09113, section 3, eq. (1) to (4).
+ * Source: Zhang et al. 2024, arXiv:2403.09113.
  *
  * @example
  * ```ts

@@ -62,7 +62,7 @@ export interface Hypergradient {
  * where w are all A and B. Lazy, and nothing is written: the step is taken in the graph. `trainLoss` may be called several
  * times; in the context of one key its dropout is the same each time.
  *
- * Source: Zhang et al. 2024, arXiv:2403.09113, section 3.3; Liu et al. 2019, arXiv:1806.09055, eq. (7) and (8). The
+ * Source: Zhang et al. 2024, arXiv:2403.09113; Liu et al. 2019, arXiv:1806.09055, eq. (7) and (8). The
  * exact form is ours.
  *
  * @example

@@ -52,7 +52,7 @@ async function* endless<B>(name: string, source: Iterable<B> | AsyncIterable<B>)
  * AutoLoRA's search: in each step the selection variables follow `hypergradient` on a batch of `validation`, then A and B the
  * gradient on a batch of `train`. Gives the rank that each layer should have, by path.
  *
- * Source: Zhang et al. 2024, arXiv:2403.09113, algorithm 1.
+ * Source: Zhang et al. 2024, arXiv:2403.09113.
  *
  * @throws ConfigError if the adapter is not `autoLora` or a source has no batches.
  * @category Choice of ranks
@@ -106,7 +106,7 @@ export interface SelectedRanksOptions {
  * The rank of each layer of an AutoLoRA: how many of its selection weights are at least their mean 1 / rank ("sigmoid": ½;
  * "free": their mean), and 1 at least. All equal keep the whole rank, whatever softmax rounds them to.
  *
- * Source: Zhang et al. 2024, arXiv:2403.09113, section 3.4.
+ * Source: Zhang et al. 2024, arXiv:2403.09113.
  * @category Choice of ranks
  */
 export async function selectedRanks(

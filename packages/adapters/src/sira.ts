@@ -165,8 +165,8 @@ const staysApart = ({ experts = 16, evaluationCapacity = null }: SiraConfig): st
  * cost of a LoRA of rank experts · rank. The update depends on the input and cannot be merged, but for one expert, a LoRA.
  * `routing: "sequence"` looks at all tokens of a sequence, so in a causal model also at later ones.
  *
- * Source: Zhu et al. 2023, arXiv:2311.09179, section 3. Capacity and balance are as in GShard, Lepikhin et al. 2020,
- * arXiv:2006.16668, section 2.2, since the paper gives no numbers for them.
+ * Source: Zhu et al. 2023, arXiv:2311.09179. Capacity and balance are as in GShard, Lepikhin et al. 2020,
+ * arXiv:2006.16668, section 2.2, with factors of our own choice.
  *
  * @example
  * ```ts

@@ -172,6 +172,46 @@ def autolora() -> None:
     save_result("autolora-step", np.zeros(1), A=A, B=B, beta=beta, g=g, value=np.array([after_step(beta).real]), **data)
 
 
+def colora() -> None:
+    """Integrated gradients of sum((U tanh(V x + c) - t)^2) on two batches at five points, and ranks by trying every factor."""
+    rng = np.random.default_rng(10)
+    V, c, U = rng.normal(size=(8, 12)), rng.normal(size=8), rng.normal(size=(6, 8))
+    to = {name: value + 0.3 * rng.normal(size=value.shape) for name, value in (("V", V), ("c", c), ("U", U))}
+    x, t = rng.normal(size=(2, 4, 12)), rng.normal(size=(2, 4, 6))
+    start, points = {"V": V, "c": c, "U": U}, 5
+    sizes, total = {"V": 0.0, "U": 0.0}, 0.0
+    for batch in range(2):
+        slopes = {name: np.zeros_like(value) for name, value in start.items()}
+        for n in range(points):
+            at = {name: value + (1 - n / points) * (to[name] - value) for name, value in start.items()}
+            h = np.tanh(x[batch] @ at["V"].T + at["c"])
+            dy = 2 * (h @ at["U"].T - t[batch])
+            dh = dy @ at["U"] * (1 - h**2)
+            for name, g in (("U", dy.T @ h), ("V", dh.T @ x[batch]), ("c", dh.sum(axis=0))):
+                slopes[name] += g / points
+        for name, value in start.items():
+            IG = (to[name] - value) * slopes[name]
+            total += IG.sum() / 2
+            if name in sizes:
+                sizes[name] += np.abs(IG).mean() / 2
+    names = {f"to.{name}": value for name, value in to.items()}
+    tensors = {"V": V, "c": c, "U": U, "x.0": x[0], "x.1": x[1], "t.0": t[0], "t.1": t[1], **names}
+    tensors |= {"contribution.V": np.array([sizes["V"]]), "contribution.U": np.array([sizes["U"]]), "total": np.array([total])}
+
+    rows, columns, values = np.array([16, 24, 8, 32, 16]), np.array([144, 216, 72, 96, 16]), rng.gamma(1.0, size=5)
+    shares = np.minimum(1, values / np.quantile(values, 0.9))
+
+    def ranks_at(a: float) -> np.ndarray:
+        full = np.minimum(1, a * shares) * rows * columns / (rows + columns)
+        return np.minimum(np.maximum(1, np.floor(full + 1e-9)), np.minimum(rows, columns))
+
+    # The ranks change only where some share reaches a whole rank.
+    steps = sorted(r * (m + n) / (m * n) / s for m, n, s in zip(rows, columns, shares) for r in range(1, min(m, n) + 1))
+    fitting = [a for a in [0.0, *steps] if (ranks_at(a) * (rows + columns)).sum() <= 0.15 * (rows * columns).sum()]
+    tensors |= {"rows": rows, "columns": columns, "values": values, "ranks": ranks_at(max(fitting))}
+    save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, HERE / "colora.safetensors")
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     edora()
@@ -184,3 +224,4 @@ if __name__ == "__main__":
     dylora()
     fedpara_jacobian()
     autolora()
+    colora()
