@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 
 const LINUX = [
+  "libmkl_rt.so.3",
   "libmkl_rt.so.2",
   "/opt/intel/oneapi/mkl/latest/lib/libmkl_rt.so.2",
   "libopenblas.so.0",
@@ -21,6 +22,7 @@ const MAC = [
 ] as const;
 
 const WINDOWS = [
+  "mkl_rt.3.dll",
   "mkl_rt.2.dll",
   "libopenblas.dll",
   "openblas.dll",
