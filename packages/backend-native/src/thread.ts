@@ -70,6 +70,7 @@ export const startThread = (
   let buffer: ArrayBufferLike | null = null;
   let base = 0;
   let words = new Int32Array(0);
+  let view = new DataView(words.buffer);
   return Object.assign(
     (args: number, chunk: number, chunks: number) => {
       if (buffer !== memory.buffer) {
@@ -77,31 +78,30 @@ export const startThread = (
         buffer = memory.buffer;
         base = Number(koffi.address(new Uint8Array(buffer)));
         words = new Int32Array(buffer);
+        view = new DataView(buffer);
       }
       const at = (args >>> 2) + 1;
       if (words[at] === 1) {
         const types = functions[words[at + 1]!]![1];
-        const view = new DataView(buffer);
         const end = Math.floor((words[at + 2]! * (chunk + 1)) / chunks);
         for (let i = Math.floor((words[at + 2]! * chunk) / chunks); i < end; i++) {
           if (words[at + 3]! !== 0 && words[((words[at + 3]! >>> 0) + i * words[at + 4]!) >>> 2] !== 0)
             continue;
           let next = at + 5;
-          table[words[at + 1]!]!(
-            ...Array.from(types, (type) => {
-              if (type === "l") return 1;
-              const byte = 4 * next++;
-              if (type === "i") return view.getInt32(byte, true);
-              if (type === "f") return view.getFloat32(byte, true);
-              if (type === "d") {
-                next++;
-                return view.getFloat64(byte, true);
-              }
-              const steps = i * (words[next]! >>> 0) + chunk * (words[next + 1]! >>> 0);
+          const values: number[] = [];
+          for (const type of types) {
+            if (type === "p") {
+              const steps = i * (words[next + 1]! >>> 0) + chunk * (words[next + 2]! >>> 0);
+              values.push(base + (words[next]! >>> 0) + steps);
+              next += 3;
+            } else if (type === "i") values.push(words[next++]!);
+            else if (type === "f") values.push(view.getFloat32(4 * next++, true));
+            else if (type === "d") {
+              values.push(view.getFloat64(4 * next, true));
               next += 2;
-              return base + view.getUint32(byte, true) + steps;
-            }),
-          );
+            } else values.push(1);
+          }
+          table[words[at + 1]!]!(...values);
         }
         return;
       }

@@ -1,10 +1,14 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DeviceError, matmul, setDefaultBackend, tensor } from "@lowrank/tensor";
 import { expectBinary } from "../src/binary-format.js";
 import { native } from "../src/index.js";
 import { compile, folder, noCompiler } from "./c-library.js";
+
+// A library that the environment names would be asked for where none is.
+beforeAll(() => void vi.stubEnv("LOWRANK_BLAS", undefined));
+afterAll(() => void vi.unstubAllEnvs());
 
 /** A copy of a library with some of its bytes changed, or cut off. */
 function changed(name: string, path: string, change: (bytes: Buffer) => Buffer): string {

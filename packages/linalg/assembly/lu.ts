@@ -113,14 +113,24 @@ export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): voi
 export function luFinish<T>(args: usize, b: i32): void {
   const p = operand(args, 8, b);
   const pivots = operand(args, 6, b);
+  const rows = word(args, 12);
+  const steps = word(args, 13);
   const block = word(args, 14);
-  for (let i = 0; i < word(args, 12); i++) store<i32>(p + (<usize>i << 2), i);
+  const first = word(args, 15);
+  for (let i = 0; i < rows; i++) store<i32>(p + (<usize>i << 2), i);
   let sign = <T>1;
-  for (let k = 0; k < word(args, 13); k++) {
-    const other = load<i32>(pivots + (<usize>k << 2)) + (k / block) * block - word(args, 15);
-    if (other == k) continue;
-    swapRows(p + (<usize>k << 2), p + (<usize>other << 2), 4);
-    sign = -sign;
+  for (let panel = 0; panel < steps; panel += block) {
+    const end = min(panel + block, steps);
+    for (let k = panel; k < end; k++) {
+      const other = load<i32>(pivots + (<usize>k << 2)) + panel - first;
+      if (other == k) continue;
+      const at = p + (<usize>k << 2);
+      const to = p + (<usize>other << 2);
+      const row = load<i32>(at);
+      store<i32>(at, load<i32>(to));
+      store<i32>(to, row);
+      sign = -sign;
+    }
   }
   store<T>(operand(args, 10, b), sign);
 }
