@@ -7,8 +7,8 @@ export interface Line {
   readonly round: number;
   /** Sent so far, both ways. */
   readonly bytes: number;
-  /** Of the server's network on digits that nobody has. */
-  readonly accuracy: number;
+  /** Of the server's network on digits that nobody has; null for pFedPara, whose server has no whole network. */
+  readonly accuracy: number | null;
   /** Mean over the clients, each with its own part, on held-out digits of its own kind. */
   readonly local: number;
   readonly seconds: number;
@@ -55,7 +55,7 @@ export function table(lines: readonly Line[]): string {
       form,
       first.bytes.toLocaleString("en"),
       ...budgets.map((b) => show(seeds.flatMap((seed) => within(of(form, seed), b)?.accuracy ?? []))),
-      show(last.map(({ accuracy }) => accuracy)),
+      show(last.flatMap(({ accuracy }) => accuracy ?? [])),
       show(last.map(({ local }) => local)),
     ];
   });
