@@ -201,7 +201,7 @@ function commandFor(bench: string, lines: readonly Line[]): string {
 /** How a file of `adapters` is made, part by part; what it has is not done again. */
 const adaptersCommand = (path: string): string =>
   [
-    `\`pnpm --silent bench adapters --json --resume ${path} >> ${path}\``,
+    `\`F=$PWD/${path}; pnpm --silent bench adapters --json --resume $F >> $F\``,
     "and the same with `--part tune --steps 16`, `--part time --samples 4` and `--part peft`",
   ].join(", ");
 
