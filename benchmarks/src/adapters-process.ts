@@ -12,6 +12,8 @@ import { machine } from "./result.js";
 import { quantile, significant } from "./statistics.js";
 
 /** Rows whose weights are followed, and how often. */
+/** The seed whose run is followed, also when a run that was broken off goes on with the others. */
+const FIRST_SEED = 1;
 const FOLLOWED: readonly MethodName[] = ["full", "lora", "dora"];
 const CHECKPOINTS = 4;
 const COLD = 2;
@@ -75,7 +77,7 @@ async function quality(row: MethodName, seed: number): Promise<void> {
     });
     return;
   }
-  const followed = FOLLOWED.includes(row) && seed === job.seeds[0];
+  const followed = FOLLOWED.includes(row) && seed === FIRST_SEED;
   const since = row === "full" && followed ? await copyOf(model) : undefined;
   const run = await start(row, model, base, { seed, steps });
   const losses: number[] = [];
