@@ -11,9 +11,9 @@ import { ADAPTER_METHODS, type MethodName } from "./adapters-methods.js";
 import { machine } from "./result.js";
 import { quantile, significant } from "./statistics.js";
 
-/** Rows whose weights are followed, and how often. */
 /** The seed whose run is followed, also when a run that was broken off goes on with the others. */
 const FIRST_SEED = 1;
+/** Rows whose weights are followed, and how often. */
 const FOLLOWED: readonly MethodName[] = ["full", "lora", "dora"];
 const CHECKPOINTS = 4;
 const COLD = 2;
