@@ -7,13 +7,11 @@ import {
   type DType,
   type Key,
   type Parameter,
-  parameter,
   ShapeError,
   type Tensor,
-  zeros,
 } from "@lowrank/tensor";
 import type { AdaptableConvolution, Overlay } from "./adaptable.js";
-import { kaimingUniform, uniformWithin } from "./init.js";
+import { affineStart } from "./init.js";
 import { like } from "./linear.js";
 import { Module } from "./module.js";
 
@@ -63,19 +61,10 @@ abstract class Convolution extends Module implements AdaptableConvolution {
         got: `${inChannels} and ${outChannels} for ${groups}`,
       });
     }
-    const [weightKey, biasKey] = key?.split(2) ?? [];
     const dims = [outChannels, inChannels / groups, ...kernelSize];
-    const fanIn = dims.slice(1).reduce((a, b) => a * b);
-    this.weight = parameter(
-      weightKey ? kaimingUniform(dims, { key: weightKey, a: Math.sqrt(5), dtype }) : zeros(dims, { dtype }),
-    );
-    this.bias = bias
-      ? parameter(
-          biasKey
-            ? uniformWithin([outChannels], fanIn ** -0.5, { key: biasKey, dtype })
-            : zeros([outChannels], { dtype }),
-        )
-      : null;
+    const start = affineStart(dims, { bias, key, dtype });
+    this.weight = start.weight;
+    this.bias = start.bias;
   }
 
   /** The convolution with filters [rows, in / groups, ...kernel] and no bias. */

@@ -1,4 +1,14 @@
-import { type DType, type Key, normal, ShapeError, type Tensor, uniform } from "@lowrank/tensor";
+import {
+  type DType,
+  type Key,
+  normal,
+  type Parameter,
+  parameter,
+  ShapeError,
+  type Tensor,
+  uniform,
+  zeros,
+} from "@lowrank/tensor";
 
 export interface InitOptions {
   key: Key;
@@ -65,4 +75,21 @@ export function xavierNormal(
 ): Tensor {
   const { fanIn, fanOut } = fans("xavierNormal", dims);
   return normal(dims, { key, std: gain * Math.sqrt(2 / (fanIn + fanOut)), dtype });
+}
+
+/** Weight [out, in, ...kernel] and bias [out] of a layer: PyTorch's start, both within ±1/√fanIn, or zeros without a key. */
+export function affineStart(
+  dims: readonly number[],
+  { bias, key, dtype }: { bias: boolean; key?: Key; dtype: DType },
+): { weight: Parameter; bias: Parameter | null } {
+  const [weightKey, biasKey] = key?.split(2) ?? [];
+  const { fanIn } = fans("affineStart", dims);
+  const own = dims.slice(0, 1);
+  const started = (key: Key): Tensor => uniformWithin(own, fanIn ** -0.5, { key, dtype });
+  return {
+    weight: parameter(
+      weightKey ? kaimingUniform(dims, { key: weightKey, a: Math.sqrt(5), dtype }) : zeros(dims, { dtype }),
+    ),
+    bias: bias ? parameter(biasKey ? started(biasKey) : zeros(own, { dtype })) : null,
+  };
 }

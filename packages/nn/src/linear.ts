@@ -1,15 +1,6 @@
-import {
-  type DType,
-  type Key,
-  matmul,
-  type Parameter,
-  parameter,
-  ShapeError,
-  type Tensor,
-  zeros,
-} from "@lowrank/tensor";
+import { type DType, type Key, matmul, type Parameter, ShapeError, type Tensor } from "@lowrank/tensor";
 import type { Adaptable, Overlay } from "./adaptable.js";
-import { kaimingUniform, uniformWithin } from "./init.js";
+import { affineStart } from "./init.js";
 import { Module } from "./module.js";
 import { QuantizedWeight } from "./quantized-weight.js";
 
@@ -41,18 +32,9 @@ export class Linear extends Module implements Adaptable {
     { bias = true, key, dtype = "f32" }: LinearOptions = {},
   ) {
     super();
-    const [weightKey, biasKey] = key?.split(2) ?? [];
-    const dims = [outFeatures, inFeatures];
-    this.weight = parameter(
-      weightKey ? kaimingUniform(dims, { key: weightKey, a: Math.sqrt(5), dtype }) : zeros(dims, { dtype }),
-    );
-    this.bias = bias
-      ? parameter(
-          biasKey
-            ? uniformWithin([outFeatures], inFeatures ** -0.5, { key: biasKey, dtype })
-            : zeros([outFeatures], { dtype }),
-        )
-      : null;
+    const start = affineStart([outFeatures, inFeatures], { bias, key, dtype });
+    this.weight = start.weight;
+    this.bias = start.bias;
   }
 
   forward(x: Tensor): Tensor {
