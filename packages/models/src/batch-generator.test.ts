@@ -157,6 +157,46 @@ describe("BatchGenerator", () => {
     await expect(read(batch.generate([1], { signal: gone.signal }))).rejects.toThrow("before");
   });
 
+  test("prompts are read in the order in which they came, whatever their slots", async () => {
+    const batch = new BatchGenerator(model, { slots: 3, capacity: 128, chunk: 16 });
+    const ended: number[] = [];
+    const texts = Array.from({ length: 9 }, (_, i) =>
+      read(batch.generate(promptOf(1).concat(i), { greedy: true, stopIds: [], maxNewTokens: 1 })).then(() =>
+        ended.push(i),
+      ),
+    );
+    await Promise.all(texts);
+    expect(ended).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  test("a text that is aborted during another's pass gets none itself, and its slot is the next one's", async () => {
+    const controller = new AbortController();
+    const passes: (string | null)[][] = [];
+    const batch = new BatchGenerator<string>(model, {
+      slots: 2,
+      capacity: 64,
+      chunk: 64,
+      rows: "fewest",
+      withRows: (rows, build) => {
+        if (passes.push([...rows]) === 1) setImmediate(() => controller.abort(new Error("enough")));
+        return build();
+      },
+    });
+    const request = { greedy: true, stopIds: [], maxNewTokens: 2 };
+    const [a, b, c] = ["a", "b", "c"].map((context) =>
+      read(
+        batch.generate([1, 2], {
+          ...request,
+          context,
+          ...(context === "b" ? { signal: controller.signal } : {}),
+        }),
+      ),
+    );
+    await expect(b).rejects.toThrow("enough");
+    await Promise.all([a, c]);
+    expect(passes).toEqual([["a"], ["a"], ["c"], ["c"]]);
+  });
+
   test("between runs while no pass is under way, and texts go on after it", async () => {
     const batch = new BatchGenerator(model, { slots: 2, capacity: 128 });
     const alone = await read(batch.generate([7, 8], { greedy: true, stopIds: [], maxNewTokens: 20 }));

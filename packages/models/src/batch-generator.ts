@@ -4,6 +4,7 @@ import { BatchJob, type BatchRequest } from "./batch-job.js";
 import type { CausalLM } from "./causal-lm.js";
 import { nextEvents } from "./event-loop.js";
 import type { FinishReason } from "./generate.js";
+import { padded, passTokens } from "./prompt-passes.js";
 
 /**
  * Which slots a step computes. A text is the same alone as among others only if the sums of a product are made in one order,
@@ -23,7 +24,10 @@ export interface BatchGeneratorOptions<C> {
   capacity?: number;
   /** Storage type of keys and values. Default f32. */
   cacheDtype?: DType;
-  /** Prompt tokens that are read between two steps of the texts under way. Default 256. */
+  /**
+   * Prompt tokens that are read between two steps of the texts under way, and by one pass at most. Default 128, or 256 on a device of
+   * its own.
+   */
   chunk?: number;
   /** How many slots a step computes beside the busy ones, see {@link StepRows}. Default "steady". */
   rows?: StepRows;
@@ -36,9 +40,6 @@ const WIDTHS = [1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 5
 
 /** Products of fewer rows are summed in another order by the Wasm backend. */
 const STEADY_ROWS = 5;
-
-/** The next power of two, at least 16: few plans for many prompt lengths. */
-const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
 
 /**
  * Makes many texts at once with one model. Each text has a slot; a step makes one token for every text in one pass, of
@@ -65,33 +66,28 @@ const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2
 export class BatchGenerator<C = never> {
   readonly slots: number;
   readonly capacity: number;
-  private readonly chunk: number;
+  private readonly chunk: number | undefined;
   private readonly caches: readonly KVCache[];
   /** Numbers of rows that a step may have. */
   private readonly widths: readonly number[];
   private readonly withRows: <T>(contexts: readonly (C | null)[], build: () => T) => T;
   /** What is in each slot. */
   private readonly jobs: (BatchJob<C> | null)[];
+  /** Slots in the order in which their texts came. */
+  private order: number[];
   private queue: BatchJob<C>[] = [];
   private tasks: (() => Promise<void>)[] = [];
   private looping = false;
 
   constructor(
     readonly model: CausalLM,
-    {
-      slots = 8,
-      capacity,
-      cacheDtype,
-      chunk = 256,
-      rows = "steady",
-      withRows,
-    }: BatchGeneratorOptions<C> = {},
+    { slots = 8, capacity, cacheDtype, chunk, rows = "steady", withRows }: BatchGeneratorOptions<C> = {},
   ) {
     const room = capacity ?? Math.min(model.config.maxPositions, 1024);
     for (const [name, n, most] of [
       ["slots", slots, 1024],
       ["capacity", room, model.config.maxPositions],
-      ["chunk", chunk, Number.MAX_SAFE_INTEGER],
+      ["chunk", chunk ?? 1, Number.MAX_SAFE_INTEGER],
     ] as const) {
       if (Number.isInteger(n) && n >= 1 && n <= most) continue;
       throw new ConfigError({
@@ -110,6 +106,7 @@ export class BatchGenerator<C = never> {
     const least = rows === "all" ? slots : rows === "steady" ? STEADY_ROWS : 1;
     this.widths = [...WIDTHS.filter((w) => w >= least && w < slots), slots];
     this.jobs = new Array<null>(slots).fill(null);
+    this.order = [...this.jobs.keys()];
     this.withRows = withRows ?? ((_, build) => build());
   }
 
@@ -131,7 +128,7 @@ export class BatchGenerator<C = never> {
   /**
    * Continues a text as `generate` does, beside the others. The place in the queue is taken at the call. Tokens are kept
    * until they are read, so that a slow reader holds nobody up; one that leaves, or whose signal is aborted, gives its
-   * slot free at the next step.
+   * slot free at the end of the pass under way.
    *
    * @throws ConfigError if a setting is out of range or the prompt does not fit.
    */
@@ -185,42 +182,50 @@ export class BatchGenerator<C = never> {
       const next = this.queue.shift();
       if (next === undefined) continue;
       this.jobs[slot] = next;
+      this.order = [...this.order.filter((other) => other !== slot), slot];
       this.caches[slot]!.moveTo(0);
     }
   }
 
-  /** Reads some of the prompts that are not read yet, the oldest slot's first. */
+  /**
+   * Reads some of the prompts that are not read yet, the text's first that came first. Its passes are the same whatever
+   * else is there, so that the text is, too.
+   */
   private async readPrompts(): Promise<void> {
-    let budget = this.chunk;
-    for (const [slot, job] of this.jobs.entries()) {
-      const cache = this.caches[slot]!;
-      while (job !== null && !job.ended && job.unread.length > 0 && budget > 0) {
-        budget -= job.unread.length;
+    const most = this.chunk ?? (await passTokens());
+    let left = most;
+    for (const slot of this.order) {
+      const [job, cache] = [this.jobs[slot]!, this.caches[slot]!];
+      while (job !== null && job.unread.length > 0) {
+        const count = Math.min(job.unread.length, most);
+        if (count > left) return;
+        left -= count;
         try {
-          await this.readPart(job, cache);
+          await this.readPart(job, cache, count);
         } catch (error) {
           job.fail(error);
           cache.moveTo(0);
         }
+        await nextEvents(); // a reader may leave
       }
     }
   }
 
   /** One pass over a part of a prompt; after the last part the first token is made. */
-  private async readPart(job: BatchJob<C>, cache: KVCache): Promise<void> {
-    const part = job.unread.slice(0, this.chunk);
-    const last = part.length === job.unread.length;
-    const width = last ? Math.min(padded(part.length), cache.capacity - cache.position) : part.length;
-    const ids = [...part, ...new Array<number>(width - part.length).fill(0)];
+  private async readPart(job: BatchJob<C>, cache: KVCache, count: number): Promise<void> {
+    const part = job.unread.slice(0, count);
+    const last = count === job.unread.length;
+    const width = last ? Math.min(padded(count), cache.capacity - cache.position) : count;
+    const ids = [...part, ...new Array<number>(width - count).fill(0)];
     // Padding writes keys behind the last token: hidden by the causal mask, and overwritten by the next tokens.
     const logits = this.withRows([job.context], () => {
       const hidden = this.model.hidden(this.model.ids([ids]), { cache });
-      const at = tensor(Int32Array.of(part.length - 1), { dtype: "i32" });
+      const at = tensor(Int32Array.of(count - 1), { dtype: "i32" });
       return this.model.logits(take(hidden, at, 1)).astype("f32"); // [1, 1, vocabulary]
     });
     await evaluate(...(last ? [logits] : []), ...cache.pending());
-    cache.advance(part.length);
-    job.unread = job.unread.slice(part.length);
+    cache.advance(count);
+    job.unread = job.unread.slice(count);
     if (!last) return;
     const data = await logits.data();
     logits.dispose();

@@ -2,19 +2,15 @@ import { compile, ConfigError, type DType, scalar, take, type Tensor, tensor } f
 import type { KVCache } from "@lowrank/nn";
 import type { CausalLM } from "./causal-lm.js";
 import { letEventsRun } from "./event-loop.js";
+import { padded, passTokens } from "./prompt-passes.js";
 
 export interface GenerationContextOptions {
   /** Storage type of keys and values; f16 takes half the memory. Default f32. */
   dtype?: DType;
 }
 
-/** The longest part of a prompt that one pass takes; longer prompts run the same plan several times. */
-const CHUNK = 256;
 /** Positions for which there is room at first. Room doubles from there, so that texts of any length share few plans. */
 const ROOM = 256;
-
-/** The next power of two, at least 16: few plans for many prompt lengths. */
-const padded = (length: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(length)));
 
 /** The room that so many positions take. */
 const roomFor = (positions: number): number =>
@@ -76,7 +72,7 @@ export class GenerationContext {
 
   /**
    * Reads a text and gives the logits [vocabulary] for what follows it. What it has in common with the text held is not
-   * computed again. The signal is looked at before each pass of at most 256 tokens.
+   * computed again. The signal is looked at before each pass, of at most 128 tokens, or 256 on a device of its own.
    */
   async read(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
     if (this.busy) {
@@ -93,11 +89,12 @@ export class GenerationContext {
       while (common < this.held.length && common < ids.length - 1 && this.held[common] === ids[common])
         common++;
       this.truncate(common);
+      const most = await passTokens();
       for (;;) {
         await letEventsRun();
         signal?.throwIfAborted();
         const at = this.held.length;
-        const logits = await this.pass(ids.slice(at, at + CHUNK), at + CHUNK < ids.length);
+        const logits = await this.pass(ids.slice(at, at + most), at + most < ids.length);
         if (logits !== null) return logits;
       }
     } finally {
@@ -127,7 +124,7 @@ export class GenerationContext {
 
   private async cacheFor(positions: number): Promise<KVCache> {
     if (this.cache === null) {
-      const capacity = roomFor(positions + CHUNK / 2); // so that the answer does not outgrow it at once
+      const capacity = roomFor(positions + ROOM / 2); // so that the answer does not outgrow it at once
       this.cache = this.model.newCache({ capacity, dtype: this.options.dtype });
     } else await this.cache.reserve(positions);
     return this.cache;
