@@ -29,7 +29,8 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
     const a = load<usize>(args) + offsetA();
     const b = load<usize>(args, 4) + offsetB() + (<usize>column << 2);
     const at = offsetC() + <usize>column * columnC;
-    // Where c lies transposed it is put together in scratch. An odd last row is computed twice, the second time for nothing.
+    // Sums lie close together in scratch, unless they are to stay there as rows. An odd last row is computed twice, the second
+    // time for nothing.
     const turned = columnC != 4;
     let c = load<usize>(args, 8) + at;
     let toRow = rowC;
@@ -42,8 +43,9 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
       toColumn = turned ? <usize>M << 2 : 4;
       spare += load<usize>(fused, 8);
     }
-    const sums = turned ? spare + line : c;
-    const rowSums = turned ? line : toRow;
+    const apart = fused == 0 || turned;
+    const sums = apart ? spare + line : c;
+    const rowSums = apart ? line : toRow;
     for (let i = 0; i < M; i++) memory.fill(sums + <usize>i * rowSums, 0, line);
     let k = 0;
     for (; k + 4 <= K; k += 4) {
@@ -65,7 +67,7 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
       if (turned) {
         const from = sums + <usize>i * line;
         for (let j = 0; j < whole; j++) store<f32>(to + <usize>j * toColumn, load<f32>(from + (<usize>j << 2)));
-      }
+      } else if (apart) memory.copy(to, sums + <usize>i * line, line);
       for (let j = whole; j < columns; j++) {
         let sum: f32 = 0;
         for (let k = 0; k < K; k++) {

@@ -235,13 +235,14 @@ test("one row by columns of f16 with infinities, NaN, subnormals and numbers fro
 test("results do not depend on the number of threads", async () => {
   const one = await Machine.create({ threads: 1, maxMemoryBytes: 2 ** 28 });
   while (machine.arrived < machine.threads - 1) await new Promise((done) => setTimeout(done, 5));
-  for (const [M, K, N] of [
-    [300, 300, 300],
-    [700, 500, 8],
-    [1, 900, 3000],
+  for (const [M, K, N, layout] of [
+    [300, 300, 300, "columns"],
+    [700, 500, 8, "columns"],
+    [1, 900, 3000, "columns"],
+    [8, 900, 1500, "rows"],
   ] as const) {
     const a = operand([], M, K, "rows", "f32");
-    const b = operand([], K, N, "columns", "f32");
+    const b = operand([], K, N, layout, "f32");
     const outputs = [machine, one].map((m) => {
       const run = runKernel(m, matmulKernel, op, null, [a, b], [{ dtype: "f32", dims: [M, N] }]);
       run.dispose();

@@ -35,6 +35,9 @@ const DIRECT_STRIDED_COLUMNS = 8;
 const SWEPT_ROWS = 16;
 /** Columns of them that stay in the first cache. */
 const SWEPT_COLUMNS = 512;
+/** Even parts that threads share, none narrower than SWEPT_WORTH: narrow ones jump through memory. */
+const SWEPT_SHARES = 4;
+const SWEPT_WORTH = 128;
 /** Up to so many rows a product is done row by row with dot products. */
 const THIN_ROWS = 3;
 /** Multiply-adds worth waking a thread for, some 40 µs. */
@@ -241,21 +244,16 @@ function emitF32(given: Product, ctx: EmitContext): void {
   else emitBlocked(p, ctx);
 }
 
-/** Few rows by a right operand whose rows are contiguous and not short; eight fill a panel of the direct kernel. */
+/** Few rows by a right operand whose rows are contiguous and not short. */
 const isSwept = (p: Product): boolean =>
-  p.M > 1 &&
-  p.M !== 8 &&
-  p.M <= SWEPT_ROWS &&
-  p.N >= 32 &&
-  p.columnB === 1 &&
-  p.dtypeA === "f32" &&
-  p.dtypeB === "f32";
+  p.M > 1 && p.M <= SWEPT_ROWS && p.N >= 32 && p.columnB === 1 && p.dtypeA === "f32" && p.dtypeB === "f32";
 
 const isThin = (p: Product): boolean =>
   Math.min(p.M, p.N) <= THIN_ROWS && !isSwept(p) && !isSwept(transposed(p));
 
 function emitRows(p: Product, ctx: EmitContext): void {
-  const columns = Math.min(SWEPT_COLUMNS, ceilTo(p.N, 4));
+  const shares = Math.min(SWEPT_SHARES, chunksOf(workOf(p), CHUNK_WORK), Math.floor(p.N / SWEPT_WORTH));
+  const columns = ceilTo(p.N / Math.max(Math.ceil(p.N / SWEPT_COLUMNS), shares), 16);
   const units = matrices(p) * Math.ceil(p.N / columns);
   askScratch(p, p.M, columns, (p.M + 1) * columns * 4, ctx);
   const flags = p.epilogue ? FUSED : 0;
