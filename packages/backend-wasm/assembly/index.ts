@@ -11,9 +11,9 @@ import { matmulF64, matmulZero } from "./matmul-f64";
 import { matmulRows } from "./matmul-narrow";
 import { matmulThin } from "./matmul-thin";
 
-/** Polls of a caller before it sleeps: some 30 microseconds. */
+/** Polls without work before a thread sleeps, at most and at least: some 2 milliseconds, 30 and 3 microseconds. */
+const MOST_SPINS = 1400000;
 const SPINS = 20000;
-/** Least polls within a job. */
 const LEAST_SPINS = 2000;
 /** The same between two jobs of one list, where the next is soon to come: some 300 microseconds. */
 const LIST_SPINS = 200000;
@@ -82,6 +82,13 @@ function takeChunks(thread: i32, kernel: i32, args: usize, chunks: i32, ranges: 
   }
 }
 
+/**
+ * Polls of the caller for the end of a job before it sleeps. A thread may wake up on the core of the one that wakes it, and there
+ * both stay while they sleep in turns: Linux moves one of them to an idle core only if both want to run. So it polls for long, and
+ * less if that was in vain: then the other may be waiting for this very core.
+ */
+let callerPatience = MOST_SPINS;
+
 /** Runs all chunks of one kernel on the caller and whichever threads are awake or wake up in time. */
 function dispatch(kernel: i32, args: usize, chunks: i32, wake: bool): void {
   const scratch = load<usize>(at.SCRATCH);
@@ -105,9 +112,12 @@ function dispatch(kernel: i32, args: usize, chunks: i32, wake: bool): void {
     const active = atomic.load<i32>(at.ACTIVE);
     if (active == 0) {
       if (atomic.load<i32>(at.POISON) != 0) unreachable();
+      callerPatience = min(callerPatience + spins, MOST_SPINS);
       return;
     }
-    if (++spins > SPINS) {
+    if (++spins > callerPatience) {
+      callerPatience = max(callerPatience >> 1, SPINS);
+      spins = 0;
       atomic.store<i32>(at.CALLER_SLEEPS, 1);
       atomic.wait<i32>(at.ACTIVE, active, 1000000);
       atomic.store<i32>(at.CALLER_SLEEPS, 0);
@@ -134,7 +144,7 @@ export function work(thread: i32): void {
   let spins = 0;
   // Polls for the end of a job in which nothing is left to take. The longer the others are at it, the more likely is that
   // one of them waits for this very core, on a machine that is busy otherwise.
-  let patience = SPINS;
+  let patience = MOST_SPINS;
   let open = false;
   while (true) {
     const epoch = atomic.load<i32>(at.EPOCH);
@@ -165,7 +175,10 @@ export function work(thread: i32): void {
       open = false;
       patience = max(patience >> 1, LEAST_SPINS);
     } else {
-      if (open) patience = min(patience << 1, SPINS);
+      if (open) {
+        patience = min(patience + spins, MOST_SPINS);
+        spins = 0;
+      }
       open = false;
       if (++spins < load<i32>(at.IDLE_SPINS) || (spins < LIST_SPINS && atomic.load<i32>(at.LIST) != 0)) continue;
     }
