@@ -6,7 +6,8 @@
 //     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
 //     15 flags  16 row stride of c  17 column stride of c  18 matrices  19 batch axes
 //     20.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c
-//     then, if fused (c is not used): arguments of the epilogue, its element at which c begins, bytes of the part in scratch
+//     then, if fused (c holds sums, or is not used): arguments of the epilogue, its element at which c begins, bytes of the part in
+//     scratch
 //   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
 //   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
@@ -24,6 +25,8 @@ const PREPACKED = 1;
 const DIRECT = 2;
 /** Parts of c are made in scratch, and an epilogue runs over each. */
 export const FUSED = 4;
+/** The product is added to sums that lie at c. */
+const ADDED = 8;
 
 // @ts-ignore: decorator
 @inline
@@ -120,8 +123,8 @@ export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize
     const rowC = word(args, 16);
     const columnC = word(args, 17);
     const c = (<usize>(row * rowC + column * columnC) << 2) + batchC;
+    const to = load<usize>(args, 8) + c;
     if ((word(args, 15) & FUSED) == 0) {
-      const to = load<usize>(args, 8) + c;
       block(args, a, b, to, <usize>rowC << 2, <usize>columnC << 2, rows, columns, column, scratch);
       continue;
     }
@@ -131,14 +134,20 @@ export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize
     const first = load<i32>(fused, 4) + <i32>(c >> 2);
     if (columnC == 1) {
       const line = <usize>columns << 2;
+      if (word(args, 15) & ADDED) copyLines(to, <usize>rowC << 2, rows, scratch, line);
       block(args, a, b, scratch, line, 4, rows, columns, column, rest);
       runEpilogue(load<usize>(fused), first, columns, rowC, rows, scratch, line, rest);
     } else {
       const line = <usize>rows << 2;
+      if (word(args, 15) & ADDED) copyLines(to, <usize>columnC << 2, columns, scratch, line);
       block(args, a, b, scratch, 4, line, rows, columns, column, rest);
       runEpilogue(load<usize>(fused), first, rows, columnC, columns, scratch, line, rest);
     }
   }
+}
+
+function copyLines(from: usize, step: usize, lines: i32, to: usize, line: usize): void {
+  for (; lines > 0; lines--, from += step, to += line) memory.copy(to, from, line);
 }
 
 /** One block of the product over the whole depth. */
@@ -157,6 +166,7 @@ function block(
   const flags = word(args, 15);
   const prepacked = (flags & PREPACKED) != 0;
   const direct = (flags & DIRECT) != 0;
+  const added = (flags & ADDED) != 0;
   const sizeA = packedSize(dtypeA);
   const sizeB = packedSize(dtypeB);
   const spill = scratch;
@@ -174,7 +184,7 @@ function block(
     if (dots > 0) {
       packDots(b + (<usize>(k * stepB + (column + columns) * columnB) << 2), <usize>columnB << 2, <usize>stepB << 2, dots, kc, packedB);
       const to = c + <usize>columns * columnC;
-      dotRows(kc, fromA, <usize>rowA << 2, packedB, to, rowC, columnC, rows, dots, k > 0);
+      dotRows(kc, fromA, <usize>rowA << 2, packedB, to, rowC, columnC, rows, dots, added || k > 0);
       if (columns == 0) continue;
     }
     let panels = packedB;
@@ -183,8 +193,8 @@ function block(
     } else {
       packColumns(dtypeB, b + <usize>(k * stepB + column * columnB) * sizeB, columnB, stepB, columns, kc, packedB);
     }
-    if (direct) sweepDirect(kc, fromA, <usize>rowA << 2, <usize>stepA << 2, panels, c, rowC, columnC, rows, columns, k > 0, spill);
-    else sweepPacked(kc, packedA, panels, c, rowC, columnC, rows, columns, k > 0, spill);
+    if (direct) sweepDirect(kc, fromA, <usize>rowA << 2, <usize>stepA << 2, panels, c, rowC, columnC, rows, columns, added || k > 0, spill);
+    else sweepPacked(kc, packedA, panels, c, rowC, columnC, rows, columns, added || k > 0, spill);
   }
 }
 

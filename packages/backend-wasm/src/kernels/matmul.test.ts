@@ -105,6 +105,9 @@ const SHAPES: [number, number, number][] = [
   [41, 70, 10], [51, 37, 4], [4, 63, 600], [7, 66, 530], [16, 31, 64], [300, 9, 5],
 ];
 
+/** So deep and wide that the right operand is packed in parts of its depth. */
+const DEEP = [130, 4100, 1024] as const;
+
 describe("matmul on wasm agrees with plain loops", () => {
   const layouts: Layout[] = ["rows", "columns", "gaps", "flipped"];
   for (const [M, K, N] of SHAPES) {
@@ -114,6 +117,12 @@ describe("matmul on wasm agrees with plain loops", () => {
           check(operand([], M, K, la, "f32"), operand([], K, N, lb, "f32"), "f32", `${la} by ${lb}`);
     });
   }
+
+  test("a depth that is cut", () => {
+    const [M, K, N] = DEEP;
+    check(operand([], M, K, "rows", "f32"), operand([], K, N, "columns", "f32"), "f32", "deep");
+    check(operand([], M, K, "columns", "bf16"), operand([], K, N, "rows", "f16"), "f32", "deep halves");
+  });
 
   test("half operands are widened while packing, and half results are rounded", () => {
     for (const [M, K, N] of [
@@ -256,7 +265,7 @@ test("results do not depend on the number of threads", async () => {
 test("an epilogue gives what the product and a loop after it give, on every road", async () => {
   const backend = await wasm({ threads: 1 });
   const plain = reference();
-  for (const [M, K, N] of [...SHAPES, [140, 300, 600]] as const)
+  for (const [M, K, N] of [...SHAPES, [140, 300, 600], DEEP] as const)
     for (const turned of [false, true]) {
       const [a, b] = [numbers(M * K, "f32"), numbers(K * N, "f32")];
       const [bias, rest] = [numbers(N, "f32"), numbers(M * N, "f32")];

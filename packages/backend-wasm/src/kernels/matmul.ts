@@ -24,6 +24,7 @@ import { readsAlong } from "../emit-loop-space.js";
 const PREPACKED = 1;
 const DIRECT = 2;
 const FUSED = 4;
+const ADDED = 8;
 
 /** Depth of a packed block: a panel of 8 columns is 8 KiB and stays in the first cache. */
 const DEPTH = 256;
@@ -44,6 +45,8 @@ const THIN_ROWS = 3;
 const CHUNK_WORK = 1 << 20;
 /** Bytes of the right operand packed at once, unless it is very deep: they stay in the last cache. */
 const PACKED_BYTES = 8 << 20;
+/** Columns of a deep product that are packed at once: the depth is then cut, not the width. */
+const DEEP_COLUMNS = 1024;
 /** Bytes that a tile spills at its edges, at the start of the scratch. */
 const SPILL_BYTES = 128;
 /** Bytes of a part of the result that an epilogue finds in the second cache. */
@@ -60,8 +63,10 @@ export interface Product {
   K: number;
   a: Fixup;
   b: Fixup;
-  /** Unused where there is an epilogue. */
+  /** Unused where there is an epilogue, unless there are sums. */
   c: Fixup;
+  /** Whether the product is added to sums that lie at c. */
+  added?: boolean;
   epilogue?: Epilogue;
   /** Element of the result at which this product begins, for the epilogue. */
   first?: number;
@@ -303,14 +308,7 @@ function emitNarrow(p: Product, ctx: EmitContext): void {
 function emitBlocked(p: Product, ctx: EmitContext): void {
   const depth = depthOf(p.K);
   if (p.M > 128 && p.batch.every((axis) => axis.b === 0)) {
-    emitPacked(p, ctx, (column, columns, depth, packed) => {
-      const b = ctx.offset(p.b, column * p.columnB * dtypeBytes(p.dtypeB));
-      ctx.command(
-        MATMUL_PACK_B,
-        [b, packed, p.K, columns, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], depth],
-        Math.min(Math.ceil(columns / 8), chunksOf(p.K * columns, 1 << 16)),
-      );
-    });
+    emitDeep(p, ctx);
     return;
   }
   // Few rows, or a B of its own for each matrix: each block packs what it needs.
@@ -321,20 +319,53 @@ function emitBlocked(p: Product, ctx: EmitContext): void {
   emitTiles(p, { rows, columns, depth, flags: 0 }, ctx);
 }
 
+/** A product whose depth is cut where only few columns of all of B would fit: all but the last part are sums at c. */
+function emitDeep(p: Product, ctx: EmitContext): void {
+  const most = Math.max(DEPTH, Math.floor(PACKED_BYTES / (4 * Math.min(p.N, DEEP_COLUMNS) * DEPTH)) * DEPTH);
+  const depth = p.K < 2 * most ? p.K : ceilTo(p.K / Math.ceil(p.K / most), DEPTH);
+  const packed = ctx.workspace(Math.max(...[depth, p.K % depth].map((K) => packedBytes({ ...p, K }))));
+  const c = p.epilogue && depth < p.K ? ctx.workspace(matrices(p) * p.M * p.N * 4) : p.c;
+  for (let k = 0; k < p.K; k += depth) {
+    const a = ctx.offset(p.a, k * p.stepA * dtypeBytes(p.dtypeA));
+    const part: Product = { ...p, a, c, K: Math.min(depth, p.K - k), added: k > 0 };
+    if (k + depth < p.K) delete part.epilogue;
+    const pack: PackPanels = (column, columns, block) => {
+      const b = ctx.offset(p.b, (k * p.stepB + column * p.columnB) * dtypeBytes(p.dtypeB));
+      ctx.command(
+        MATMUL_PACK_B,
+        [b, packed, part.K, columns, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], block],
+        Math.min(Math.ceil(columns / 8), chunksOf(part.K * columns, 1 << 16)),
+      );
+    };
+    emitPacked(part, ctx, pack, packed);
+  }
+}
+
+/** Columns of B that are packed at once. */
+function packedWidth({ N, K }: Product): number {
+  const most = Math.max(512, Math.floor(PACKED_BYTES / (K * 4)) & ~7);
+  return ceilTo(N / Math.ceil(N / most), 8);
+}
+
+const packedBytes = (p: Product): number => packedWidth(p) * p.K * 4;
+
 /** Packs panels of `columns` columns of B from `column` on, in blocks of `depth` over k. */
 export type PackPanels = (column: number, columns: number, depth: number, packed: Fixup) => void;
 
 /** A product whose right operand is packed a part at a time, each shared by all blocks of rows. */
-export function emitPacked(p: Product, ctx: EmitContext, pack: PackPanels): void {
+export function emitPacked(
+  p: Product,
+  ctx: EmitContext,
+  pack: PackPanels,
+  packed = ctx.workspace(packedBytes(p)),
+): void {
   const depth = depthOf(p.K);
-  const most = Math.max(512, Math.floor(PACKED_BYTES / (p.K * 4)) & ~7);
-  const width = ceilTo(p.N / Math.ceil(p.N / most), 8);
-  const packed = ctx.workspace(width * p.K * 4);
+  const width = packedWidth(p);
   for (let column = 0; column < p.N; column += width) {
     const N = Math.min(width, p.N - column);
     pack(column, N, depth, packed);
     const first = column * p.columnC;
-    const part = { ...p, N, b: packed, first, c: p.epilogue ? p.c : ctx.offset(p.c, first * 4) };
+    const part = { ...p, N, b: packed, first, c: p.c === NOWHERE ? p.c : ctx.offset(p.c, first * 4) };
     const rows = rowsFor(part, N);
     // Few rows are one block: then the columns are shared out. Parts for an epilogue are made narrow, not flat: each block of
     // rows reads all of B, and even ones take threads the same time.
@@ -348,7 +379,7 @@ export function emitPacked(p: Product, ctx: EmitContext, pack: PackPanels): void
 
 function emitTiles(p: Product, blocking: Blocking, ctx: EmitContext): void {
   const units = matrices(p) * Math.ceil(p.M / blocking.rows) * Math.ceil(p.N / blocking.columns);
-  const flags = blocking.flags | (p.epilogue ? FUSED : 0);
+  const flags = blocking.flags | (p.epilogue ? FUSED : 0) | (p.added ? ADDED : 0);
   const chunks = Math.min(units, chunksOf(workOf(p), CHUNK_WORK, 256));
   ctx.command(MATMUL_TILES, words(p, { ...blocking, flags }), chunks);
 }
