@@ -71,6 +71,30 @@ describe("embed", () => {
     expect(vectorsOf(piped.stdout)[0]).toEqual(alone[0]);
   });
 
+  test("the server gives the same vectors", async () => {
+    const [want] = vectorsOf((await run(["embed", at("model"), "the sea", ...ONE])).stdout);
+    const controller = new AbortController();
+    let got: Promise<number[]> | undefined;
+    const ask = async (url: string): Promise<number[]> => {
+      const answer = await fetch(`${url}/v1/embeddings`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ model: "minilm", input: "the sea" }),
+      });
+      return ((await answer.json()) as { data: { embedding: number[] }[] }).data[0]!.embedding;
+    };
+    const argv = ["serve", at("model"), "--name", "minilm", "--port", "0", "--open", "--json", ...ONE];
+    const { status } = await run(argv, {
+      signal: controller.signal,
+      onOutput: (text) => {
+        const line = text.split("\n").find((part) => part.includes('"listening"'));
+        if (line !== undefined) got = ask(JSON.parse(line).url).finally(() => controller.abort());
+      },
+    });
+    expect(await got).toEqual(want!.vector);
+    expect(status).toBe(0);
+  });
+
   test("writes what NumPy reads, and JSON lines, as files", async () => {
     const argv = ["embed", at("model"), "--input", at("texts.jsonl"), ...ONE, "--json"];
     const { records } = await run([...argv, "--out", at("vectors.npy")]);

@@ -8,7 +8,12 @@ export interface EmbedOptions extends Partial<SentenceConfig> {
   batchSize?: number;
   /** Ends the work before the next batch, with the signal's reason. */
   signal?: AbortSignal | undefined;
+  /** Runs the work of a batch, as to keep it apart from what else uses the model. Default: at once. */
+  runBatch?: <T>(work: () => Promise<T>) => Promise<T>;
 }
+
+/** What `embed` asks of a model. */
+export type Embedder = Pick<EncoderModel, "config" | "batch" | "forward">;
 
 /**
  * The vector of each text, [hiddenSize], in the order of the texts. Texts of similar length run together, so that little is
@@ -25,22 +30,43 @@ export interface EmbedOptions extends Partial<SentenceConfig> {
  * Source: Reimers and Gurevych 2019, arXiv:1908.10084, section 3.
  */
 export async function embed(
-  model: EncoderModel,
+  model: Embedder,
   tokenizer: Pick<Tokenizer, "encode">,
   texts: readonly string[],
-  { batchSize = 32, pooling = "mean", normalize = true, maxLength, signal }: EmbedOptions = {},
+  options: EmbedOptions = {},
+): Promise<Float32Array[]> {
+  const most = Math.min(options.maxLength ?? Infinity, model.config.maxPositions);
+  return embedTokens(
+    model,
+    texts.map((text) => encodeCut(tokenizer, text, most)),
+    options,
+  );
+}
+
+/**
+ * The vector of each row of token ids, as {@link embed} makes it of texts; rows are not cut.
+ *
+ * @throws ConfigError if a row is longer than the model has positions, or an id is outside of the vocabulary.
+ */
+export async function embedTokens(
+  model: Embedder,
+  rows: readonly (readonly number[])[],
+  {
+    batchSize = 32,
+    pooling = "mean",
+    normalize = true,
+    signal,
+    runBatch = (work) => work(),
+  }: Omit<EmbedOptions, "maxLength"> = {},
 ): Promise<Float32Array[]> {
   const { hiddenSize, maxPositions } = model.config;
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     throw new ConfigError({ where: "embed", expected: "batchSize of at least 1", got: String(batchSize) });
   }
-  const most = Math.min(maxLength ?? maxPositions, maxPositions);
-  const rows = texts.map((text) => encodeCut(tokenizer, text, most));
   const order = rows.map((_, i) => i).sort((a, b) => rows[a]!.length - rows[b]!.length || a - b);
-  const vectors = new Array<Float32Array>(texts.length);
-  for (let from = 0; from < order.length; from += batchSize) {
+  const vectors = new Array<Float32Array>(rows.length);
+  const fill = async (places: readonly number[]): Promise<void> => {
     signal?.throwIfAborted();
-    const places = order.slice(from, from + batchSize);
     const longest = Math.max(1, rows[places.at(-1)!]!.length);
     const { ids, attentionMask } = model.batch(
       places.map((i) => rows[i]!),
@@ -53,7 +79,9 @@ export async function embed(
     result.dispose();
     for (const [row, i] of places.entries())
       vectors[i] = data.subarray(row * hiddenSize, (row + 1) * hiddenSize);
-  }
+  };
+  for (let from = 0; from < order.length; from += batchSize)
+    await runBatch(() => fill(order.slice(from, from + batchSize)));
   return vectors;
 }
 
@@ -63,8 +91,8 @@ const paddedLength = (length: number): number => {
   return Math.ceil(length / step) * step;
 };
 
-/** Ids of a text, cut so that the special tokens around it stay. */
-function encodeCut(tokenizer: Pick<Tokenizer, "encode">, text: string, most: number): number[] {
+/** Ids of a text, at most so many: cut so that the special tokens around it stay. */
+export function encodeCut(tokenizer: Pick<Tokenizer, "encode">, text: string, most: number): number[] {
   const whole = tokenizer.encode(text);
   if (whole.length <= most) return whole;
   const bare = tokenizer.encode(text, { addSpecialTokens: false });

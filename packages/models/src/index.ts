@@ -14,7 +14,7 @@ export { CausalLM, IGNORED_LABEL } from "./causal-lm.js";
 export { compileChatTemplate } from "./chat-template.js";
 export { readConfigJson } from "./config.js";
 export { DownloadError, isDownloadError } from "./download-error.js";
-export { embed, pool } from "./embed.js";
+export { embed, embedTokens, encodeCut, pool } from "./embed.js";
 export { EncoderModel, TextModel } from "./encoder-model.js";
 export { dryRun, residentBytes } from "./dry-run.js";
 export { hostFiles } from "./file-layer.js";
@@ -81,7 +81,7 @@ export type { CacheOptions, CausalConfig, ForwardOptions, LossOptions } from "./
 export type { ChatMessage, ChatTemplateOptions, RenderChat } from "./chat-template.js";
 export type { ConfigJson } from "./config.js";
 export type { DownloadErrorParts } from "./download-error.js";
-export type { EmbedOptions } from "./embed.js";
+export type { Embedder, EmbedOptions } from "./embed.js";
 export type { EncoderConfig, EncoderOptions, TokenBatch } from "./encoder-model.js";
 export type { DryRun, PlanWork, WorkItem } from "./dry-run.js";
 export type { FileLayer, FileWriter, OnPoint } from "./file-layer.js";

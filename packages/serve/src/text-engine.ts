@@ -11,6 +11,7 @@ import {
   type Tokenizer,
 } from "@lowrank/models";
 import type { DType } from "@lowrank/tensor";
+import type { Admission } from "./admission.js";
 import { HttpError } from "./http-error.js";
 import type { TextRequest } from "./text-request.js";
 
@@ -18,10 +19,9 @@ export interface TextEngineOptions {
   model: CausalLM;
   tokenizer: Tokenizer;
   pool: AdapterPool | null;
+  admission: Admission;
   /** Texts made at once. */
   slots: number;
-  /** Requests that wait beside those under way. */
-  queue: number;
   /** Positions of a text, prompt and answer. */
   capacity: number | undefined;
   /** The most tokens that a request may ask for. */
@@ -43,16 +43,11 @@ export interface TextRun {
   cancel(reason: Error): void;
 }
 
-/** Requests on one model: limits, the queue, and text from tokens. */
+/** Requests on one model: limits, and text from tokens. */
 export class TextEngine {
   private readonly batch: BatchGenerator<string>;
   private readonly tokenizer: Tokenizer;
   private readonly model: CausalLM;
-  private readonly runs = new Set<TextRun>();
-  /** Mean of the time that texts took, in seconds. */
-  private pace = 1;
-  private closing = false;
-  private idle: () => void = () => {};
 
   constructor(private readonly options: TextEngineOptions) {
     const { model, tokenizer, pool, slots, capacity, cacheDtype, rows } = options;
@@ -73,32 +68,9 @@ export class TextEngine {
     return { running, waiting };
   }
 
-  get draining(): boolean {
-    return this.closing;
-  }
-
   /** Runs a change of the model while no pass is under way. */
   between<T>(f: () => T | Promise<T>): Promise<T> {
     return this.batch.between(f);
-  }
-
-  /**
-   * Refuses a request that there is no room for.
-   *
-   * @throws HttpError 429 if the queue is full, 503 while the server ends.
-   */
-  expectRoom(): void {
-    if (this.closing) throw new HttpError(503, "shutting_down", "the server is about to end", null, 10);
-    const { slots, queue } = this.options;
-    if (this.runs.size < slots + queue) return;
-    const seconds = Math.ceil((this.pace * (queue + 1)) / slots);
-    throw new HttpError(
-      429,
-      "queue_full",
-      `${slots} requests are under way and ${queue} wait; try again later`,
-      null,
-      Math.min(60, Math.max(1, seconds)),
-    );
   }
 
   /**
@@ -108,7 +80,8 @@ export class TextEngine {
    * @param onEnd Is called once when it has ended, however it did.
    */
   start(request: TextRequest, adapter: string | null, onEnd: () => void): TextRun {
-    this.expectRoom();
+    const { admission } = this.options;
+    admission.expectRoom();
     const ids = this.promptOf(request);
     const { capacity } = this.batch;
     if (ids.length >= capacity) {
@@ -128,7 +101,6 @@ export class TextEngine {
         "max_tokens",
       );
     }
-    const began = performance.now();
     const run = new Run(this.batch, this.tokenizer, ids, {
       stops: this.stopIds(),
       stop: request.stop,
@@ -138,31 +110,12 @@ export class TextEngine {
       adapter,
       timeoutMs: this.options.timeoutMs,
       onEnd: () => {
-        this.runs.delete(run);
-        this.pace += 0.2 * ((performance.now() - began) / 1000 - this.pace);
+        leave();
         onEnd();
-        if (this.runs.size === 0) this.idle();
       },
     });
-    this.runs.add(run);
+    const leave = admission.enter((reason) => run.cancel(reason));
     return run;
-  }
-
-  /**
-   * Takes no more requests and waits for those under way.
-   *
-   * @param graceMs Milliseconds after which they are ended.
-   */
-  async drain(graceMs: number): Promise<void> {
-    this.closing = true;
-    if (this.runs.size === 0) return;
-    const timer = setTimeout(() => {
-      for (const run of this.runs) run.cancel(new HttpError(503, "shutting_down", "the server has ended"));
-    }, graceMs);
-    await new Promise<void>((resolve) => {
-      this.idle = resolve;
-    });
-    clearTimeout(timer);
   }
 
   private stopIds(): number[] {

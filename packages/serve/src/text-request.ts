@@ -7,10 +7,15 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const atMost = (max: number): v.GenericSchema<unknown, number> =>
   v.pipe(v.number(), v.minValue(0), v.maxValue(max));
 
-/** Members of chat and completion requests alike. Null stands for a member that is left out. */
-const common = {
+/** Members that say which model answers. Null stands for a member that is left out, here as below. */
+export const chosen = {
   model: v.nullish(v.pipe(text, v.maxLength(200))),
   adapter: v.nullish(v.pipe(text, v.maxLength(100))),
+};
+
+/** Members of chat and completion requests alike. */
+const common = {
+  ...chosen,
   stream: v.nullish(v.boolean()),
   stream_options: v.nullish(v.object({ include_usage: v.nullish(v.boolean()) })),
   max_tokens: v.nullish(count),
@@ -46,6 +51,7 @@ const REFUSED: readonly [name: string, harmless: (value: unknown) => boolean][] 
   ["response_format", (x) => (x as { type?: unknown }).type === "text"],
   ["modalities", (x) => JSON.stringify(x) === '["text"]'],
   ["audio", () => false],
+  ["dimensions", () => false],
 ];
 
 const part = v.object({ type: v.literal("text"), text });
@@ -118,7 +124,8 @@ function shared(r: Common): Omit<TextRequest, "kind" | "maxTokens" | "prompt"> {
   };
 }
 
-function check<S extends v.GenericSchema>(schema: S, body: unknown): v.InferOutput<S> {
+/** @throws HttpError 400 naming the member that is at fault, or not supported. */
+export function check<S extends v.GenericSchema>(schema: S, body: unknown): v.InferOutput<S> {
   const result = v.safeParse(schema, body, { abortEarly: true });
   if (!result.success) {
     const [issue] = result.issues;

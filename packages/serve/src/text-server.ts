@@ -1,19 +1,32 @@
 import { adapterPool, type AdapterPool } from "@lowrank/adapters";
-import type { CausalLM, FolderInput, StepRows, Tokenizer } from "@lowrank/models";
+import type {
+  CausalLM,
+  EncoderModel,
+  FolderInput,
+  SentenceConfig,
+  StepRows,
+  Tokenizer,
+} from "@lowrank/models";
 import { ConfigError, type DType } from "@lowrank/tensor";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { AdapterRegistry, type AdapterState } from "./adapter-registry.js";
 import { ADAPTER_NAME, type AdapterSource } from "./adapter-source.js";
+import { Admission } from "./admission.js";
 import { streamedAnswer, wholeAnswer } from "./answer.js";
+import { embeddingAnswer, EmbeddingEngine } from "./embedding-engine.js";
+import { readEmbeddingRequest } from "./embedding-request.js";
 import { Guard, newToken } from "./guard.js";
 import { HttpError, toHttpError } from "./http-error.js";
 import { TextEngine } from "./text-engine.js";
 import { readChatRequest, readCompletionRequest, type TextRequest } from "./text-request.js";
 
 export interface TextServerOptions {
-  model: CausalLM;
+  /** One that makes text, or one that makes vectors of texts. */
+  model: CausalLM | EncoderModel;
   tokenizer: Tokenizer;
+  /** How a model of vectors is meant to be used, as `loadSentenceConfig` reads it. Default: that of `embed`. */
+  sentence?: Partial<SentenceConfig>;
   /** What requests call the model. Default "base". */
   name?: string;
   /** Folders of LoRA adapters in PEFT's form by the names under which requests ask for them. Default: none. */
@@ -26,7 +39,7 @@ export interface TextServerOptions {
   adapterRank?: number;
   /** Layers that adapters may have. Default "all-linear". */
   adapterTargets?: readonly string[] | string;
-  /** Texts made at once. Default 8. */
+  /** Texts made at once; requests for vectors take turns, a few texts each. Default 8. */
   slots?: number;
   /** Requests that wait beside those; the next is answered 429. Default 56. */
   queue?: number;
@@ -60,7 +73,7 @@ export interface TextServer {
   fetch(request: Request): Promise<Response>;
   /** What requests have to bring, or null. */
   readonly token: string | null;
-  /** Texts under way and waiting. */
+  /** Requests under way and waiting. */
   readonly load: { running: number; waiting: number };
   /** Takes no more requests, and waits for those under way; after `graceMs` (default one minute) they are ended. */
   drain(options?: { graceMs?: number }): Promise<void>;
@@ -70,8 +83,8 @@ export const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 
 /**
  * A server of one model with many adapters: `/v1/chat/completions`, `/v1/completions` and `/v1/models` as clients of
- * OpenAI's API call them, streamed or whole. Requests for different adapters are made in one batch. A request names an
- * adapter as `model: "base:name"` or under `adapter`.
+ * OpenAI's API call them, streamed or whole, or `/v1/embeddings` where the model is an encoder. Texts for different adapters
+ * are made in one batch. A request names an adapter as `model: "base:name"` or under `adapter`.
  *
  * `GET /v1/adapters` lists the adapters; `POST` and `DELETE` of `/v1/adapters/name` load and unload one that is registered.
  *
@@ -97,18 +110,31 @@ export function textServer(options: TextServerOptions): TextServer {
   }
   const wanted = Object.keys(adapters).length > 0 || source !== undefined;
   const pool = wanted ? poolFor(options) : null;
-  const engine = new TextEngine({
-    model: options.model,
-    tokenizer: options.tokenizer,
-    pool,
-    slots: positive("slots", options.slots, 8),
-    queue: positive("queue", options.queue, 56, 0),
-    capacity: options.capacity,
-    maxTokens: options.maxTokens,
-    cacheDtype: options.cacheDtype,
-    rows: options.rows ?? "steady",
-    timeoutMs: positive("timeoutMs", options.timeoutMs, 600_000),
-  });
+  const slots = positive("slots", options.slots, 8);
+  const admission = new Admission(slots, positive("queue", options.queue, 56, 0));
+  const timeoutMs = positive("timeoutMs", options.timeoutMs, 600_000);
+  const { model: served, tokenizer } = options;
+  const engine = makesText(served)
+    ? new TextEngine({
+        model: served,
+        tokenizer,
+        pool,
+        admission,
+        slots,
+        capacity: options.capacity,
+        maxTokens: options.maxTokens,
+        cacheDtype: options.cacheDtype,
+        rows: options.rows ?? "steady",
+        timeoutMs,
+      })
+    : new EmbeddingEngine({
+        model: served,
+        tokenizer,
+        pool,
+        admission,
+        sentence: options.sentence ?? {},
+        timeoutMs,
+      });
   const registry =
     pool === null
       ? null
@@ -120,12 +146,34 @@ export function textServer(options: TextServerOptions): TextServer {
   const guard = new Guard({ hosts: options.hosts ?? LOOPBACK, origins: options.origins ?? [], token });
   const stallMs = positive("stallMs", options.stallMs, 30_000);
 
-  const answer = async (c: Context, read: (body: unknown) => TextRequest): Promise<Response> => {
-    engine.expectRoom();
-    const request = read(await jsonBody(c.req.raw));
+  /** The adapter that a request names, held until `release` is called, and the name of both. */
+  const choose = async (
+    request: Pick<TextRequest, "model" | "adapter">,
+  ): Promise<{ adapter: string | null; model: string; release: () => void }> => {
     const adapter = adapterOf(request, name);
-    if (adapter !== null && registry === null) throw noModel(`${name}:${adapter}`);
-    const release = adapter === null ? () => {} : await registry!.acquire(adapter);
+    if (adapter === null) return { adapter, model: name, release: () => {} };
+    if (registry === null) throw noModel(`${name}:${adapter}`);
+    return { adapter, model: `${name}:${adapter}`, release: await registry.acquire(adapter) };
+  };
+
+  const embeddings = async (c: Context): Promise<Response> => {
+    if (!(engine instanceof EmbeddingEngine)) throw unfit(`${name} makes text and no embeddings`);
+    admission.expectRoom();
+    const request = readEmbeddingRequest(await jsonBody(c.req.raw));
+    const { adapter, model, release } = await choose(request);
+    try {
+      const made = await engine.embed(request, adapter, c.req.raw.signal);
+      return embeddingAnswer(made, request.base64, model);
+    } finally {
+      release();
+    }
+  };
+
+  const answer = async (c: Context, read: (body: unknown) => TextRequest): Promise<Response> => {
+    if (!(engine instanceof TextEngine)) throw unfit(`${name} makes embeddings and no text`);
+    admission.expectRoom();
+    const request = read(await jsonBody(c.req.raw));
+    const { adapter, model, release } = await choose(request);
     let run: ReturnType<TextEngine["start"]>;
     try {
       run = engine.start(request, adapter, release);
@@ -137,14 +185,13 @@ export function textServer(options: TextServerOptions): TextServer {
     const leave = (): void => run.cancel(new Error("the reader has left"));
     if (signal.aborted) leave();
     else signal.addEventListener("abort", leave, { once: true });
-    const model = adapter === null ? name : `${name}:${adapter}`;
     return request.stream ? streamedAnswer(run, request, model, stallMs) : wholeAnswer(run, request, model);
   };
 
   const app = new Hono<{ Variables: { origin: string | null } }>();
   app.onError((error, c) => {
     const told = toHttpError(error);
-    if (told.status === 500) onError?.(error);
+    if (told.status === 500 && !c.req.raw.signal.aborted) onError?.(error);
     const response = told.toResponse();
     allow(response, c.get("origin"));
     return response;
@@ -169,9 +216,10 @@ export function textServer(options: TextServerOptions): TextServer {
       onError: () => new HttpError(413, "too_large", "the body is too large").toResponse(),
     }),
   );
-  app.get("/health", () => Response.json({ status: engine.draining ? "draining" : "ok", ...engine.load }));
+  app.get("/health", () => Response.json({ status: admission.draining ? "draining" : "ok", ...engine.load }));
   app.post("/v1/chat/completions", (c) => answer(c, readChatRequest));
   app.post("/v1/completions", (c) => answer(c, readCompletionRequest));
+  app.post("/v1/embeddings", embeddings);
   const listed = async (): Promise<AdapterState[]> => (registry === null ? [] : registry.list());
   app.get("/v1/models", async () => {
     const ids = [name, ...(await listed()).map((a) => `${name}:${a.name}`)];
@@ -198,7 +246,7 @@ export function textServer(options: TextServerOptions): TextServer {
     get load() {
       return engine.load;
     },
-    drain: ({ graceMs = 60_000 } = {}) => engine.drain(graceMs),
+    drain: ({ graceMs = 60_000 } = {}) => admission.drain(graceMs),
   };
 }
 
@@ -233,11 +281,15 @@ function positive(what: string, value: number | undefined, fallback: number, min
   });
 }
 
+const makesText = (model: CausalLM | EncoderModel): model is CausalLM => "newCache" in model;
+
+const unfit = (message: string): HttpError => new HttpError(400, "unsupported", message, "model");
+
 const noModel = (asked: string): HttpError =>
   new HttpError(404, "model_not_found", `there is no model ${JSON.stringify(asked.slice(0, 200))}`, "model");
 
 /** The adapter that a request names: `model: "base:name"` or `adapter: "name"`. */
-function adapterOf({ model, adapter }: TextRequest, name: string): string | null {
+function adapterOf({ model, adapter }: Pick<TextRequest, "model" | "adapter">, name: string): string | null {
   if (model === null || model === name) return adapter;
   if (!model.startsWith(`${name}:`)) throw noModel(model);
   const named = model.slice(name.length + 1);

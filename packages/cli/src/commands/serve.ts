@@ -1,10 +1,18 @@
 import { basename, resolve } from "node:path";
-import { loadTokenizer } from "@lowrank/models";
+import {
+  architectureOf,
+  loadSentenceConfig,
+  loadTokenizer,
+  modelFromPretrained,
+  openFolder,
+  readConfigJson,
+  resolveModel,
+} from "@lowrank/models";
 import { adaptersIn, type Served, serve, type ServeOptions } from "@lowrank/serve";
 import { command, common, computing } from "../command.js";
 import { onDevice } from "../device.js";
 import { UsageError } from "../fault.js";
-import { loadModel, modelOperand, precision } from "../model-folder.js";
+import { loadModel, modelOperand, type Precision, precision } from "../model-folder.js";
 import { integer, text, texts, toggle } from "../options.js";
 import type { Output } from "../output.js";
 import { cacheType } from "../sampling.js";
@@ -16,7 +24,7 @@ export const serveCommand = /* @__PURE__ */ command({
   name: "serve",
   summary: "answers requests over HTTP, as OpenAI's API does",
   about:
-    "Serves chat and completions, streamed or whole: many requests in one batch, each with its own LoRA adapter on the one model. It listens on this machine only unless told otherwise, and asks for a token, which it prints once. Ctrl-C or SIGTERM refuses new requests, lets those under way end, and stops.",
+    "Serves chat and completions, streamed or whole: many requests in one batch, each with its own LoRA adapter on the one model; or embeddings, where the model is one of sentences. It listens on this machine only unless told otherwise, and asks for a token, which it prints once. Ctrl-C or SIGTERM refuses new requests, lets those under way end, and stops.",
   options: {
     model: modelOperand,
     name: text("What requests call the model.", {}, { otherwise: "the name of its folder" }),
@@ -93,10 +101,8 @@ export const serveCommand = /* @__PURE__ */ command({
     const root = settings["adapter-root"];
     const source = root === undefined ? undefined : await adaptersIn(root);
     await onDevice(settings, output, async (backend) => {
-      const { model, input } = await loadModel(settings.model, { ...settings, signal });
       const options: ServeOptions = {
-        model,
-        tokenizer: await loadTokenizer(input),
+        ...(await load(settings.model, settings.dtype, signal)),
         name: settings.name ?? basename(resolve(settings.model)).replace(/\.gguf$/, ""),
         adapters,
         ...(source === undefined ? {} : { adapterSource: source }),
@@ -129,6 +135,22 @@ export const serveCommand = /* @__PURE__ */ command({
     });
   },
 });
+
+/** A model that makes text, or one that makes vectors and how it is meant to be used. */
+async function load(
+  argument: string,
+  dtype: Precision,
+  signal: AbortSignal,
+): Promise<Pick<ServeOptions, "model" | "tokenizer" | "sentence">> {
+  const { path } = await resolveModel(argument);
+  const tokenizer = await loadTokenizer(path);
+  const task = "feature-extraction";
+  const isText =
+    /\.gguf$/i.test(path) || architectureOf(await readConfigJson(await openFolder(path))).task !== task;
+  if (isText) return { model: (await loadModel(argument, { dtype, signal })).model, tokenizer };
+  const model = await modelFromPretrained(path, { task, dtype, resident: true, signal });
+  return { model, tokenizer, sentence: await loadSentenceConfig(path) };
+}
 
 const items = (given: string | readonly string[] | undefined): string[] =>
   (typeof given === "string" ? given.split(",") : [...(given ?? [])])
