@@ -20,11 +20,12 @@ const OTHER_NAMES: Readonly<Record<string, string>> = { mistral: "llama" };
 export function ggufBase(model: Module, where: string): GgufBase {
   const json = (model as { configJson?: (dtype: string) => Record<string, unknown> }).configJson?.("float32");
   const type = String(json?.["model_type"]);
-  const found = GGUF_ARCHITECTURES.find((a) => a.name === (OTHER_NAMES[type] ?? type));
+  const known = GGUF_ARCHITECTURES.filter(({ own }) => own === undefined);
+  const found = known.find((a) => a.name === (OTHER_NAMES[type] ?? type));
   if (json === undefined || found === undefined) {
     throw new ConfigError({
       where,
-      expected: `a model of type ${GGUF_ARCHITECTURES.map((a) => a.modelType).join(", ")} or ${Object.keys(OTHER_NAMES).join(", ")}`,
+      expected: `a model of type ${known.map((a) => a.modelType).join(", ")} or ${Object.keys(OTHER_NAMES).join(", ")}`,
       got: json === undefined ? "a module without a configuration" : JSON.stringify(json["model_type"]),
     });
   }

@@ -2,6 +2,7 @@ import { ConfigError } from "@lowrank/tensor";
 import type { ConfigJson } from "./config.js";
 import { quoteName } from "./format-error.js";
 import type { GgufFile } from "./gguf.js";
+import { gpt2Gguf } from "./gguf-gpt2.js";
 import { GgufMetadata } from "./gguf-metadata.js";
 
 /** An architecture of GGUF and what it is in Hugging Face's names. */
@@ -16,12 +17,22 @@ export interface GgufArchitecture {
    * them half a head apart.
    */
   readonly pairedRows: boolean;
+  /** What is not as in Llama's family. Files of such an architecture are read, and none are written. */
+  readonly own?: {
+    /** The name of a tensor as Hugging Face has it, or undefined for one that is not known. */
+    parameterName(name: string): string | undefined;
+    /** The `config.json` that the metadata stand for, without what all have. */
+    configJson(read: GgufMetadata, file: GgufFile): ConfigJson;
+    /** Paths of matrices that the model has the other way round. */
+    readonly transposed: RegExp;
+  };
 }
 
 export const GGUF_ARCHITECTURES: readonly GgufArchitecture[] = [
   { name: "llama", className: "LlamaForCausalLM", modelType: "llama", pairedRows: true },
   { name: "qwen2", className: "Qwen2ForCausalLM", modelType: "qwen2", pairedRows: false },
   { name: "qwen3", className: "Qwen3ForCausalLM", modelType: "qwen3", pairedRows: false },
+  gpt2Gguf,
 ];
 
 /** The architecture that a file names. */
@@ -46,8 +57,16 @@ export function ggufArchitecture({
  * @throws ConfigError for an architecture that is not known, FormatError naming the key that is missing or out of range.
  */
 export async function ggufConfigJson(file: GgufFile): Promise<ConfigJson> {
-  const { name: arch, className, modelType } = ggufArchitecture(file);
+  const { name: arch, className, modelType, own } = ggufArchitecture(file);
   const read = new GgufMetadata(file.name, file.metadata);
+  const common = {
+    architectures: [className],
+    model_type: modelType,
+    bos_token_id: read.tokenIds("bos")[0] ?? null,
+    eos_token_id: read.tokenIds("eos", "eot", "eom"),
+    pad_token_id: read.tokenIds("padding")[0] ?? null,
+  };
+  if (own !== undefined) return { ...common, ...own.configJson(read, file) };
   const key = (name: string): string => `${arch}.${name}`;
   const width = read.integer(key("embedding_length"));
   const heads = read.integer(key("attention.head_count"));
@@ -58,16 +77,8 @@ export async function ggufConfigJson(file: GgufFile): Promise<ConfigJson> {
   if (read.integer(key("expert_count"), 0) > 0)
     read.fail(key("expert_count"), "0 or absent, mixtures are not read");
   const table = file.tensors.get("token_embd.weight");
-  const tokenIds = (...names: string[]): number[] => [
-    ...new Set(
-      names
-        .map((name) => `tokenizer.ggml.${name}_token_id`)
-        .flatMap((k) => (read.has(k) ? [read.integer(k)] : [])),
-    ),
-  ];
   return {
-    architectures: [className],
-    model_type: modelType,
+    ...common,
     vocab_size: table?.shape[0] ?? read.integer(key("vocab_size")),
     hidden_size: width,
     intermediate_size: read.integer(key("feed_forward_length")),
@@ -76,25 +87,13 @@ export async function ggufConfigJson(file: GgufFile): Promise<ConfigJson> {
     num_key_value_heads: read.integer(key("attention.head_count_kv"), heads),
     head_dim: headDim,
     max_position_embeddings: read.integer(key("context_length")),
-    rms_norm_eps: shortest(read.number(key("attention.layer_norm_rms_epsilon"))),
-    rope_theta: shortest(read.number(key("rope.freq_base"), 10_000)),
+    rms_norm_eps: read.decimal(key("attention.layer_norm_rms_epsilon")),
+    rope_theta: read.decimal(key("rope.freq_base"), 10_000),
     rope_scaling: await ropeScaling(file, read, arch, headDim),
     tie_word_embeddings: !file.tensors.has("output.weight"),
     attention_bias: file.tensors.has("blk.0.attn_q.bias"),
     mlp_bias: file.tensors.has("blk.0.ffn_gate.bias"),
-    bos_token_id: tokenIds("bos")[0] ?? null,
-    eos_token_id: tokenIds("eos", "eot", "eom"),
-    pad_token_id: tokenIds("padding")[0] ?? null,
   };
-}
-
-/** Of the numbers that round to an f32 the one with the fewest digits: 1e-5, not 9.999999747378752e-6. */
-function shortest(value: number): number {
-  for (let digits = 1; digits <= 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === Math.fround(value)) return short;
-  }
-  return value;
 }
 
 async function ropeScaling(
@@ -109,7 +108,7 @@ async function ropeScaling(
     return llama3Scaling(file, factors, read.number(`${arch}.rope.freq_base`, 10_000), headDim);
   const type = read.text(key("type"), "none");
   if (type === "none") return null;
-  const factor = shortest(read.number(key("factor"), 1));
+  const factor = read.decimal(key("factor"), 1);
   if (type === "linear") return { rope_type: "linear", factor };
   if (type === "yarn") {
     return {

@@ -52,6 +52,22 @@ export class GgufMetadata {
     return typeof value === "number" && Number.isFinite(value) ? value : this.fail(key, "a number");
   }
 
+  /** A number in f32, as the decimal number with the fewest digits that rounds to it: 1e-5, not 9.999999747378752e-6. */
+  decimal(key: string, fallback?: number): number {
+    const value = this.number(key, fallback);
+    for (let digits = 1; digits <= 9; digits++) {
+      const short = Number(value.toPrecision(digits));
+      if (Math.fround(short) === Math.fround(value)) return short;
+    }
+    return value;
+  }
+
+  /** The ids of special tokens that are named, each once. */
+  tokenIds(...names: string[]): number[] {
+    const keys = names.map((name) => `tokenizer.ggml.${name}_token_id`).filter((key) => this.has(key));
+    return [...new Set(keys.map((key) => this.integer(key)))];
+  }
+
   /** An array of strings, or undefined where there is none. */
   texts(key: string): readonly string[] | undefined {
     const entry = this.entries.get(key);

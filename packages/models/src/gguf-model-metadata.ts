@@ -27,13 +27,12 @@ export function modelMetadata(json: ConfigJson): ModelMetadata {
   const className = String((json["architectures"] as unknown[] | undefined)?.[0]);
   // Mistral is llama there, if each query may see all keys.
   const asLlama = className === "MistralForCausalLM" && read.raw("sliding_window") === undefined;
-  const architecture = GGUF_ARCHITECTURES.find(
-    (a) => a.className === (asLlama ? "LlamaForCausalLM" : className),
-  );
+  const written = GGUF_ARCHITECTURES.filter(({ own }) => own === undefined);
+  const architecture = written.find((a) => a.className === (asLlama ? "LlamaForCausalLM" : className));
   if (architecture === undefined) {
     throw new ConfigError({
       where,
-      expected: `one of ${GGUF_ARCHITECTURES.map((a) => a.className).join(", ")}`,
+      expected: `one of ${written.map((a) => a.className).join(", ")}`,
       got: className,
     });
   }

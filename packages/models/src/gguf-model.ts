@@ -42,10 +42,11 @@ export async function loadGguf(input: ByteInput, options: GgufModelOptions = {})
     }
     const coded = dtype === "stored" ? codedPaths(model) : new Set<string>();
     const heads = headsOf(file, json);
-    const read = async (entry: GgufEntry, path: string): Promise<Tensor> => {
-      if (outline) return outlineOf(entry, coded.has(path), activations);
+    const read = async (entry: Part, path: string): Promise<Tensor> => {
+      const inCodes = coded.has(path) && !entry.transposed;
+      if (outline) return outlineOf(entry, inCodes, activations);
       const bytes = joinHalves(entry, await entry.bytes(), heads(path));
-      return coded.has(path) ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes);
+      return inCodes ? codedTensor(entry, bytes, activations) : plainTensor(entry, bytes);
     };
     await takeValues(model, entries, read, { dtype, resident, signal });
     return model.eval() as CausalLM;
@@ -54,12 +55,21 @@ export async function loadGguf(input: ByteInput, options: GgufModelOptions = {})
   }
 }
 
+/** A tensor of the file with the shape that the model gives it. */
+interface Part extends GgufEntry {
+  /** Whether it is the other way round in the file. */
+  readonly transposed: boolean;
+}
+
 /** The file's tensors under the names of the model's parameters; names that are not known stay as they are. */
-function namedEntries(file: GgufFile): Map<string, GgufEntry> {
-  const entries = new Map<string, GgufEntry>();
+function namedEntries(file: GgufFile): Map<string, Part> {
+  const { own } = ggufArchitecture(file);
+  const entries = new Map<string, Part>();
   for (const [name, entry] of file.tensors) {
     if (name === "rope_freqs.weight") continue; // part of the configuration
-    entries.set(parameterName(name) ?? name, entry);
+    const path = (own?.parameterName ?? parameterName)(name) ?? name;
+    const transposed = own?.transposed.test(path) ?? false;
+    entries.set(path, { ...entry, shape: transposed ? [...entry.shape].reverse() : entry.shape, transposed });
   }
   return entries;
 }
@@ -104,7 +114,7 @@ export function joinHalves(
   return out;
 }
 
-function codedTensor(entry: GgufEntry, bytes: Uint8Array, activations: Activations): Tensor {
+function codedTensor(entry: Part, bytes: Uint8Array, activations: Activations): Tensor {
   if (!isBlockType(entry.type)) return plainTensor(entry, bytes);
   const { bits, groupSize, codes, scales, mins } = ggufCodes(entry.type, bytes);
   const [out, columns] = entry.shape as [number, number];
@@ -120,11 +130,24 @@ function codedTensor(entry: GgufEntry, bytes: Uint8Array, activations: Activatio
 }
 
 /** In the precision of the file; codes and doubles become f32. */
-function plainTensor({ type, shape, name }: GgufEntry, bytes: Uint8Array): Tensor {
+function plainTensor({ type, shape, name, transposed }: Part, bytes: Uint8Array): Tensor {
+  const turn = <T extends Uint16Array | Float32Array>(values: T): T =>
+    transposed ? transpose(values, shape) : values;
   if (type === "F16" || type === "BF16") {
-    return tensor(typedArray(type, bytes) as Uint16Array, { dtype: type === "F16" ? "f16" : "bf16", shape });
+    const halves = turn(typedArray(type, bytes) as Uint16Array);
+    return tensor(halves, { dtype: type === "F16" ? "f16" : "bf16", shape });
   }
-  return tensor(dequantizeGguf(type, bytes, name), { shape });
+  return tensor(turn(dequantizeGguf(type, bytes, name)), { shape });
+}
+
+/** Numbers in the order of [rows, columns], of those in the order of [columns, rows]. */
+function transpose<T extends Uint16Array | Float32Array>(values: T, [rows, columns]: readonly number[]): T {
+  const out = values.slice() as T;
+  for (let row = 0; row < rows!; row++) {
+    for (let column = 0; column < columns!; column++)
+      out[row * columns! + column] = values[column * rows! + row]!;
+  }
+  return out;
 }
 
 /** Zeros in place of a tensor, in the precision or the codes that it would be kept in. */

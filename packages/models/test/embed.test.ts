@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { setDefaultBackend } from "@lowrank/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { noTestModels, testModel } from "../../../scripts/test-models.js";
-import { embed, pool } from "../src/embed.js";
+import { embed, embedTokens, encodeCut, pool } from "../src/embed.js";
 import { modelFromPretrained } from "../src/model-from-pretrained.js";
 import { loadSentenceConfig, type Pooling } from "../src/sentence-config.js";
 import { loadTokenizer } from "../src/tokenizer.js";
@@ -68,6 +68,20 @@ describe("embed", () => {
     near(cut[0]!, short!);
     const most = await embed(model, letters, ["a".repeat(50)]);
     near(most[0]!, (await embed(model, letters, ["a".repeat(14)]))[0]!);
+  });
+
+  test("rows of token ids give what their texts give, in batches that may be kept apart", async () => {
+    const model = await tiny();
+    const rows = texts.map((text) => encodeCut(letters, text, 16));
+    let batches = 0;
+    const runBatch = <T>(work: () => Promise<T>): Promise<T> => {
+      batches++;
+      return work();
+    };
+    const vectors = await embedTokens(model, rows, { batchSize: 3, runBatch });
+    expect(vectors).toEqual(await embed(model, letters, texts, { batchSize: 3 }));
+    expect(batches).toBe(3);
+    await expect(embedTokens(model, [new Array<number>(17).fill(4)])).rejects.toThrow(/1 to 16 tokens/);
   });
 
   test("a wrong batch size and a signal end it before any work", async () => {
