@@ -3,7 +3,7 @@
 import { BATCH, cut, FAULTS, KERNEL, TYPE, UNITS, word } from "./args";
 import { bidiagonalPass, bidiagonalRow } from "./bidiagonal";
 import { bisect } from "./bisect";
-import { choleskyBlock } from "./cholesky";
+import { choleskyBlock, choleskyUpdate } from "./cholesky";
 import { deflate } from "./deflate";
 import { gather, leaf, merge, secular, vectors, weights } from "./divide";
 import { finishVectors, orderValues, putValues, values } from "./finish";
@@ -11,7 +11,7 @@ import { product } from "./gemm";
 import * as ids from "./kernels";
 import { freeColumns, fromOne, info, svdSigns, widen } from "./lapack";
 import { luFinish, luPanel, luUpdate } from "./lu";
-import { copy, identity, inspect, report } from "./prepare";
+import { copy, identity, inspect, inspectPart, report } from "./prepare";
 import { qrFinish, qrPanel, qrPivoted } from "./qr";
 import { blockFactors, reflectLeft, reflectRight } from "./reflect";
 import { symmetricVector, tridiagonalColumn } from "./tridiagonal";
@@ -31,6 +31,8 @@ function run<T>(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): vo
       return regular<T>(args, b);
     case ids.CHOLESKY_BLOCK:
       return choleskyBlock<T>(args, b);
+    case ids.CHOLESKY_UPDATE:
+      return choleskyUpdate<T>(args, b, unit, scratch);
     case ids.LU_PANEL:
       return luPanel<T>(args, b, scratch);
     case ids.LU_UPDATE:
@@ -106,6 +108,8 @@ function runUnit(kernel: i32, args: usize, b: i32, unit: i32, scratch: usize): v
         for (let u = 0; u < units; u++) runUnit(load<i32>(inner, KERNEL) & 255, inner, b, u, scratch);
       }
       return;
+    case ids.INSPECT_PART:
+      return wide ? inspectPart<f64>(args, b, unit, scratch) : inspectPart<f32>(args, b, unit, scratch);
     case ids.INSPECT:
       return wide ? inspect<f64>(args, b, scratch) : inspect<f32>(args, b, scratch);
     case ids.REPORT:

@@ -39,6 +39,8 @@ export const FREE_COLUMNS = 35;
 export const FROM_ONE = 36;
 export const WIDEN = 37;
 export const SVD_SIGNS = 38;
+export const INSPECT_PART = 39;
+export const CHOLESKY_UPDATE = 40;
 
 /** Values that one unit of BISECT brackets: four vectors, whose divisions overlap. */
 export const BISECTED = 8;

@@ -6,6 +6,8 @@ import { lanes, largestLane, moveTile, sumLanes } from "./simd";
 /** Parts of a matrix that are read. */
 const LOWER = 1;
 const UPPER = 2;
+/** Side of the blocks in which a matrix is held against its transpose. */
+const BLOCK = 16;
 
 // @ts-ignore: decorator
 @inline
@@ -52,19 +54,18 @@ function powerOf(most: f64): f64 {
 }
 
 /**
- * Notes the pair across the diagonal that differs most, if by more than is allowed: the first of equal ones. Tiles of `lanes` rows
- * and columns are held against each other, one of them turned.
+ * The largest difference across the diagonal of rows `first` to `last` of the lower triangle; `first` is a whole number of blocks.
+ * Tiles of `lanes` rows and columns are held against each other, one of them turned.
  */
-function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64, scratch: usize): void {
-  const row = <usize>n * sizeof<T>();
+function asymmetry<T>(a: usize, row: usize, first: i32, last: i32, scratch: usize): f64 {
   const side = lanes<T>();
-  const whole = n - (n % side);
+  const whole = last - (last % side);
   const one = sizeof<T>() == 8 ? f64x2.splat(1) : f32x4.splat(1);
   let differs = i64x2.splat(0);
-  for (let i0 = 0; i0 < whole; i0 += 16) {
-    for (let j0 = 0; j0 <= i0; j0 += 16) {
-      for (let i = i0; i < min(i0 + 16, whole); i += side) {
-        for (let j = j0; j < min(j0 + 16, i + side); j += side) {
+  for (let i0 = first; i0 < whole; i0 += BLOCK) {
+    for (let j0 = 0; j0 <= i0; j0 += BLOCK) {
+      for (let i = i0; i < min(i0 + BLOCK, whole); i += side) {
+        for (let j = j0; j < min(j0 + BLOCK, i + side); j += side) {
           const below = a + <usize>i * row + <usize>j * sizeof<T>();
           moveTile<T>(a + <usize>j * row + <usize>i * sizeof<T>(), row, scratch, 16, one);
           for (let k: usize = 0; k < <usize>side; k++) {
@@ -76,13 +77,18 @@ function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64,
     }
   }
   let most = <f64>largestLane<T>(differs);
-  for (let i = whole; i < n; i++) {
+  for (let i = whole; i < last; i++) {
     for (let j = 0; j < i; j++) {
       const below = load<T>(a + <usize>i * row + <usize>j * sizeof<T>());
       most = max(most, <f64>abs<T>(below - load<T>(a + <usize>j * row + <usize>i * sizeof<T>())));
     }
   }
-  if (most <= allowed) return;
+  return most;
+}
+
+/** Notes the pair across the diagonal that differs most, if by more than is allowed: the first of equal ones. */
+function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64): void {
+  const row = <usize>n * sizeof<T>();
   let worst: f64 = 0;
   let atRow = 0;
   let atColumn = 0;
@@ -99,34 +105,71 @@ function expectSymmetric<T>(args: usize, b: i32, a: usize, n: i32, allowed: f64,
   if (abs(worst) > allowed) fail(args, b, NOT_SYMMETRIC, atRow, atColumn, worst);
 }
 
+/** Row `i` of the part that is read begins and ends there. */
+// @ts-ignore: decorator
+@inline
+function beginOf(args: usize, i: i32): i32 {
+  return word(args, 10) == UPPER ? min(i, word(args, 9)) : 0;
+}
+// @ts-ignore: decorator
+@inline
+function endOf(args: usize, i: i32): i32 {
+  return word(args, 10) == LOWER ? min(i + 1, word(args, 9)) : word(args, 9);
+}
+
+/** Two numbers of rows `first` to `last`: the largest, or NaN where not all are finite, and the asymmetry if asked for. */
+function look<T>(args: usize, b: i32, first: i32, last: i32, to: usize, scratch: usize): void {
+  const row = <usize>word(args, 9) * sizeof<T>();
+  const a = operand(args, 6, b);
+  let most: f64 = 0;
+  for (let i = first; i < last; i++) {
+    const from = beginOf(args, i);
+    const at = a + <usize>i * row + <usize>from * sizeof<T>();
+    most = max(most, largest<T>(at, endOf(args, i) - from)); // NaN stays
+  }
+  store<f64>(to, most);
+  store<f64>(to, word(args, 11) ? asymmetry<T>(a, row, first, last, scratch) : 0, 8);
+}
+
+/** What INSPECT is to know of some of the rows; words as there. */
+export function inspectPart<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
+  const rows = word(args, 8);
+  const units = load<i32>(args, UNITS);
+  const last = unit + 1 < units ? cut(rows, unit + 1, units) & -BLOCK : rows;
+  look<T>(args, b, cut(rows, unit, units) & -BLOCK, last, operand(args, 14, b) + (<usize>unit << 4), scratch);
+}
+
 /**
  * Notes what is not finite or not symmetric, and the power of two that brings the matrix to size 1.
  * 6 a  8 rows  9 columns  10 part  11 symmetric  12 first input  13 factor (8 bytes a matrix, 0: not asked for)
+ * 14 what the parts of INSPECT_PART found  16 how many there were
  */
 export function inspect<T>(args: usize, b: i32, scratch: usize): void {
   const rows = word(args, 8);
-  const columns = word(args, 9);
-  const part = word(args, 10);
-  const row = <usize>columns * sizeof<T>();
   const fault = load<usize>(args, FAULTS) + (<usize>b << 5);
   if (word(args, 12)) memory.fill(fault, 0, 32);
   else if (load<i32>(fault)) return;
   const a = operand(args, 6, b);
+  let found = scratch + 64;
+  let parts = word(args, 16);
+  if (parts) found = operand(args, 14, b);
+  else look<T>(args, b, 0, rows, found, scratch);
   let most: f64 = 0;
-  for (let i = 0; i < rows; i++) {
-    const from = part == UPPER ? min(i, columns) : 0;
-    const to = part == LOWER ? min(i + 1, columns) : columns;
-    const at = a + <usize>i * row;
-    const size = largest<T>(at + <usize>from * sizeof<T>(), to - from);
-    if (!(size == size)) {
-      for (let j = from; j < to; j++) {
-        const value = <f64>load<T>(at + <usize>j * sizeof<T>());
+  let differs: f64 = 0;
+  for (parts = max(parts, 1); parts > 0; parts--, found += 16) {
+    most = max(most, load<f64>(found));
+    differs = max(differs, load<f64>(found, 8));
+  }
+  if (most != most) {
+    for (let i = 0; i < rows; i++) {
+      for (let j = beginOf(args, i); j < endOf(args, i); j++) {
+        const value = <f64>load<T>(a + (<usize>i * <usize>word(args, 9) + <usize>j) * sizeof<T>());
         if (value * 0 != 0) return fail(args, b, NOT_FINITE, i, j, value);
       }
     }
-    most = max(most, size);
   }
-  if (word(args, 11)) expectSymmetric<T>(args, b, a, rows, 20 * <f64>rows * epsOf<T>() * most, scratch);
+  const allowed = 20 * <f64>rows * epsOf<T>() * most;
+  if (differs > allowed) expectSymmetric<T>(args, b, a, rows, allowed);
   if (load<i32>(args, 13 << 2)) store<f64>(factorAt(args, 13, b), powerOf(most));
 }
 

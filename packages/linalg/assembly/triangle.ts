@@ -2,6 +2,7 @@
 import { fail, operand, word } from "./args";
 import { SINGULAR } from "./faults";
 import { gemm, GEMM_SCRATCH } from "./gemm";
+import { transpose } from "./prepare";
 import { loadSplat, madd } from "./simd";
 
 /** Size of a block of the diagonal, and most columns that are solved at once. */
@@ -87,6 +88,19 @@ function substitute<T>(d: usize, p: usize, width: usize, n: i32, unit: bool): vo
   }
 }
 
+/** Copies a matrix; one that is to be turned by tiles. */
+function move<T>(
+  from: usize, rowFrom: usize, columnFrom: usize, to: usize, rowTo: usize, columnTo: usize, rows: i32, columns: i32,
+): void {
+  const size = sizeof<T>();
+  if (rowFrom == size) return transpose<T>(from, columnFrom, to, rowTo, rows, columns, 1);
+  if (rowTo == size) return transpose<T>(from, rowFrom, to, columnTo, columns, rows, 1);
+  for (let i = 0; i < rows; i++, from += rowFrom, to += rowTo) {
+    if (columnFrom == columnTo) memory.copy(to, from, <usize>columns * size);
+    else for (let j = 0; j < columns; j++) store<T>(to + <usize>j * columnTo, load<T>(from + <usize>j * columnFrom));
+  }
+}
+
 /** X = A⁻¹ X on one thread for k columns; `forward`: A is lower, else upper. */
 export function solveTriangle<T>(
   a: usize, rowA: usize, columnA: usize, x: usize, rowX: usize, columnX: usize, n: i32, k: i32, forward: bool,
@@ -109,19 +123,13 @@ export function solveTriangle<T>(
           const value = load<T>(corner + <usize>(sign * (<isize>i * <isize>rowA + <isize>j * <isize>columnA)));
           store<T>(d + <usize>(i * size + j) * sizeof<T>(), i == j ? value : -value);
         }
-        const from = at + <usize>first * rowX + <usize>(sign * <isize>i * <isize>rowX);
-        const to = p + <usize>i * width;
-        memory.fill(to, 0, width);
-        for (let j = 0; j < columns; j++)
-          store<T>(to + <usize>j * sizeof<T>(), load<T>(from + <usize>j * columnX));
       }
+      const here = at + <usize>first * rowX;
+      const step = forward ? rowX : 0 - rowX;
+      if (<usize>columns * sizeof<T>() < width) memory.fill(p, 0, <usize>size * width);
+      move<T>(here, step, columnX, p, width, sizeof<T>(), size, columns);
       substitute<T>(d, p, width, size, unit);
-      for (let i = 0; i < size; i++) {
-        const to = at + <usize>first * rowX + <usize>(sign * <isize>i * <isize>rowX);
-        const from = p + <usize>i * width;
-        for (let j = 0; j < columns; j++)
-          store<T>(to + <usize>j * columnX, load<T>(from + <usize>j * sizeof<T>()));
-      }
+      move<T>(p, width, sizeof<T>(), here, step, columnX, size, columns);
       const rest = n - s - size;
       if (rest == 0) continue;
       const block = <usize>(forward ? s : rest);

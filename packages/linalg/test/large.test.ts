@@ -243,6 +243,44 @@ test("a batch larger than there is room for at once gives what its matrices give
   await backend.dispose();
 });
 
+test("threads that look at parts of a matrix find what one finds", async () => {
+  const backend = await wasm({ threads: 2 });
+  setDefaultBackend(backend);
+  const n = 601;
+  const expectFault = async (changes: readonly (readonly [number, number, number])[], message: string) => {
+    for (const dtype of REALS) {
+      const data = new Float64Array(2 * n * n);
+      for (let i = 0; i < 2 * n; i++) data[i * n + (i % n)] = 1;
+      for (const [i, j, value] of changes) data[n * n + i * n + j] = value;
+      const a = fromHost(dtype, [2, n, n], dtype === "f64" ? data : Float32Array.from(data));
+      await expect(evaluate(cholesky(a))).rejects.toThrow(`cholesky: expected ${message}`);
+    }
+  };
+  const [nan, infinite] = [Number.NaN, Number.POSITIVE_INFINITY];
+  await expectFault([[600, 2, nan]], "finite numbers, got NaN at [600, 2] of matrix [1]");
+  await expectFault(
+    [
+      [599, 2, nan],
+      [70, 590, infinite],
+      [20, 3, 9],
+    ],
+    "finite numbers, got Infinity at [70, 590] of matrix [1]",
+  );
+  const asymmetric = "a symmetric matrix, got elements";
+  await expectFault([[600, 599, 0.5]], `${asymmetric} [600, 599] and [599, 600] of matrix [1]`);
+  await expectFault([[1, 64, 0.5]], `${asymmetric} [64, 1] and [1, 64] of matrix [1]`);
+  await expectFault(
+    [
+      [20, 10, 0.25],
+      [303, 302, 0.5],
+      [500, 3, -0.5],
+    ],
+    `${asymmetric} [303, 302] and [302, 303] of matrix [1] that differ by 0.5`,
+  );
+  await expectFault([[256, 256, -2]], "a positive definite matrix, got pivot 256 of matrix [1] equal to -2");
+  await backend.dispose();
+});
+
 test("one thread, two and three give the same bits", async () => {
   const results: Record<string, number[]>[] = [];
   for (const threads of [1, 2, 3]) {
@@ -252,7 +290,7 @@ test("one thread, two and three give the same bits", async () => {
     for (const dtype of REALS) {
       const a = made(FAMILIES["random"]!(300, 300), dtype);
       const parts: Record<string, Tensor> = {
-        cholesky: cholesky(made(POSITIVE["random"]!(300), dtype)),
+        cholesky: cholesky(made(POSITIVE["random"]!(600), dtype)),
         solve: solve(a, made(FAMILIES["random"]!(300, 5), dtype)),
         ...qr(a),
         ...eigh(made(SYMMETRIC["random"]!(300), dtype)),

@@ -28,11 +28,17 @@ function emitCholesky(program: Program, L: Matrix, n: number): void {
     const size = Math.min(BLOCK, n - k);
     const rest = n - k - size;
     const corner = program.from(L, k, k);
-    program.run(kernels.CHOLESKY_BLOCK, [corner.at, corner.step, corner.row, size, k], 1, size ** 3 / 6);
+    if (k === 0)
+      program.run(kernels.CHOLESKY_BLOCK, [corner.at, corner.step, corner.row, size, k], 1, size ** 3 / 6);
     if (rest === 0) break;
     const below = program.from(L, k + size, k);
     emitTriangular(program, corner, transposed(below), size, rest, { forward: true, unit: false });
     const end = program.from(L, k + size, k + size);
-    program.product(end, below, transposed(below), [rest, rest, size], { alpha: -1, lower: true });
+    program.product(end, below, transposed(below), [rest, rest, size], {
+      alpha: -1,
+      lower: true,
+      kernel: kernels.CHOLESKY_UPDATE,
+      more: [Math.min(BLOCK, rest), k + size],
+    });
   }
 }

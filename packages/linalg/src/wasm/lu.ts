@@ -18,7 +18,7 @@ export const luKernel: Kernel = {
     const steps = Math.min(m, n);
     program.inspect(program.input(0), m, n);
     program.copy(packed, program.input(0), m, n);
-    const width = n >= 512 ? 128 : 64;
+    const width = 64;
     for (let k = 0; k < steps; k += BLOCK) {
       const size = Math.min(BLOCK, steps - k);
       const row = program.from(packed, k, 0);

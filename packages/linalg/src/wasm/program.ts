@@ -141,9 +141,14 @@ export class Program {
     columns: number,
     { part = 0, symmetric = false, factor }: { part?: number; symmetric?: boolean; factor?: Matrix } = {},
   ): void {
-    const words = [a.at, a.step, rows, columns, part, Number(symmetric), Number(!this.inspected)];
+    const work = rows * columns;
+    const parts = work < 2 * GRAIN ? 0 : Math.ceil(rows / 64);
+    const found = this.numbers(2 * parts);
+    const how = [part, Number(symmetric), Number(!this.inspected), factor?.at ?? 0];
+    const words = [a.at, a.step, rows, columns, ...how, found.at, found.step, parts];
     this.inspected = true;
-    this.run(kernels.INSPECT, [...words, factor?.at ?? 0], 1, rows * columns);
+    if (parts > 0) this.run(kernels.INSPECT_PART, words, parts, work);
+    this.run(kernels.INSPECT, words, 1, parts > 0 ? 0 : work);
   }
 
   copy(
@@ -168,23 +173,28 @@ export class Program {
     this.run(kernels.IDENTITY, words, Math.max(1, Math.ceil(rows / 64)), rows * columns);
   }
 
-  /** c += alpha a b, or its part on and below the diagonal. */
+  /** c += alpha a b, or its part on and below the diagonal; `kernel`, which does more, has the words `more` too. */
   product(
     c: Matrix,
     a: Matrix,
     b: Matrix,
     [M, N, K]: readonly [number, number, number],
-    { alpha = 1, lower = false }: { alpha?: number; lower?: boolean } = {},
+    {
+      alpha = 1,
+      lower = false,
+      kernel = kernels.PRODUCT,
+      more = [],
+    }: { alpha?: number; lower?: boolean; kernel?: number; more?: readonly number[] } = {},
   ): void {
     if (M <= 0 || N <= 0 || K <= 0) return;
     const [rows, columns] = blockOf(M, N);
     // biome-ignore format: in the order of the words
     const words = [
       c.at, c.step, c.row, a.at, a.step, a.row, a.column, b.at, b.step, b.row, b.column, M, N, K,
-      alpha, Number(lower), rows, columns,
+      alpha, Number(lower), rows, columns, ...more,
     ];
     const units = Math.ceil(M / rows) * Math.ceil(N / columns);
-    this.run(kernels.PRODUCT, words, units, (M * N * K) / (lower ? 2 : 1));
+    this.run(kernel, words, units, (M * N * K) / (lower ? 2 : 1));
   }
 
   /** Appends the commands to the plan. */

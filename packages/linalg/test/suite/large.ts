@@ -102,14 +102,14 @@ function squares(families: Readonly<Record<string, (n: number) => Matrix>>): typ
 
 /**
  * Backward errors and orthogonality of larger matrices, measured in f64 by products on the backend itself: below 20 n eps.
- * Values only against the values of the whole decomposition to 10 eps, or what else `accuracy` says. Of families and dtypes those
- * that it `takes`.
+ * Values only against the values of the whole decomposition to 10 eps, or what else `accuracy` says. Of families, dtypes and
+ * decompositions those that it `takes`.
  */
 export function largeSuite(
   makeBackend: () => Promise<Backend>,
   shapes: readonly (readonly [number, number])[],
   accuracy: Accuracy = () => 10,
-  takes: (family: string, dtype: Real) => boolean = () => true,
+  takes: (family: string, dtype: Real, decomposition: string) => boolean = () => true,
 ): void {
   describe(`sizes ${shapes.map((s) => s.join("×")).join(", ")}`, () => {
     for (const [name, { families, errors }] of Object.entries(CHECKS)) {
@@ -118,7 +118,7 @@ export function largeSuite(
         for (const [m, n] of shapes) {
           if (m !== n && families !== FAMILIES) continue;
           for (const [family, f] of Object.entries(families)) {
-            const dtypes = REALS.filter((dtype) => takes(family, dtype));
+            const dtypes = REALS.filter((dtype) => takes(family, dtype, name));
             if (dtypes.length === 0) continue;
             const a = f(m, n);
             for (const dtype of dtypes) {
