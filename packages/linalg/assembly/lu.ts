@@ -64,17 +64,34 @@ function factor<T>(a: usize, row: usize, m: i32, n: i32, c0: i32, c1: i32, pivot
   }
 }
 
-/** 6 panel, from its first pivot on  8 row  9 m  10 n  11 pivots (4 bytes each, counted from the panel's first row) */
+/**
+ * Factors a panel [m, n] and copies it to `to`, where it is read from: rows of the matrix may share a set of the cache, and another
+ * thread fetches them one by one.
+ */
+function factorPanel<T>(
+  a: usize, row: usize, m: i32, n: i32, pivots: usize, to: usize, rowTo: usize, scratch: usize,
+): void {
+  factor<T>(a, row, m, n, 0, n, pivots, scratch);
+  if (rowTo == 0) return;
+  for (let i = 0; i < m; i++, a += row, to += rowTo) memory.copy(to, a, <usize>n * sizeof<T>());
+}
+
+/**
+ * 6 panel, from its first pivot on  8 row  9 m  10 n  11 pivots (4 bytes each, counted from the panel's first row)
+ * 13 copy  15 row of it (0: not wanted)
+ */
 export function luPanel<T>(args: usize, b: i32, scratch: usize): void {
-  const n = word(args, 10);
-  factor<T>(operand(args, 6, b), <usize>word(args, 8), word(args, 9), n, 0, n, operand(args, 11, b), scratch);
+  const a = operand(args, 6, b);
+  const copy = operand(args, 13, b);
+  const pivots = operand(args, 11, b);
+  factorPanel<T>(a, <usize>word(args, 8), word(args, 9), word(args, 10), pivots, copy, <usize>word(args, 15), scratch);
 }
 
 /**
  * Swaps rows beside the panel; to its right also U's rows and what is below. Unit 0 has the columns of the next panel, if there is
  * one, which it then factors while other threads are at the rest.
  * 6 first row of the panel, column 0  8 row  9 m (rows from there)  10 first column  11 columns of the panel  12 all columns
- * 13 pivots  15 columns of a unit  16 columns of the next panel
+ * 13 pivots  15 columns of a unit  16 columns of the next panel  17 copy of the panel  19 of the next  21 row of these
  */
 export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): void {
   const a = operand(args, 6, b);
@@ -100,13 +117,14 @@ export function luUpdate<T>(args: usize, b: i32, unit: i32, scratch: usize): voi
     swapRows(at + <usize>j * row, at + <usize>other * row, <usize>columns * sizeof<T>());
   }
   if (left) return;
-  const panel = a + <usize>first * sizeof<T>();
-  solveTriangle<T>(panel, row, sizeof<T>(), at, row, sizeof<T>(), size, columns, true, true, scratch);
-  const below = <usize>size * row;
-  gemm<T>(
-    m - size, columns, size, <T>-1, panel + below, row, sizeof<T>(), at, row, sizeof<T>(), at + below, row, scratch,
-  );
-  if (place < 0) factor<T>(at + below, row, m - size, next, 0, next, pivots + (<usize>size << 2), scratch);
+  const panel = operand(args, 17, b);
+  const rowP = <usize>word(args, 21);
+  solveTriangle<T>(panel, rowP, sizeof<T>(), at, row, sizeof<T>(), size, columns, true, true, scratch);
+  const factors = panel + <usize>size * rowP;
+  const below = at + <usize>size * row;
+  gemm<T>(m - size, columns, size, <T>-1, factors, rowP, sizeof<T>(), at, row, sizeof<T>(), below, row, scratch);
+  if (place < 0)
+    factorPanel<T>(below, row, m - size, next, pivots + (<usize>size << 2), operand(args, 19, b), rowP, scratch);
 }
 
 /** The permutation and its sign. 6 pivots  8 p  10 sign  12 m  13 steps  14 columns of a panel  15 number of the first row */

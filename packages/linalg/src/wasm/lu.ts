@@ -1,9 +1,9 @@
 import type { Operand } from "@lowrank/tensor/backend";
 import type { Kernel } from "@lowrank/backend-wasm/kernel";
 import * as kernels from "../../assembly/kernels.js";
-import { Program } from "./program.js";
+import { type Matrix, Program } from "./program.js";
 
-/** Columns of a panel. */
+/** Columns of a panel, and of what a thread brings up to date at a time. */
 const BLOCK = 64;
 
 /** Blocked, right-looking, with recursive panels: LAPACK's getrf, Toledo 1997. */
@@ -18,22 +18,29 @@ export const luKernel: Kernel = {
     const steps = Math.min(m, n);
     program.inspect(program.input(0), m, n);
     program.copy(packed, program.input(0), m, n);
-    const width = 64;
+    // Copies of the panel at hand and of the next one, in turns.
+    const rowOfCopy = n > Math.min(BLOCK, steps) ? BLOCK * program.bytes + 64 : 0;
+    const copies = [0, 1].map(() => program.rows(m, rowOfCopy)) as [Matrix, Matrix];
     for (let k = 0; k < steps; k += BLOCK) {
       const size = Math.min(BLOCK, steps - k);
       const row = program.from(packed, k, 0);
       const here = program.from(pivots, 0, k);
       const rows = m - k;
+      const [copy, other] = (k / BLOCK) % 2 ? [copies[1], copies[0]] : copies;
       if (k === 0) {
-        const words = [packed.at, packed.step, packed.row, m, size, here.at, here.step];
+        // biome-ignore format: in the order of the words
+        const words = [
+          packed.at, packed.step, packed.row, m, size, here.at, here.step, copy.at, copy.step, rowOfCopy,
+        ];
         program.run(kernels.LU_PANEL, words, 1, (m * size * size) / 2);
       }
       const rest = n - k - size;
       const next = Math.min(BLOCK, steps - k - size);
+      const words = [row.at, row.step, row.row, rows, k, size, n, here.at, here.step, BLOCK, next];
       program.run(
         kernels.LU_UPDATE,
-        [row.at, row.step, row.row, rows, k, size, n, here.at, here.step, width, next],
-        Number(next > 0) + Math.ceil(k / width) + Math.ceil((rest - next) / width),
+        [...words, copy.at, copy.step, other.at, other.step, rowOfCopy],
+        Number(next > 0) + Math.ceil(k / BLOCK) + Math.ceil((rest - next) / BLOCK),
         rows * rest * size,
       );
     }
