@@ -51,6 +51,7 @@ export function useLibrary(
       },
       widens: (op, index) => (kernelOf(op) ? false : target.widens(op, index)),
       inPlace: (op) => kernelOf(op)?.inPlace ?? (kernelOf(op) ? -1 : target.inPlace(op)),
+      joins: (group, other) => !wayOf(group) && !wayOf(other) && (target.joins?.(group, other) ?? false),
       fusesEpilogue: (group, loop) => !wayOf(group) && (target.fusesEpilogue?.(group, loop) ?? false),
     },
     emit(group, ctx) {

@@ -64,10 +64,10 @@ export function matmulRows(args: usize, chunk: i32, chunks: i32, scratch: usize)
     }
     for (let i = 0; i < M; i++) {
       const to = c + <usize>i * toRow;
-      if (turned) {
+      if (apart) {
         const from = sums + <usize>i * line;
         for (let j = 0; j < whole; j++) store<f32>(to + <usize>j * toColumn, load<f32>(from + (<usize>j << 2)));
-      } else if (apart) memory.copy(to, sums + <usize>i * line, line);
+      }
       for (let j = whole; j < columns; j++) {
         let sum: f32 = 0;
         for (let k = 0; k < K; k++) {

@@ -49,26 +49,16 @@ function pack4<T>(src: usize, laneStride: i32, stepStride: i32, depth: i32, vali
         v128.store(dst + 3 * dstStep, v128.shuffle<i64>(high01, high23, 1, 3));
       }
     }
-    for (; k < depth; k++, src += step, dst += dstStep) {
-      store<f32>(dst, load1<T>(src));
-      store<f32>(dst, load1<T>(src + lane), 4);
-      store<f32>(dst, load1<T>(src + 2 * lane), 8);
-      store<f32>(dst, load1<T>(src + 3 * lane), 12);
-    }
-    return;
   }
   for (; k < depth; k++, src += step, dst += dstStep) {
-    store<f32>(dst, valid > 0 ? load1<T>(src) : 0);
-    store<f32>(dst, valid > 1 ? load1<T>(src + lane) : 0, 4);
-    store<f32>(dst, valid > 2 ? load1<T>(src + 2 * lane) : 0, 8);
-    store<f32>(dst, 0, 12);
+    for (let i = 0; i < 4; i++) store<f32>(dst + (<usize>i << 2), i < valid ? load1<T>(src + <usize>i * lane) : 0);
   }
 }
 
-/** Panels of 4 rows: each holds `depth` groups of 4, one after the other. */
-function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize): void {
+/** Panels of 4 rows: each holds `whole` groups of 4, one after the other, of which `depth` are written. */
+function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize, whole: i32): void {
   let row = 0;
-  const panel = <usize>depth << 4;
+  const panel = <usize>whole << 4;
   if (rowStride == 1) {
     // Sixteen rows are one cache line: at strides that are powers of two it would be gone by the next panel.
     const step = <usize>stepStride * sizeof<T>();
@@ -89,10 +79,12 @@ function packRowsOf<T>(src: usize, rowStride: i32, stepStride: i32, rows: i32, d
   }
 }
 
-/** Panels of 8 columns: each holds `depth` groups of 8, one after the other. */
-function packColumnsOf<T>(src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize): void {
+/** Panels of 8 columns: each holds `whole` groups of 8, one after the other, of which `depth` are written. */
+function packColumnsOf<T>(
+  src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize, whole: i32,
+): void {
   let column = 0;
-  const panel = <usize>depth << 5;
+  const panel = <usize>whole << 5;
   if (columnStride == 1) {
     const step = <usize>stepStride * sizeof<T>();
     for (; column + 16 <= columns; column += 16, dst += 2 * panel) {
@@ -107,26 +99,30 @@ function packColumnsOf<T>(src: usize, columnStride: i32, stepStride: i32, column
     }
   }
   for (; column < columns; column += 8, dst += panel) {
-    const from = src + <usize>(column * columnStride) * sizeof<T>();
-    const valid = columns - column;
-    pack4<T>(from, columnStride, stepStride, depth, valid, dst, 32);
-    pack4<T>(from + <usize>(4 * columnStride) * sizeof<T>(), columnStride, stepStride, depth, valid - 4, dst + 16, 32);
+    for (let half = 0; half < 8; half += 4) {
+      const from = src + <usize>((column + half) * columnStride) * sizeof<T>();
+      pack4<T>(from, columnStride, stepStride, depth, columns - column - half, dst + (<usize>half << 2), 32);
+    }
   }
 }
 
 const BF16 = 5;
 const F16 = 6;
 
-export function packRows(dtype: i32, src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize): void {
-  if (dtype == F16) packRowsOf<u16>(src, rowStride, stepStride, rows, depth, dst);
-  else if (dtype == BF16) packRowsOf<i16>(src, rowStride, stepStride, rows, depth, dst);
-  else packRowsOf<f32>(src, rowStride, stepStride, rows, depth, dst);
+export function packRows(
+  dtype: i32, src: usize, rowStride: i32, stepStride: i32, rows: i32, depth: i32, dst: usize, whole: i32,
+): void {
+  if (dtype == F16) packRowsOf<u16>(src, rowStride, stepStride, rows, depth, dst, whole);
+  else if (dtype == BF16) packRowsOf<i16>(src, rowStride, stepStride, rows, depth, dst, whole);
+  else packRowsOf<f32>(src, rowStride, stepStride, rows, depth, dst, whole);
 }
 
-export function packColumns(dtype: i32, src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize): void {
-  if (dtype == F16) packColumnsOf<u16>(src, columnStride, stepStride, columns, depth, dst);
-  else if (dtype == BF16) packColumnsOf<i16>(src, columnStride, stepStride, columns, depth, dst);
-  else packColumnsOf<f32>(src, columnStride, stepStride, columns, depth, dst);
+export function packColumns(
+  dtype: i32, src: usize, columnStride: i32, stepStride: i32, columns: i32, depth: i32, dst: usize, whole: i32,
+): void {
+  if (dtype == F16) packColumnsOf<u16>(src, columnStride, stepStride, columns, depth, dst, whole);
+  else if (dtype == BF16) packColumnsOf<i16>(src, columnStride, stepStride, columns, depth, dst, whole);
+  else packColumnsOf<f32>(src, columnStride, stepStride, columns, depth, dst, whole);
 }
 
 /** Bytes of an element that the packed kernels read: 4 for f32, 2 for the half types. */

@@ -1,6 +1,7 @@
 // Products of matrices. Argument words are written by src/kernels/matmul.ts; strides count elements, sizes are ints.
 //
 //   MATMUL_PACK_B   0 b  1 dst  2 K  3 N  4 stride of k  5 stride of n  6 dtype  7 depth of a block
+//                   8 depth in front of each block, written before  9 depth left free behind the last block
 //   MATMUL_TILES, MATMUL_ROWS, MATMUL_THIN, MATMUL_F64
 //      0 a  1 b  2 c  3 M  4 N  5 K  6 row stride of a  7 k stride of a  8 k stride of b  9 column stride of b
 //     10 dtype of a  11 dtype of b  12 rows of a block  13 columns of a block  14 depth of a block
@@ -8,6 +9,8 @@
 //     20.. per batch axis, the outermost first: size, stride of a, stride of b, stride of c
 //     then, if fused (c holds sums, or is not used): arguments of the epilogue, its element at which c begins, bytes of the part in
 //     scratch
+//     then, if joined, there being no batch axes and three words as if fused: the left operand of a product that is added, its
+//     depth, row stride, k stride, dtype; its right operand lies packed behind the last block of b
 //   MATMUL_NARROW   0 src (f32)  1 dst  2 size  3 dtype of dst
 //   MATMUL_ZERO     0 bytes  1 dst
 import { f32ToBf16, f32ToF16, f32x4ToBf16, f32x4ToF16 } from "./half";
@@ -27,6 +30,8 @@ const DIRECT = 2;
 export const FUSED = 4;
 /** The product is added to sums that lie at c. */
 const ADDED = 8;
+/** A second product is added: the last block of k goes on with its operands. */
+const JOINED = 16;
 
 // @ts-ignore: decorator
 @inline
@@ -49,6 +54,7 @@ export function matmulPackB(args: usize, chunk: i32, chunks: i32, scratch: usize
   const columnStride = word(args, 5);
   const dtype = word(args, 6);
   const block = word(args, 7);
+  const before = word(args, 8);
   const size = packedSize(dtype);
   const panels = (columns + 7) >> 3;
   const first = cut(panels, chunk, chunks) * 8;
@@ -58,8 +64,10 @@ export function matmulPackB(args: usize, chunk: i32, chunks: i32, scratch: usize
   for (let k = 0; k < depth; k += block) {
     const kc = min(block, depth - k);
     const from = load<usize>(args) + <usize>(k * stepStride + first * columnStride) * size;
-    packColumns(dtype, from, columnStride, stepStride, last - first, kc, dst + (<usize>(first * kc) << 2));
-    dst += <usize>(panels * 8 * kc) << 2;
+    const whole = before + kc + (k + kc == depth ? word(args, 9) : 0);
+    const to = dst + (<usize>(first * whole + before * 8) << 2);
+    packColumns(dtype, from, columnStride, stepStride, last - first, kc, to, whole);
+    dst += <usize>(panels * 8 * whole) << 2;
   }
 }
 
@@ -125,34 +133,29 @@ export function matmulTiles(args: usize, chunk: i32, chunks: i32, scratch: usize
     const c = (<usize>(row * rowC + column * columnC) << 2) + batchC;
     const to = load<usize>(args, 8) + c;
     if ((word(args, 15) & FUSED) == 0) {
-      block(args, a, b, to, <usize>rowC << 2, <usize>columnC << 2, rows, columns, column, scratch);
+      block(args, a, b, to, <usize>rowC << 2, <usize>columnC << 2, row, rows, column, columns, scratch);
       continue;
     }
-    // The part lies in scratch as it would in c, row by row of c.
+    // The part lies in scratch as it would in c, line by line of c.
     const fused = epilogueWords(args);
     const rest = scratch + load<usize>(fused, 8);
-    const first = load<i32>(fused, 4) + <i32>(c >> 2);
-    if (columnC == 1) {
-      const line = <usize>columns << 2;
-      if (word(args, 15) & ADDED) copyLines(to, <usize>rowC << 2, rows, scratch, line);
-      block(args, a, b, scratch, line, 4, rows, columns, column, rest);
-      runEpilogue(load<usize>(fused), first, columns, rowC, rows, scratch, line, rest);
-    } else {
-      const line = <usize>rows << 2;
-      if (word(args, 15) & ADDED) copyLines(to, <usize>columnC << 2, columns, scratch, line);
-      block(args, a, b, scratch, 4, line, rows, columns, column, rest);
-      runEpilogue(load<usize>(fused), first, rows, columnC, columns, scratch, line, rest);
+    const turned = columnC != 1;
+    const size = turned ? rows : columns;
+    const lines = turned ? columns : rows;
+    const step = turned ? columnC : rowC;
+    const line = <usize>size << 2;
+    if (word(args, 15) & ADDED) {
+      for (let i = 0; i < lines; i++) memory.copy(scratch + <usize>i * line, to + (<usize>(i * step) << 2), line);
     }
+    block(args, a, b, scratch, turned ? 4 : line, turned ? line : 4, row, rows, column, columns, rest);
+    runEpilogue(load<usize>(fused), load<i32>(fused, 4) + <i32>(c >> 2), size, step, lines, scratch, line, rest);
   }
-}
-
-function copyLines(from: usize, step: usize, lines: i32, to: usize, line: usize): void {
-  for (; lines > 0; lines--, from += step, to += line) memory.copy(to, from, line);
 }
 
 /** One block of the product over the whole depth. */
 function block(
-  args: usize, a: usize, b: usize, c: usize, rowC: usize, columnC: usize, rows: i32, columns: i32, column: i32, scratch: usize,
+  args: usize, a: usize, b: usize, c: usize, rowC: usize, columnC: usize, row: i32, rows: i32, column: i32, columns: i32,
+  scratch: usize,
 ): void {
   const N = word(args, 4);
   const K = word(args, 5);
@@ -167,6 +170,7 @@ function block(
   const prepacked = (flags & PREPACKED) != 0;
   const direct = (flags & DIRECT) != 0;
   const added = (flags & ADDED) != 0;
+  const joined = flags & JOINED ? epilogueWords(args) + 12 : 0;
   const sizeA = packedSize(dtypeA);
   const sizeB = packedSize(dtypeB);
   const spill = scratch;
@@ -180,7 +184,15 @@ function block(
   for (let k = 0; k < K; k += depth) {
     const kc = min(depth, K - k);
     const fromA = a + <usize>(k * stepA) * sizeA;
-    if (!direct) packRows(dtypeA, fromA, rowA, stepA, rows, kc, packedA);
+    const more = joined && k + kc == K ? load<i32>(joined, 4) : 0;
+    const whole = kc + more;
+    if (!direct) packRows(dtypeA, fromA, rowA, stepA, rows, kc, packedA, whole);
+    if (more) {
+      const dtype = load<i32>(joined, 16);
+      const step = load<i32>(joined, 8);
+      const from = load<usize>(joined) + <usize>(row * step) * packedSize(dtype);
+      packRows(dtype, from, step, load<i32>(joined, 12), rows, more, packedA + (<usize>kc << 4), whole);
+    }
     if (dots > 0) {
       packDots(b + (<usize>(k * stepB + (column + columns) * columnB) << 2), <usize>columnB << 2, <usize>stepB << 2, dots, kc, packedB);
       const to = c + <usize>columns * columnC;
@@ -189,12 +201,12 @@ function block(
     }
     let panels = packedB;
     if (prepacked) {
-      panels = b + (<usize>(k * padded + column * kc) << 2);
+      panels = b + (<usize>(k * padded + column * whole) << 2);
     } else {
-      packColumns(dtypeB, b + <usize>(k * stepB + column * columnB) * sizeB, columnB, stepB, columns, kc, packedB);
+      packColumns(dtypeB, b + <usize>(k * stepB + column * columnB) * sizeB, columnB, stepB, columns, kc, packedB, kc);
     }
     if (direct) sweepDirect(kc, fromA, <usize>rowA << 2, <usize>stepA << 2, panels, c, rowC, columnC, rows, columns, added || k > 0, spill);
-    else sweepPacked(kc, packedA, panels, c, rowC, columnC, rows, columns, added || k > 0, spill);
+    else sweepPacked(whole, packedA, panels, c, rowC, columnC, rows, columns, added || k > 0, spill);
   }
 }
 

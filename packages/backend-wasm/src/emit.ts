@@ -94,6 +94,8 @@ export interface Kernel {
   widens?(index: number): boolean;
   /** Input whose memory output 0 may take over; absent = none. */
   readonly inPlace?: number;
+  /** Whether the kernel can add the result of `other` to its own; then the inputs of `other` may follow its own. Absent = no. */
+  joins?(group: KernelGroup, other: KernelGroup): boolean;
   /** Whether the kernel can run `loop` over each part of its result; then `group.epilogue` has it. Absent = no. */
   fusesEpilogue?(group: KernelGroup, loop: LoopGroup): boolean;
   emit(group: KernelGroup, ctx: EmitContext): void;

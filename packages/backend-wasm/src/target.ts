@@ -10,6 +10,7 @@ export const target: Target = {
   layout: (op, index) => kernelOf(op)?.layout?.(index) ?? "contiguous",
   widens: (op, index) => kernelOf(op)?.widens?.(index) ?? false,
   inPlace: (op) => kernelOf(op)?.inPlace ?? -1,
+  joins: (group, other) => kernelOf(group.op)?.joins?.(group, other) ?? false,
   fusesEpilogue: (kernel, loop) => kernelOf(kernel.op)?.fusesEpilogue?.(kernel, loop) ?? false,
   maxBindings: 64,
   maxInstructions: 256,

@@ -25,6 +25,7 @@ const PREPACKED = 1;
 const DIRECT = 2;
 const FUSED = 4;
 const ADDED = 8;
+const JOINED = 16;
 
 /** Depth of a packed block: a panel of 8 columns is 8 KiB and stays in the first cache. */
 const DEPTH = 256;
@@ -45,6 +46,8 @@ const THIN_ROWS = 3;
 const CHUNK_WORK = 1 << 20;
 /** Bytes of the right operand packed at once, unless it is very deep: they stay in the last cache. */
 const PACKED_BYTES = 8 << 20;
+/** Most depth of a product that another takes along in its last block. */
+const JOINED_DEPTH = 64;
 /** Columns of a deep product that are packed at once: the depth is then cut, not the width. */
 const DEEP_COLUMNS = 1024;
 /** Bytes that a tile spills at its edges, at the start of the scratch. */
@@ -68,6 +71,8 @@ export interface Product {
   /** Whether the product is added to sums that lie at c. */
   added?: boolean;
   epilogue?: Epilogue;
+  /** A product of the same shape and of little depth, which is added. */
+  joined?: Product;
   /** Element of the result at which this product begins, for the epilogue. */
   first?: number;
   rowA: number;
@@ -95,6 +100,13 @@ const ceilTo = (value: number, step: number): number => Math.ceil(value / step) 
 export const matmulKernel: Kernel = {
   layout: () => "any",
   widens: () => true,
+  joins(group, other) {
+    if (group.op !== other.op || group.inputs.length + other.inputs.length !== 4) return false;
+    const [p, q] = [group, other].map((g) => foldBatch(productOf(g, null, NOWHERE))) as [Product, Product];
+    if (p.M !== q.M || p.N !== q.N || p.batch.length + q.batch.length > 0) return false;
+    if (q.K === 0 || q.K > JOINED_DEPTH || p.K <= q.K) return false;
+    return group.outputs[0]!.dtype === "f32" && isShared(p) && p.N > DIRECT_COLUMNS;
+  },
   fusesEpilogue(group, loop) {
     const p = foldBatch(productOf(group, null, NOWHERE));
     return group.outputs[0]!.dtype !== "f64" && p.K > 0 && !isThin(p) && readsAlong(loop);
@@ -125,10 +137,15 @@ export const matmulKernel: Kernel = {
   },
 };
 
-/** The product of a group; without a context, its shape alone. */
+/** The product of a group, with what is joined to it; without a context, its shape alone. */
 export function productOf(group: KernelGroup, ctx: EmitContext | null, c: Fixup): Product {
-  const a = operandAt(group, 0);
-  const b = operandAt(group, 1);
+  const p = productAt(group, 0, ctx, c);
+  return group.inputs.length > 2 ? { ...p, joined: foldBatch(productAt(group, 2, ctx, c)) } : p;
+}
+
+function productAt(group: KernelGroup, index: number, ctx: EmitContext | null, c: Fixup): Product {
+  const a = operandAt(group, index);
+  const b = operandAt(group, index + 1);
   const rank = a.dims.length;
   const [M, K, N] = [a.dims[rank - 2]!, a.dims[rank - 1]!, b.dims[rank - 1]!];
   return {
@@ -219,7 +236,8 @@ function words(p: Product, { rows, columns, depth, flags }: Blocking): ArgWord[]
     p.a, p.b, p.c, p.M, p.N, p.K, p.rowA, p.stepA, p.stepB, p.columnB,
     DTYPE_IDS[p.dtypeA], DTYPE_IDS[p.dtypeB], rows, columns, depth, flags, p.rowC, p.columnC,
     matrices(p), p.batch.length, ...p.batch.flatMap(({ size, a, b, c }) => [size, a, b, c]),
-    ...(p.epilogue ? [p.epilogue.args, p.first ?? 0, partBytes(p, rows, columns)] : []),
+    ...(p.epilogue ?? p.joined ? [p.epilogue?.args ?? 0, p.first ?? 0, partBytes(p, rows, columns)] : []),
+    ...(p.joined ? [p.joined.a, p.joined.K, p.joined.rowA, p.joined.stepA, DTYPE_IDS[p.joined.dtypeA]] : []),
   ];
 }
 
@@ -305,9 +323,12 @@ function emitNarrow(p: Product, ctx: EmitContext): void {
   emitTiles(p, { rows, columns: p.N, depth, flags: DIRECT }, ctx);
 }
 
+/** Whether so many rows share the right operand that it is packed once for all. */
+const isShared = (p: Product): boolean => p.M > 128 && p.batch.every((axis) => axis.b === 0);
+
 function emitBlocked(p: Product, ctx: EmitContext): void {
   const depth = depthOf(p.K);
-  if (p.M > 128 && p.batch.every((axis) => axis.b === 0)) {
+  if (isShared(p)) {
     emitDeep(p, ctx);
     return;
   }
@@ -328,17 +349,38 @@ function emitDeep(p: Product, ctx: EmitContext): void {
   for (let k = 0; k < p.K; k += depth) {
     const a = ctx.offset(p.a, k * p.stepA * dtypeBytes(p.dtypeA));
     const part: Product = { ...p, a, c, K: Math.min(depth, p.K - k), added: k > 0 };
-    if (k + depth < p.K) delete part.epilogue;
+    if (k + depth < p.K) {
+      delete part.epilogue;
+      delete part.joined;
+    }
+    const { joined } = part;
+    const b = ctx.offset(p.b, k * p.stepB * dtypeBytes(p.dtypeB));
     const pack: PackPanels = (column, columns, block) => {
-      const b = ctx.offset(p.b, (k * p.stepB + column * p.columnB) * dtypeBytes(p.dtypeB));
-      ctx.command(
-        MATMUL_PACK_B,
-        [b, packed, part.K, columns, p.stepB, p.columnB, DTYPE_IDS[p.dtypeB], block],
-        Math.min(Math.ceil(columns / 8), chunksOf(part.K * columns, 1 << 16)),
-      );
+      packColumns({ ...part, b }, column, columns, packed, [block, 0, joined?.K ?? 0], ctx);
+      if (!joined) return;
+      const last = part.K - ((part.K - 1) % block) - 1;
+      const to = ctx.offset(packed, last * ceilTo(columns, 8) * 4);
+      packColumns(joined, column, columns, to, [joined.K, part.K - last, 0], ctx);
     };
     emitPacked(part, ctx, pack, packed);
   }
+}
+
+/** @param depths of a block, in front of each, and left free behind the last */
+function packColumns(
+  { K, b, stepB, columnB, dtypeB }: Product,
+  column: number,
+  columns: number,
+  packed: Fixup,
+  depths: readonly [number, number, number],
+  ctx: EmitContext,
+): void {
+  const from = ctx.offset(b, column * columnB * dtypeBytes(dtypeB));
+  ctx.command(
+    MATMUL_PACK_B,
+    [from, packed, K, columns, stepB, columnB, DTYPE_IDS[dtypeB], ...depths],
+    Math.min(Math.ceil(columns / 8), chunksOf(K * columns, 1 << 16)),
+  );
 }
 
 /** Columns of B that are packed at once. */
@@ -347,7 +389,7 @@ function packedWidth({ N, K }: Product): number {
   return ceilTo(N / Math.ceil(N / most), 8);
 }
 
-const packedBytes = (p: Product): number => packedWidth(p) * p.K * 4;
+const packedBytes = (p: Product): number => packedWidth(p) * (p.K + (p.joined?.K ?? 0)) * 4;
 
 /** Packs panels of `columns` columns of B from `column` on, in blocks of `depth` over k. */
 export type PackPanels = (column: number, columns: number, depth: number, packed: Fixup) => void;
@@ -372,14 +414,14 @@ export function emitPacked(
     const share = rows < p.M ? N : Math.max(64, N / 8);
     const parts = p.epilogue ? Math.ceil((rows * share * 4) / PART_BYTES) : 1;
     const columns = Math.min(ceilTo(N, 8), ceilTo(share / parts, 8));
-    askScratch(part, rows, columns, SPILL_BYTES + rows * depth * 4, ctx);
+    askScratch(part, rows, columns, SPILL_BYTES + rows * (depth + (p.joined?.K ?? 0)) * 4, ctx);
     emitTiles(part, { rows, columns, depth, flags: PREPACKED }, ctx);
   }
 }
 
 function emitTiles(p: Product, blocking: Blocking, ctx: EmitContext): void {
   const units = matrices(p) * Math.ceil(p.M / blocking.rows) * Math.ceil(p.N / blocking.columns);
-  const flags = blocking.flags | (p.epilogue ? FUSED : 0) | (p.added ? ADDED : 0);
+  const flags = blocking.flags | (p.epilogue ? FUSED : 0) | (p.added ? ADDED : 0) | (p.joined ? JOINED : 0);
   const chunks = Math.min(units, chunksOf(workOf(p), CHUNK_WORK, 256));
   ctx.command(MATMUL_TILES, words(p, { ...blocking, flags }), chunks);
 }

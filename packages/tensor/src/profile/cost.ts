@@ -65,12 +65,15 @@ function kernelBytes({ name, inputs, outputs }: KernelGroup): number {
   return [...read, ...written].reduce((sum, n) => sum + n, 0);
 }
 
-function kernelFlops({ name, arg, inputs, outputs }: KernelGroup): number {
+function kernelFlops({ name, op, arg, inputs, outputs }: KernelGroup): number {
   const dims = (index: number): readonly number[] => {
     const input = inputs[index];
     return input && "value" in input ? input.dims : [];
   };
-  if (/matmul/i.test(name)) return 2 * outputs[0]!.size * (dims(0).at(-1) ?? 1);
+  const depth = (index: number): number => dims(index).at(-1) ?? 0;
+  // Of two products that were joined, the operands follow each other.
+  if (op.name === "matmul") return 2 * outputs[0]!.size * (depth(0) + depth(2));
+  if (/matmul/i.test(name)) return 2 * outputs[0]!.size * depth(0);
   if (name.startsWith("attention")) {
     const [b, t, h, d] = dims(0) as [number, number, number, number];
     const [s, dv] = [dims(2)[1]!, dims(2)[3]!];

@@ -1,12 +1,9 @@
-import { dtypeBytes } from "../dtype.js";
 import type { Graph } from "../graph.js";
 import type { Def } from "./expr.js";
 import type { Target, Value } from "./ir.js";
 import { LoopBuilder } from "./loop-builder.js";
 import type { KernelStep, Step } from "./schedule.js";
-import { makersOf, operands, readersOf } from "./steps.js";
-
-const bytesOf = (value: Value): number => value.size * dtypeBytes(value.dtype);
+import { bytesOf, makersOf, operands, readersOf } from "./steps.js";
 
 /**
  * Gives a kernel the one map that reads its output, each element at its own index, to be run while a part of the output

@@ -4,6 +4,7 @@ import { type Interval, planArena } from "./arena.js";
 import type { Def } from "./expr.js";
 import { fuseEpilogues } from "./epilogue.js";
 import type { Group, KernelGroup, ScalarSource, Schedule, Target, Value } from "./ir.js";
+import { joinProducts } from "./join-products.js";
 import { LoopBuilder } from "./loop-builder.js";
 import type { KernelStep, Step } from "./schedule.js";
 import { loopOf, makersOf, mayStoreOver, operands, readBy, readersOf, writtenBy } from "./steps.js";
@@ -56,6 +57,7 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
 /** Gives roots and parameters their memory, plans the arena, and freezes the groups. */
 export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: readonly Def[]): Schedule {
   sinkLoops(draft, target, rootDefs);
+  joinProducts(draft.steps, target, rootDefs);
   fuseEpilogues(draft.steps, target, graph, rootDefs);
   const readers = readersOf(draft.steps);
   const makers = makersOf(draft.steps);

@@ -121,7 +121,10 @@ export interface KernelGroup {
   readonly name: string;
   readonly op: OpDef;
   readonly arg: unknown;
-  /** In the order of the op's inputs. A scalar input (0 axes, host-computed) comes as `{ scalarSlot }`. */
+  /**
+   * In the order of the op's inputs. A scalar input (0 axes, host-computed) comes as `{ scalarSlot }`. Of two calls that were
+   * joined (`Target.joins`), those of the second follow those of the first, and the output is the sum of both.
+   */
   readonly inputs: readonly (Operand | { readonly scalarSlot: number; readonly dtype: DType })[];
   readonly outputs: readonly Value[];
   /**
@@ -178,6 +181,11 @@ export interface Target {
   widens(op: OpDef, index: number): boolean;
   /** Index of the input whose memory output 0 may take over when this kernel is its last reader, or -1. */
   inPlace(op: OpDef): number;
+  /**
+   * True if the kernel of `group` can add the result of `other`, another call, to its own: then both may become one call, with
+   * the inputs of `other` behind its own. Absent: it never can.
+   */
+  joins?(group: KernelGroup, other: KernelGroup): boolean;
   /** True if the kernel can run `loop`, a map over its one output, as its epilogue. Absent: it never can. */
   fusesEpilogue?(kernel: KernelGroup, loop: LoopGroup): boolean;
   /** Most distinct values that one loop may touch. */

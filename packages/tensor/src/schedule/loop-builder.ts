@@ -193,6 +193,42 @@ export class LoopBuilder {
     );
   }
 
+  /**
+   * Takes the load of `a` for the sum of `a` and `b`, if they are terms of one sum and nothing else; other terms may have been
+   * added in between.
+   *
+   * @returns whether they are
+   */
+  joinSum(a: Value, b: Value): boolean {
+    const used = [...this.stores, ...this.reductions].map((s) => s.register);
+    used.push(...this.code.flatMap((c) => c.sources));
+    const once = (r: Register): boolean => used.indexOf(r) === used.lastIndexOf(r);
+    const adder = (r: Register): number =>
+      once(r) ? this.code.findIndex((c) => c.op.name === "add" && c.sources.includes(r)) : -1;
+    const total = (r: Register): Register => (adder(r) < 0 ? r : total(-adder(r) - 1));
+    const [x, y] = [a, b].map((v) => this.loads.findIndex((l) => l.kind === "def" && l.def.value === v));
+    if (total(x!) !== total(y!)) return false;
+    // The addition of b is gone, and the load of it.
+    const gone = -adder(y!) - 1;
+    const other = this.code[-gone - 1]!.sources.find((r) => r !== y)!;
+    const moved = (r: Register): Register =>
+      r === gone ? moved(other) : r < gone ? r + 1 : r > y! ? r - 1 : r;
+    this.code.splice(-gone - 1, 1);
+    this.names.splice(this.names.indexOf("add"), 1);
+    this.loads.splice(y!, 1);
+    for (const c of this.code) c.sources = c.sources.map(moved);
+    for (const s of [...this.stores, ...this.reductions]) s.register = moved(s.register);
+    return true;
+  }
+
+  /** Where a loop that only copies a value puts it. */
+  copied(): Value | undefined {
+    const { loads, code, stores, reductions } = this;
+    return loads.length + code.length + stores.length + reductions.length === 2
+      ? stores[0]?.value
+      : undefined;
+  }
+
   /** The finished loop, with axes merged where every load allows. */
   build(): LoopGroup {
     const views = this.loads.map((l) => (l.kind === "scalar" ? null : strided(l.view, this.space)));

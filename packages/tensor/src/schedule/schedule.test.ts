@@ -11,7 +11,7 @@ import { softmax } from "../ops/softmax.js";
 import { parameter } from "../parameter.js";
 import { checkpoint } from "../transform.js";
 import { explainSchedule } from "./explain.js";
-import type { Target } from "./ir.js";
+import type { KernelGroup, Operand, Target } from "./ir.js";
 import { schedule } from "./schedule.js";
 
 const target: Target = {
@@ -93,6 +93,36 @@ test("a map that alone reads a product is the epilogue of its kernel, and the pr
   const v = parameter(tensor(new Float32Array(24), { shape: [4, 6] }));
   const plan = await planFor(fusing, v.assign(matmul(x(), w()).add(v)), matmul(v.T, x()));
   expect(plan[0]).toMatch(/^0 matmul \(/);
+});
+
+test("a thin product is joined to the one it is added to, unless somebody reads either or an operand lives too long", async () => {
+  const depthOf = ({ inputs }: KernelGroup): number => (inputs[0] as Operand).dims[1]!;
+  const joining = { ...target, joins: (a: KernelGroup, b: KernelGroup) => depthOf(a) > depthOf(b) };
+  const host = (...shape: number[]) => tensor(new Float32Array(shape[0]! * shape[1]!), { shape });
+  const large = (n = 6) => matmul(x(), host(8, n));
+  const thin = (n = 6) => matmul(host(4, 2), host(2, n));
+  const joined = /^0 matmul \(v\d:f32\[4,8\]leaf\d, .*, v\d:f32\[4,2\]leaf\d, .*leaf\d\) -> v\d:f32\[/;
+  for (const sum of [large().add(thin()), thin().add(large()).reshape([6, 4])]) {
+    const plan = await planFor(joining, sum);
+    expect(plan).toEqual([expect.stringMatching(joined), "arena 0 bytes, alive at once 0"]);
+  }
+  const chain = await planFor(joining, host(4, 6).add(thin()).add(large()).mul(2).exp());
+  expect(chain[0]).toMatch(/^0 matmul .*leaf\d, .*leaf\d, .*leaf\d, .*leaf\d\) /);
+  expect(chain[1]).toMatch(/^1 loop add\+mul\+exp /);
+  // Not a term of the sum; read by others, as a product or as a part of the sum.
+  expect((await planFor(joining, thin().mul(2).add(large())))[1]).toMatch(/^1 matmul /);
+  const product = large();
+  expect((await planFor(joining, product.add(thin()), product))[1]).toMatch(/^1 matmul /);
+  const part = host(4, 6).add(thin());
+  expect((await planFor(joining, part, part.add(large()))).filter((l) => / matmul /.test(l))).toHaveLength(2);
+  // The left operand of the first would live until the second is there: longer than a result of less size lives no more.
+  for (const [n, kernels] of [
+    [6, 2],
+    [9, 1],
+  ] as const) {
+    const plan = await planFor(joining, matmul(x().exp(), host(8, n)).add(thin(n)));
+    expect(plan.filter((line) => / matmul /.test(line))).toHaveLength(kernels);
+  }
 });
 
 test("a weight in half precision reaches the kernel without being widened first", async () => {

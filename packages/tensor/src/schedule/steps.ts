@@ -1,8 +1,11 @@
+import { dtypeBytes } from "../dtype.js";
 import type { Operand, Value } from "./ir.js";
 import { LoopBuilder } from "./loop-builder.js";
 import type { KernelStep, Step } from "./schedule.js";
 
 // What the steps of a schedule read and write, while they may still move.
+
+export const bytesOf = (value: Value): number => value.size * dtypeBytes(value.dtype);
 
 export const operands = (step: KernelStep): Operand[] =>
   step.group.inputs.filter((input): input is Operand => "value" in input);
