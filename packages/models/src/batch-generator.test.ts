@@ -6,8 +6,9 @@ import {
   parseLlamaConfig,
 } from "@lowrank/models";
 import { type Backend, key, memory, planStats, setDefaultBackend } from "@lowrank/tensor";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { testBackend } from "../test/backend.js";
+import { LayeredPass } from "./layered-pass.js";
 
 let backend: Backend;
 beforeAll(async () => setDefaultBackend((backend = await testBackend())));
@@ -195,6 +196,30 @@ describe("BatchGenerator", () => {
     await expect(b).rejects.toThrow("enough");
     await Promise.all([a, c]);
     expect(passes).toEqual([["a"], ["a"], ["c"], ["c"]]);
+  });
+
+  test("a pass over a prompt ends after a layer once its text is aborted, and the slot is as new", async () => {
+    const evaluate = vi.spyOn(LayeredPass.prototype, "evaluate");
+    const controller = new AbortController();
+    const batch = new BatchGenerator<string>(model, {
+      slots: 1,
+      capacity: 64,
+      withRows: (rows, build) => {
+        if (rows[0] === "a") setImmediate(() => controller.abort(new Error("enough")));
+        return build();
+      },
+    });
+    const request = { greedy: true, stopIds: [], maxNewTokens: 5 };
+    const aborted = read(
+      batch.generate(promptOf(4), { ...request, context: "a", signal: controller.signal }),
+    );
+    const next = read(batch.generate(promptOf(1), request));
+    await expect(aborted).rejects.toThrow("enough");
+    const made = await next;
+    const ends = await Promise.all(evaluate.mock.results.map(({ value }) => value as Promise<boolean>));
+    expect(ends).toEqual([false, true]);
+    evaluate.mockRestore();
+    expect(made).toEqual(await read(generate(model, promptOf(1), request)));
   });
 
   test("between runs while no pass is under way, and texts go on after it", async () => {

@@ -4,6 +4,7 @@ import { BatchJob, type BatchRequest } from "./batch-job.js";
 import type { CausalLM } from "./causal-lm.js";
 import { nextEvents } from "./event-loop.js";
 import type { FinishReason } from "./generate.js";
+import { LayeredPass } from "./layered-pass.js";
 import { padded, passTokens } from "./prompt-passes.js";
 
 /**
@@ -128,7 +129,7 @@ export class BatchGenerator<C = never> {
   /**
    * Continues a text as `generate` does, beside the others. The place in the queue is taken at the call. Tokens are kept
    * until they are read, so that a slow reader holds nobody up; one that leaves, or whose signal is aborted, gives its
-   * slot free at the end of the pass under way.
+   * slot free at the next step, or within its prompt after a layer.
    *
    * @throws ConfigError if a setting is out of range or the prompt does not fit.
    */
@@ -217,13 +218,17 @@ export class BatchGenerator<C = never> {
     const last = count === job.unread.length;
     const width = last ? Math.min(padded(count), cache.capacity - cache.position) : count;
     const ids = [...part, ...new Array<number>(width - count).fill(0)];
+    const pass = new LayeredPass(cache);
     // Padding writes keys behind the last token: hidden by the causal mask, and overwritten by the next tokens.
     const logits = this.withRows([job.context], () => {
-      const hidden = this.model.hidden(this.model.ids([ids]), { cache });
+      const hidden = this.model.hidden(this.model.ids([ids]), { cache, onLayer: pass.onLayer });
       const at = tensor(Int32Array.of(count - 1), { dtype: "i32" });
       return this.model.logits(take(hidden, at, 1)).astype("f32"); // [1, 1, vocabulary]
     });
-    await evaluate(...(last ? [logits] : []), ...cache.pending());
+    if (!(await pass.evaluate(last ? [logits] : [], () => job.ended))) {
+      cache.moveTo(0);
+      return;
+    }
     cache.advance(count);
     job.unread = job.unread.slice(count);
     if (!last) return;

@@ -28,9 +28,11 @@ export interface ForwardOptions {
   cache?: AttentionCache;
   /** Computes each layer again in the backward pass instead of keeping what is inside it. Default false. */
   checkpoint?: boolean;
+  /** Is given the states after each layer, [batch, T, width], as to evaluate a long pass in parts. */
+  onLayer?: (states: Tensor) => void;
 }
 
-export interface LossOptions extends Omit<ForwardOptions, "cache"> {
+export interface LossOptions extends Omit<ForwardOptions, "cache" | "onLayer"> {
   /**
    * Rows of logits that exist at a time, see {@link headLoss}. Default: as many as make 2²⁵ logits, so that small
    * vocabularies go at once and large ones in parts.

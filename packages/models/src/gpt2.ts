@@ -110,6 +110,7 @@ export class GPT2Model extends Module {
     for (const [layer, block] of this.h.entries()) {
       const run = (x: Tensor): Tensor => block.forward(x, { mask, cache: options.cache, layer });
       h = options.checkpoint ? checkpoint(run)(h) : run(h);
+      options.onLayer?.(h);
     }
     return this.ln_f.forward(h);
   }

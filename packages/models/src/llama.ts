@@ -98,6 +98,7 @@ export class LlamaModel extends Module {
       const run = (x: Tensor): Tensor =>
         block.forward(x, { ...inputs, mask: masks.get(this.config.windows[layer]!), layer });
       h = options.checkpoint ? checkpoint(run)(h) : run(h);
+      options.onLayer?.(h);
     }
     return this.norm.forward(h);
   }
