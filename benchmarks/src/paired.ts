@@ -86,7 +86,9 @@ export function summarizePairs(samples: readonly PairedSample[]): PairedSummary 
 
 /** The environment without what the package manager that started this process has put there. */
 const cleanEnvironment = (): NodeJS.ProcessEnv =>
-  Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(npm_|PNPM_|LOWRANK_)/.test(name)));
+  Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(npm_|PNPM_|LOWRANK_|TSX_)/.test(name)),
+  );
 
 async function must(command: string, args: readonly string[], cwd: string): Promise<string> {
   try {

@@ -114,10 +114,8 @@ export function runLongApart(backend: Backend & WithMachine, startLeader: () => 
     };
     return plan;
   };
-  backend.read = async (buffer, bytes) => {
-    while (running) await running;
-    return read.call(backend, buffer, bytes);
-  };
+  backend.read = (buffer, bytes) =>
+    running ? running.then(() => backend.read(buffer, bytes)) : read.call(backend, buffer, bytes);
   backend.dispose = () => {
     dispose.call(backend);
     void up?.then(() => leader!.terminate());

@@ -105,20 +105,23 @@ async function runPlan(
   const plan = planFor(backend, graph);
   const buffers = allocateRoots(backend, results);
   try {
-    await execute(backend, plan, graph, buffers);
+    const running = execute(backend, plan, graph, buffers);
+    if (running) await running;
   } catch (error) {
     for (const buffer of buffers) backend.free(buffer);
     throw error;
   }
   const ran = performance.now();
   for (const [i, node] of wanted.entries()) {
-    node.storage = await storeRoot(backend, node, buffers[i]!);
+    const stored = storeRoot(backend, node, buffers[i]!);
+    node.storage = stored instanceof Storage ? stored : await stored;
     node.cut();
   }
   for (const [i, { parameter }] of apart.entries()) parameter.take(backend, buffers[wanted.length + i]!);
   for (const { parameter } of cells) parameter.commit();
   backend.hostWork?.("keep results", ran);
-  await breathe(wanted);
+  const breath = breathe(wanted);
+  if (breath) await breath;
 }
 
 /** A buffer for each node; none if one of them is refused. */
@@ -136,32 +139,32 @@ export function allocateRoots(backend: Backend, nodes: readonly Node[]): DeviceB
 }
 
 /** Runs a plan on the storages and scalars that the graph's leaves hold now. */
-export async function execute(
+export function execute(
   backend: Backend,
   plan: Executable,
   graph: Graph,
   rootBuffers: readonly DeviceBuffer[],
-): Promise<void> {
+): void | Promise<void> {
   const began = performance.now();
   const leaves = graph.leaves.map((node) => bindLeaf(backend, node));
   const scalars = Float64Array.from(graph.scalars, (node) => node.arg as number);
   backend.hostWork?.("bind", began);
-  await runBound(plan, graph.roots, leaves, scalars, rootBuffers);
+  return runBound(plan, graph.roots, leaves, scalars, rootBuffers);
 }
 
 /** Runs a plan with everything bound; a root that is written into a parameter takes that parameter's buffer. */
-export async function runBound(
+export function runBound(
   plan: Executable,
   roots: readonly GraphRoot[],
   leaves: readonly (DeviceBuffer | HostArray)[],
   scalars: Float64Array,
   rootBuffers: readonly DeviceBuffer[],
-): Promise<void> {
+): void | Promise<void> {
   let next = 0;
   const bound = roots.map((r) =>
     r.cellSlot >= 0 ? (leaves[r.cellSlot] as DeviceBuffer) : rootBuffers[next++]!,
   );
-  await plan.run({ leaves, scalars, roots: bound });
+  return plan.run({ leaves, scalars, roots: bound });
 }
 
 /** A leaf's device buffer, or its host numbers when only one plan has read them so far. */
@@ -175,13 +178,10 @@ export function bindLeaf(backend: Backend, node: Node): DeviceBuffer | HostArray
 }
 
 /** Takes over a root's buffer; small values move to the host at once where that is cheap. */
-export async function storeRoot(backend: Backend, node: Node, buffer: DeviceBuffer): Promise<Storage> {
+export function storeRoot(backend: Backend, node: Node, buffer: DeviceBuffer): Storage | Promise<Storage> {
   const storage = new Storage(node.dtype, node.shape.size, null);
+  if (backend.cheapReads && storage.bytes <= SMALL_BYTES) return storage.move(backend, buffer);
   storage.own(backend, buffer);
-  if (backend.cheapReads && storage.bytes <= SMALL_BYTES) {
-    storage.host = await storage.read();
-    storage.releaseDevice();
-  }
   return storage;
 }
 
@@ -252,16 +252,22 @@ let ownedSinceYield = 0;
 let lastYield = 0;
 
 /** Lets finalizers run now and then: they are tasks, and a chain of promises alone never reaches them. */
-async function breathe(nodes: readonly Node[]): Promise<void> {
+function breathe(nodes: readonly Node[]): void | Promise<void> {
   for (const node of nodes) if (node.storage?.buffer) ownedSinceYield += node.storage.bytes;
   const now = performance.now();
   if (ownedSinceYield < 2 ** 26 && now - lastYield < 50) return;
   ownedSinceYield = 0;
-  await new Promise<void>((resolve) => {
-    if (typeof setImmediate === "function") return void setImmediate(resolve);
+  return new Promise<void>((resolve) => {
+    const goOn = () => {
+      lastYield = performance.now();
+      resolve();
+    };
+    if (typeof setImmediate === "function") return void setImmediate(goOn);
     const { port1, port2 } = new MessageChannel(); // not a timer, which a hidden page may hold back for seconds
-    port1.onmessage = () => resolve(port1.close());
+    port1.onmessage = () => {
+      port1.close();
+      goOn();
+    };
     port2.postMessage(0);
   });
-  lastYield = performance.now();
 }

@@ -35,6 +35,16 @@ export class Storage {
     registry.register(this, { backend, buffer }, this);
   }
 
+  /** Takes the numbers out of a device buffer, and gives that back. */
+  async move(backend: Backend, buffer: DeviceBuffer): Promise<this> {
+    try {
+      this.host = hostView(this.dtype, await backend.read(buffer, this.bytes), 0, this.size);
+    } finally {
+      backend.free(buffer);
+    }
+    return this;
+  }
+
   /** Gives the device buffer back at once. */
   releaseDevice(): void {
     if (this.backend && this.buffer) {
