@@ -70,9 +70,9 @@ export interface Product {
   c: Fixup;
   /** Whether the product is added to sums that lie at c. */
   added?: boolean;
-  epilogue?: Epilogue;
+  epilogue?: Epilogue | undefined;
   /** A product of the same shape and of little depth, which is added. */
-  joined?: Product;
+  joined?: Product | undefined;
   /** Element of the result at which this product begins, for the epilogue. */
   first?: number;
   rowA: number;
@@ -349,10 +349,7 @@ function emitDeep(p: Product, ctx: EmitContext): void {
   for (let k = 0; k < p.K; k += depth) {
     const a = ctx.offset(p.a, k * p.stepA * dtypeBytes(p.dtypeA));
     const part: Product = { ...p, a, c, K: Math.min(depth, p.K - k), added: k > 0 };
-    if (k + depth < p.K) {
-      delete part.epilogue;
-      delete part.joined;
-    }
+    if (k + depth < p.K) part.epilogue = part.joined = undefined;
     const { joined } = part;
     const b = ctx.offset(p.b, k * p.stepB * dtypeBytes(p.dtypeB));
     const pack: PackPanels = (column, columns, block) => {

@@ -70,10 +70,9 @@ function kernelFlops({ name, op, arg, inputs, outputs }: KernelGroup): number {
     const input = inputs[index];
     return input && "value" in input ? input.dims : [];
   };
-  const depth = (index: number): number => dims(index).at(-1) ?? 0;
   // Of two products that were joined, the operands follow each other.
-  if (op.name === "matmul") return 2 * outputs[0]!.size * (depth(0) + depth(2));
-  if (/matmul/i.test(name)) return 2 * outputs[0]!.size * depth(0);
+  const joined = op.name === "matmul" ? (dims(2).at(-1) ?? 0) : 0;
+  if (/matmul/i.test(name)) return 2 * outputs[0]!.size * ((dims(0).at(-1) ?? 1) + joined);
   if (name.startsWith("attention")) {
     const [b, t, h, d] = dims(0) as [number, number, number, number];
     const [s, dv] = [dims(2)[1]!, dims(2)[3]!];

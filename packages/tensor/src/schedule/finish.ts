@@ -7,7 +7,7 @@ import type { Group, KernelGroup, ScalarSource, Schedule, Target, Value } from "
 import { joinProducts } from "./join-products.js";
 import { LoopBuilder } from "./loop-builder.js";
 import type { KernelStep, Step } from "./schedule.js";
-import { loopOf, makersOf, mayStoreOver, operands, readBy, readersOf, writtenBy } from "./steps.js";
+import { bytesOf, loopOf, makersOf, mayStoreOver, operands, readBy, readersOf, writtenBy } from "./steps.js";
 import { identityView, isIdentity } from "./view.js";
 
 /** What the scheduler hands over once every node has its group. */
@@ -56,6 +56,8 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
 
 /** Gives roots and parameters their memory, plans the arena, and freezes the groups. */
 export function finish(draft: Draft, graph: Graph, target: Target, rootDefs: readonly Def[]): Schedule {
+  // Products that are joined leave fewer loops between the others; sinking brings more sums together.
+  joinProducts(draft.steps, target, rootDefs);
   sinkLoops(draft, target, rootDefs);
   joinProducts(draft.steps, target, rootDefs);
   fuseEpilogues(draft.steps, target, graph, rootDefs);
@@ -215,8 +217,7 @@ function placeTemporaries(steps: readonly Step[], target: Target): { arenaBytes:
         block.last = lastRead.get(value)!;
         blocks.set(value, block);
       } else {
-        const bytes = value.size * dtypeBytes(value.dtype);
-        const block: Block = { bytes, first: i, last: lastRead.get(value)!, offset: 0 };
+        const block: Block = { bytes: bytesOf(value), first: i, last: lastRead.get(value)!, offset: 0 };
         blocks.set(value, block);
         all.push(block);
       }

@@ -20,21 +20,22 @@ export function joinProducts(steps: Step[], target: Target, rootDefs: readonly D
   for (const loop of steps.filter((step) => step instanceof LoopBuilder)) {
     const calls = new Map<Value, number>();
     for (const value of loop.loadedValues()) {
-      const made = makers.get(value) ?? -1;
-      const alone = !roots.has(value) && readers.get(value)!.length === 1 && loop.readsByIndex(value);
-      if (alone && made >= 0 && !(steps[made] instanceof LoopBuilder)) calls.set(value, made);
+      const made = makers.get(value);
+      if (made === undefined || roots.has(value) || steps[made] instanceof LoopBuilder) continue;
+      if (readers.get(value)!.length === 1 && loop.readsByIndex(value)) calls.set(value, made);
     }
     for (const [a, atA] of calls) {
       for (const [b, atB] of calls) {
         const [first, second] = [steps[atA] as KernelStep, steps[atB] as KernelStep];
         if (a.node.phase !== b.node.phase || !target.joins(first.group, second.group)) continue;
         const to = Math.max(atA, atB);
-        const longer = operands(atA < atB ? first : second).map(({ value }) => value);
+        const earlier = atA < atB ? first : second;
+        const longer = operands(earlier).map(({ value }) => value);
         const ended = longer.filter((v) => v.home.kind === "temp" && Math.max(...readers.get(v)!) < to);
         if (ended.reduce((sum, v) => sum + bytesOf(v), 0) > bytesOf(a) || !loop.joinSum(a, b)) continue;
         const output = loop.copied() ?? a;
         if (output !== a) gone.add(loop);
-        gone.add(atA < atB ? first : second);
+        gone.add(earlier);
         const inputs = [...first.group.inputs, ...second.group.inputs];
         steps[to] = { ...first, group: { ...first.group, inputs, outputs: [output] } };
         makers.set(output, to);

@@ -200,24 +200,26 @@ export class LoopBuilder {
    * @returns whether they are
    */
   joinSum(a: Value, b: Value): boolean {
-    const used = [...this.stores, ...this.reductions].map((s) => s.register);
-    used.push(...this.code.flatMap((c) => c.sources));
-    const once = (r: Register): boolean => used.indexOf(r) === used.lastIndexOf(r);
+    const { code } = this;
+    const ends = [...this.stores, ...this.reductions];
+    const used = [...ends.map((s) => s.register), ...code.flatMap((c) => c.sources)];
     const adder = (r: Register): number =>
-      once(r) ? this.code.findIndex((c) => c.op.name === "add" && c.sources.includes(r)) : -1;
+      used.indexOf(r) < used.lastIndexOf(r)
+        ? -1
+        : code.findIndex((c) => c.op.name === "add" && c.sources.includes(r));
     const total = (r: Register): Register => (adder(r) < 0 ? r : total(-adder(r) - 1));
     const [x, y] = [a, b].map((v) => this.loads.findIndex((l) => l.kind === "def" && l.def.value === v));
     if (total(x!) !== total(y!)) return false;
     // The addition of b is gone, and the load of it.
     const gone = -adder(y!) - 1;
-    const other = this.code[-gone - 1]!.sources.find((r) => r !== y)!;
+    const [{ sources }] = code.splice(adder(y!), 1) as [PendingInstr];
+    const other = sources.find((r) => r !== y)!;
     const moved = (r: Register): Register =>
       r === gone ? moved(other) : r < gone ? r + 1 : r > y! ? r - 1 : r;
-    this.code.splice(-gone - 1, 1);
     this.names.splice(this.names.indexOf("add"), 1);
     this.loads.splice(y!, 1);
-    for (const c of this.code) c.sources = c.sources.map(moved);
-    for (const s of [...this.stores, ...this.reductions]) s.register = moved(s.register);
+    for (const c of code) c.sources = c.sources.map(moved);
+    for (const s of ends) s.register = moved(s.register);
     return true;
   }
 
