@@ -24,8 +24,8 @@ export interface Entrant {
   readonly adapter?: string | undefined;
   /** Milliseconds of its first run in a fresh process. */
   readonly first: number;
-  /** Runs at least once, and on until `atLeastMs` are over; started `together` at a time (default: 1). */
-  turn(atLeastMs: number, together?: number): Promise<Times>;
+  /** Runs at least once, and on until `atLeastMs` are over or it has run `atMost` times; started `together` at a time (default: 1). */
+  turn(atLeastMs: number, together?: number, atMost?: number): Promise<Times>;
   /** What it computed; null where that is nothing to compare. */
   check(): Promise<Check | null>;
   /** What one more run asks of a GPU, where it has one. */
@@ -61,8 +61,8 @@ async function enterWarm(contender: ContenderProcess, spec: Spec): Promise<Entra
     threads,
     adapter,
     first,
-    async turn(atLeastMs, together = 1) {
-      const reply = await contender.ask({ run: { atLeastMs, atMost: MOST_RUNS_A_TURN, together } });
+    async turn(atLeastMs, together = 1, atMost = MOST_RUNS_A_TURN) {
+      const reply = await contender.ask({ run: { atLeastMs, atMost, together } });
       if (!("ms" in reply)) throw new Error(`${lib} failed: ${JSON.stringify(reply)}`);
       return reply;
     },

@@ -30,6 +30,8 @@ export interface RaceOptions {
 }
 
 const MOST_TOGETHER = 16;
+/** Engines optimise what has run some thousand times: a short row is warm by its time, not by the runs of one turn. */
+const MOST_TO_WARM_UP = 100_000;
 
 /**
  * Between two turns on several threads. Those of OpenBLAS go round idle for 2²⁶ ticks, some 30 ms, before they sleep, and
@@ -75,7 +77,8 @@ async function takeTurns(
   const slow = (e: Entrant): boolean => firstCounts && e.first > budgetMs;
   let fastest = Number.POSITIVE_INFINITY;
   if (!fresh)
-    for (const e of entrants) if (!slow(e)) fastest = Math.min(fastest, median((await e.turn(warmUpMs)).ms));
+    for (const e of entrants)
+      if (!slow(e)) fastest = Math.min(fastest, median((await e.turn(warmUpMs, 1, MOST_TO_WARM_UP)).ms));
   const together = Math.min(MOST_TOGETHER, Math.max(1, Math.ceil(fillMs / fastest)));
   const times = new Map(
     entrants.map((e) => [e, { ms: !fresh && slow(e) ? [e.first] : [], cpu_ms: [] as number[] }]),
