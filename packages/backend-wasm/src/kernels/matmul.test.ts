@@ -330,3 +330,34 @@ test("a sum of a product and a thin one is one product, on every road", async ()
     }
   backend.dispose();
 });
+
+test("a sum of a product and several thin ones has all of them, in any order", async () => {
+  const backend = await wasm({ threads: 1 });
+  const plain = reference();
+  const [M, N] = [150, 70];
+  const orders = [40, 8, 300].flatMap((a, i, all) => {
+    const [b, c] = all.filter((_, j) => j !== i) as [number, number];
+    return [
+      [a, b, c],
+      [a, c, b],
+      [a, b, 20, c],
+    ];
+  });
+  for (const depths of orders) {
+    const factors = depths.map((K) => [numbers(M * K, "f32"), numbers(K * N, "f32")] as const);
+    const results: Float32Array[] = [];
+    for (const on of [backend, plain]) {
+      setDefaultBackend(on);
+      const terms = factors.map(([a, b], i) => {
+        const host = (data: Float64Array, shape: number[]) => tensor(Float32Array.from(data), { shape });
+        return matmul(host(a, [M, depths[i]!]), host(b, [depths[i]!, N]));
+      });
+      results.push((await terms.reduce((sum, term) => sum.add(term)).data()) as Float32Array);
+    }
+    const [got, want] = results as [Float32Array, Float32Array];
+    for (let i = 0; i < want.length; i++)
+      if (!(Math.abs(got[i]! - want[i]!) <= 400 * 2 ** -21))
+        throw new Error(`depths ${depths} at ${i}: ${got[i]}, not ${want[i]}`);
+  }
+  backend.dispose();
+});

@@ -40,6 +40,8 @@ export function joinProducts(steps: Step[], target: Target, rootDefs: readonly D
         steps[to] = { ...first, group: { ...first.group, inputs, outputs: [output] } };
         makers.set(output, to);
         for (const value of longer) readers.get(value)!.push(to);
+        // Neither is a call of its own any more.
+        calls.delete(a);
         calls.delete(b);
         break;
       }
