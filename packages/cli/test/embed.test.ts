@@ -71,7 +71,12 @@ describe("embed", () => {
     expect(vectorsOf(piped.stdout)[0]).toEqual(alone[0]);
   });
 
-  test("the server gives the same vectors", async () => {
+  test.each([
+    ["an encoder alone", "BertModel"],
+    ["one with the head of its training, which is left out", "BertForMaskedLM"],
+  ])("the server gives the same vectors: %s", async (_, architecture) => {
+    const config = JSON.parse(readFileSync(at("model", "config.json"), "utf8")) as object;
+    writeFileSync(at("model", "config.json"), JSON.stringify({ ...config, architectures: [architecture] }));
     const [want] = vectorsOf((await run(["embed", at("model"), "the sea", ...ONE])).stdout);
     const controller = new AbortController();
     let got: Promise<number[]> | undefined;

@@ -129,7 +129,7 @@ export class BatchGenerator<C = never> {
   /**
    * Continues a text as `generate` does, beside the others. The place in the queue is taken at the call. Tokens are kept
    * until they are read, so that a slow reader holds nobody up; one that leaves, or whose signal is aborted, gives its
-   * slot free at the next step, or within its prompt after a layer.
+   * slot free at the next step, or, where the processor computes, within its prompt after a layer.
    *
    * @throws ConfigError if a setting is out of range or the prompt does not fit.
    */

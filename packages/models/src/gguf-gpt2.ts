@@ -23,8 +23,9 @@ const ROOTS: Readonly<Record<string, string>> = {
 function parameterName(name: string): string | undefined {
   const [, block, part, ending] = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(name) ?? [];
   if (part === undefined) return undefined;
-  const path = (block === undefined ? ROOTS : PARTS)[part];
-  if (path === undefined) return undefined;
+  const paths = block === undefined ? ROOTS : PARTS;
+  if (!Object.hasOwn(paths, part)) return undefined;
+  const path = paths[part]!;
   return block === undefined ? `${path}.${ending}` : `transformer.h.${Number(block)}.${path}.${ending}`;
 }
 

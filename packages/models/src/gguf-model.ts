@@ -2,7 +2,7 @@ import { isAdaptable, type Module, QuantizedWeight, showDifference, stateDiffere
 import { type Activations, type DType, type Tensor, tensor, zeros } from "@lowrank/tensor";
 import { architectureOf } from "./architecture.js";
 import type { CausalLM } from "./causal-lm.js";
-import { FormatError } from "./format-error.js";
+import { FormatError, quoteName } from "./format-error.js";
 import { type GgufEntry, type GgufFile, openGguf } from "./gguf.js";
 import { BLOCK_TYPES, isBlockType } from "./gguf-blocks.js";
 import { ggufCodes } from "./gguf-codes.js";
@@ -68,6 +68,10 @@ function namedEntries(file: GgufFile): Map<string, Part> {
   for (const [name, entry] of file.tensors) {
     if (name === "rope_freqs.weight") continue; // part of the configuration
     const path = (own?.parameterName ?? parameterName)(name) ?? name;
+    if (entries.has(path)) {
+      const got = `two, the second ${quoteName(name)}`;
+      throw new FormatError({ format: "gguf", where: file.name, expected: `one tensor for ${path}`, got });
+    }
     const transposed = own?.transposed.test(path) ?? false;
     entries.set(path, { ...entry, shape: transposed ? [...entry.shape].reverse() : entry.shape, transposed });
   }

@@ -9,14 +9,18 @@ export interface SwiGLUOptions {
   dtype?: DType;
 }
 
+/** Halves are computed in f32 and rounded once. */
+const widened = (x: Tensor): Tensor => (x.dtype === "f16" || x.dtype === "bf16" ? x.astype("f32") : x);
+
 /** silu(g) ∘ u. Gradients read g and u alone, and meet dy last, so that both are one loop behind the product that makes it. */
 const gated = /* @__PURE__ */ customVjp(
   (g, u) => silu(g!).mul(u!),
   ({ inputs: [g, u], dys: [dy] }) => {
-    const s = sigmoid(g!);
+    const [gate, up, d] = [widened(g!), widened(u!), widened(dy!)];
+    const s = sigmoid(gate);
     // d silu(g)/dg = σ(g) (1 + g (1 − σ(g)))
-    const slope = s.mul(g!.mul(s.neg().add(1)).add(1));
-    return [dy!.mul(u!.mul(slope)), dy!.mul(g!.mul(s))];
+    const slope = s.mul(gate.mul(s.neg().add(1)).add(1));
+    return [d.mul(up.mul(slope)).astype(g!.dtype), d.mul(gate.mul(s)).astype(u!.dtype)];
   },
 );
 

@@ -7,6 +7,7 @@ export class Admission {
   private pace = 1;
   private closing = false;
   private idle: () => void = () => {};
+  private drained: Promise<void> | null = null;
 
   /**
    * @param slots Requests under way at once.
@@ -69,9 +70,10 @@ export class Admission {
     const timer = setTimeout(() => {
       for (const cancel of this.inside) cancel(new HttpError(503, "shutting_down", "the server has ended"));
     }, graceMs);
-    await new Promise<void>((resolve) => {
+    this.drained ??= new Promise((resolve) => {
       this.idle = resolve;
     });
+    await this.drained;
     clearTimeout(timer);
   }
 }

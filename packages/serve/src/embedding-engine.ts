@@ -90,9 +90,14 @@ export class EmbeddingEngine {
 
   private rowOf(input: string | readonly number[]): readonly number[] {
     const { model, tokenizer, sentence } = this.options;
-    const { maxPositions } = model.config;
+    const { maxPositions, vocabSize } = model.config;
     if (typeof input === "string")
       return encodeCut(tokenizer, input, Math.min(sentence.maxLength ?? maxPositions, maxPositions));
+    const stranger = input.find((id) => !(id >= 0 && id < vocabSize));
+    if (stranger !== undefined) {
+      const message = `input: expected token ids from 0 to ${vocabSize - 1}, got ${stranger}`;
+      throw new HttpError(400, "invalid_request", message, "input");
+    }
     if (input.length <= maxPositions) return input;
     throw new HttpError(
       400,

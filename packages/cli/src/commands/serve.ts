@@ -1,6 +1,7 @@
 import { basename, resolve } from "node:path";
 import {
-  architectureOf,
+  ARCHITECTURES,
+  type ConfigJson,
   loadSentenceConfig,
   loadTokenizer,
   modelFromPretrained,
@@ -144,12 +145,24 @@ async function load(
 ): Promise<Pick<ServeOptions, "model" | "tokenizer" | "sentence">> {
   const { path } = await resolveModel(argument);
   const tokenizer = await loadTokenizer(path);
-  const task = "feature-extraction";
-  const isText =
-    /\.gguf$/i.test(path) || architectureOf(await readConfigJson(await openFolder(path))).task !== task;
-  if (isText) return { model: (await loadModel(argument, { dtype, signal })).model, tokenizer };
-  const model = await modelFromPretrained(path, { task, dtype, resident: true, signal });
+  if (/\.gguf$/i.test(path) || makesText(await readConfigJson(await openFolder(path))))
+    return { model: (await loadModel(argument, { dtype, signal })).model, tokenizer };
+  const model = await modelFromPretrained(path, {
+    task: "feature-extraction",
+    dtype,
+    resident: true,
+    signal,
+  });
   return { model, tokenizer, sentence: await loadSentenceConfig(path) };
+}
+
+/** What makes no text is read as an encoder, whatever head its file has. */
+function makesText({ architectures: listed, model_type: type }: ConfigJson): boolean {
+  const named = Array.isArray(listed) && listed.length > 0 ? listed : null;
+  return ARCHITECTURES.some(
+    ({ task, name, modelType }) =>
+      task === "text-generation" && (named ? named.includes(name) : modelType === type),
+  );
 }
 
 const items = (given: string | readonly string[] | undefined): string[] =>
@@ -173,12 +186,22 @@ function adaptersOf(given: readonly string[]): Record<string, string> {
   return Object.fromEntries(adapters);
 }
 
-function tell(server: Served, { name, slots, queue }: ServeOptions, made: boolean, output: Output): void {
+function tell(
+  server: Served,
+  { name, slots = 0, queue = 0, sentence }: ServeOptions,
+  made: boolean,
+  output: Output,
+): void {
   const { url, token } = server;
   output.record({ type: "listening", url, token, model: name });
   output.table([
     ["listening", `${url}/v1`],
-    ["model", `${name}, ${slots} texts at once, ${queue} waiting`],
+    [
+      "model",
+      sentence
+        ? `${name}, vectors for ${slots + queue} requests in turn`
+        : `${name}, ${slots} texts at once, ${queue} waiting`,
+    ],
     [
       "token",
       token === null ? "none: every program on this machine may use it" : made ? token : "the one given",

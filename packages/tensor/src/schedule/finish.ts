@@ -26,7 +26,7 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
   const roots = new Set(rootDefs.map((d) => d.value));
   const readers = readersOf(draft.steps);
   const dead = new Set<Step>();
-  for (const step of draft.steps) {
+  for (const [here, step] of draft.steps.entries()) {
     if (!(step instanceof LoopBuilder) || step.hasReductions || !step.movable) continue;
     const outputs = [...step.storedValues()];
     const into = new Set(outputs.flatMap((v) => readers.get(v) ?? []));
@@ -42,12 +42,12 @@ function sinkLoops(draft: Draft, target: Target, rootDefs: readonly Def[]): void
     const inputs = new Set(step.loadedValues());
     const ending = [...inputs].filter((v) => {
       const last = Math.max(...readers.get(v)!);
-      return v.home.kind === "temp" && last === step.at && v.size * 4 >= step.size;
+      return v.home.kind === "temp" && last === here && v.size * 4 >= step.size;
     });
     if (ending.length > outputs.length) continue;
     reader.absorb(step, space);
     dead.add(step);
-    for (const v of inputs) readers.set(v, [...readers.get(v)!.filter((r) => r !== step.at), at]);
+    for (const v of inputs) readers.set(v, [...readers.get(v)!.filter((r) => r !== here), at]);
   }
   if (dead.size === 0) return;
   const kept = draft.steps.filter((s) => !dead.has(s));

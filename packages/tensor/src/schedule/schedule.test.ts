@@ -125,6 +125,18 @@ test("a thin product is joined to the one it is added to, unless somebody reads 
   }
 });
 
+test("a loop that ends the life of more than it stores stays where it is, also behind a joined product", async () => {
+  const depthOf = ({ inputs }: KernelGroup): number => (inputs[0] as Operand).dims[1]!;
+  const joining = { ...target, joins: (a: KernelGroup, b: KernelGroup) => depthOf(a) > depthOf(b) };
+  const host = (...shape: number[]) => tensor(new Float32Array(shape[0]! * shape[1]!), { shape });
+  const product = () => matmul(host(4, 5), host(5, 6));
+  const sum = matmul(x(), host(8, 6)).add(matmul(host(4, 2), host(2, 6)));
+  const z = product().mul(product());
+  const other = matmul(host(40, 5), host(5, 6));
+  const plan = await planFor(joining, sum, other, other.sum(), z.sub(product()));
+  expect(plan.filter((line) => / loop mul /.test(line))).toHaveLength(1);
+});
+
 test("a weight in half precision reaches the kernel without being widened first", async () => {
   const w = parameter(tensor(new Uint16Array(48), { shape: [6, 8], dtype: "f16" }));
   expect((await planOf(matmul(x(), w.astype("f32").T)))[0]).toMatch(
