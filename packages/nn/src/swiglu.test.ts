@@ -31,5 +31,6 @@ test("gradients of halves are computed in f32 and rounded once", async () => {
   const [g] = gradients(layer.forward(x).sum(), [layer.up_proj.weight, layer.gate_proj.weight]).slice(1);
   const s = 1 / (1 + Math.exp(1.28125));
   const want = 1.28125 ** 2 * s * (1 - 1.28125 * (1 - s));
+  expect(g!.dtype).toBe("bf16");
   expect(await g!.item()).toBeCloseTo(want, 4);
 });

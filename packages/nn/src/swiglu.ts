@@ -10,7 +10,7 @@ export interface SwiGLUOptions {
 }
 
 /** Halves are computed in f32 and rounded once. */
-const widened = (x: Tensor): Tensor => (x.dtype === "f16" || x.dtype === "bf16" ? x.astype("f32") : x);
+const widened = (x: Tensor): Tensor => x.astype(x.dtype === "f64" ? "f64" : "f32");
 
 /** silu(g) ∘ u. Gradients read g and u alone, and meet dy last, so that both are one loop behind the product that makes it. */
 const gated = /* @__PURE__ */ customVjp(
@@ -20,7 +20,7 @@ const gated = /* @__PURE__ */ customVjp(
     const s = sigmoid(gate);
     // d silu(g)/dg = σ(g) (1 + g (1 − σ(g)))
     const slope = s.mul(gate.mul(s.neg().add(1)).add(1));
-    return [d.mul(up.mul(slope)).astype(g!.dtype), d.mul(gate.mul(s)).astype(u!.dtype)];
+    return [d.mul(up.mul(slope)), d.mul(gate.mul(s))];
   },
 );
 

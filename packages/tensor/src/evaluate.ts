@@ -105,23 +105,20 @@ async function runPlan(
   const plan = planFor(backend, graph);
   const buffers = allocateRoots(backend, results);
   try {
-    const running = execute(backend, plan, graph, buffers);
-    if (running) await running;
+    await execute(backend, plan, graph, buffers);
   } catch (error) {
     for (const buffer of buffers) backend.free(buffer);
     throw error;
   }
   const ran = performance.now();
   for (const [i, node] of wanted.entries()) {
-    const stored = storeRoot(backend, node, buffers[i]!);
-    node.storage = stored instanceof Storage ? stored : await stored;
+    node.storage = await storeRoot(backend, node, buffers[i]!);
     node.cut();
   }
   for (const [i, { parameter }] of apart.entries()) parameter.take(backend, buffers[wanted.length + i]!);
   for (const { parameter } of cells) parameter.commit();
   backend.hostWork?.("keep results", ran);
-  const breath = breathe(wanted);
-  if (breath) await breath;
+  await breathe(wanted);
 }
 
 /** A buffer for each node; none if one of them is refused. */
@@ -258,16 +255,11 @@ function breathe(nodes: readonly Node[]): void | Promise<void> {
   if (ownedSinceYield < 2 ** 26 && now - lastYield < 50) return;
   ownedSinceYield = 0;
   return new Promise<void>((resolve) => {
-    const goOn = () => {
-      lastYield = performance.now();
-      resolve();
-    };
-    if (typeof setImmediate === "function") return void setImmediate(goOn);
+    if (typeof setImmediate === "function") return void setImmediate(resolve);
     const { port1, port2 } = new MessageChannel(); // not a timer, which a hidden page may hold back for seconds
-    port1.onmessage = () => {
-      port1.close();
-      goOn();
-    };
+    port1.onmessage = () => resolve(port1.close());
     port2.postMessage(0);
+  }).then(() => {
+    lastYield = performance.now();
   });
 }

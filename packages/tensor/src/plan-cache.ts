@@ -42,8 +42,6 @@ export function traceGraph(
   epoch++;
   used = 0;
   const phases = new Map<number, number>();
-  let latest = -1;
-  let latestIndex = -1;
   const nodes: Node[] = [];
   const leaves: Node[] = [];
   const slots = new Map<Node, number>();
@@ -66,13 +64,9 @@ export function traceGraph(
     } else {
       if (node.argId < 0) node.argId = internArg(node.op, node.arg);
       push(node.argId);
-      if (node.phase !== latest) {
-        latest = node.phase;
-        const known = phases.get(latest);
-        if (known === undefined) phases.set(latest, (latestIndex = phases.size));
-        else latestIndex = known;
-      }
-      push(latestIndex);
+      let phase = phases.get(node.phase);
+      if (phase === undefined) phases.set(node.phase, (phase = phases.size));
+      push(phase);
       for (const s of node.sources) push(s.index);
     }
   };
