@@ -1,17 +1,19 @@
 import type { EmitContext, Kernel, Replaceable } from "@lowrank/backend-wasm/host";
 import type { KernelGroup, OpDef } from "@lowrank/tensor/backend";
+import { emitGram, takesGram } from "./gram.js";
 import type { Lapack, NativeKernel } from "./lapack.js";
 import { BY_SHAPE, type Cut, emitMatmul, takesMatmul } from "./matmul.js";
 import { emitCodes, emitHalves, takesCodes, takesHalves } from "./widened.js";
 
 /** What the library does of an op: whether it takes a group, all that it can if `always`, and what emits it. */
 type Ways = readonly (readonly [
-  takes: (group: KernelGroup, always: boolean) => boolean,
+  takes: (group: KernelGroup, always: boolean, lapack: Lapack) => boolean,
   emit: (group: KernelGroup, ctx: EmitContext, cut: Cut) => void,
 ])[];
 
 const WAYS: Readonly<Record<string, Ways>> = {
   matmul: [
+    [takesGram, emitGram],
     [takesMatmul, emitMatmul],
     [takesHalves, emitHalves],
   ],
@@ -36,7 +38,7 @@ export function useLibrary(
   };
   const wayOf = (group: KernelGroup) =>
     Object.hasOwn(WAYS, group.op.name)
-      ? WAYS[group.op.name]!.find(([takes]) => takes(group, always))?.[1]
+      ? WAYS[group.op.name]!.find(([takes]) => takes(group, always, lapack))?.[1]
       : kernelOf(group.op)?.emit;
   return {
     target: {

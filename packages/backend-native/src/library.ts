@@ -2,7 +2,7 @@
 import { DeviceError } from "@lowrank/tensor/backend";
 import type { LibraryHandle } from "koffi";
 import { expectBinary } from "./binary-format.js";
-import { expectIntegers, expectProducts, partsAgree } from "./trust.js";
+import { expectGrams, expectIntegers, expectProducts, partsAgree } from "./trust.js";
 import type { ThreadData } from "./thread.js";
 
 /** What is used of koffi. */
@@ -71,6 +71,7 @@ export function openLibrary(koffi: Koffi, path: string): Library {
   const { single } = found;
   if (single) handle.func(single.name, "void", [single.type])(single.value);
   expectProducts(handle, path, prefix);
+  expectGrams(handle, path, prefix, has);
   return { path, prefix, handle, ...found, partsAgree: partsAgree(handle, prefix) };
 }
 

@@ -32,7 +32,7 @@ const PART = 1024;
 /** Multiply-adds that are worth a part, about 0.1 ms. */
 const PART_WORK = 1 << 23;
 /** Multiply-adds of a chunk, some 40 µs, and numbers of the matrix where there is one row of a time. */
-const CHUNK_WORK = 1 << 22;
+export const CHUNK_WORK = 1 << 22;
 const CHUNK_NUMBERS = 1 << 18;
 const NOWHERE = 0 as unknown as Product["c"];
 

@@ -20,6 +20,7 @@ export interface ThreadData {
 /** What a command asks for. */
 export const GEMM = 0;
 export const CALL = 1;
+export const GRAM = 2;
 
 /**
  * The words of a command behind the first, which counts for nothing.
@@ -32,8 +33,13 @@ export const CALL = 1;
  *       1 its number  2 calls  3 address of a word: where it is not 0, there is no call (0: none)  4 bytes to that of the next
  *       5.. arguments: an address with the bytes to that of the next call and to that of the next chunk; two words of a `d`;
  *         none of an `l`, which is 1; else one
+ *     2 GRAM: c = a aᵀ, a [n, K] row-major or, if turned, column-major
+ *       1 a  2 c  3 n  4 K  5 ld of a  6 ld of c  7 whether a is turned  8 bytes of an element  9 rows and columns of a part
+ *       10 matrices  11 batch axes
+ *       12.. per batch axis, the outermost first: size, stride of a, stride of c, in elements
  *
- * A unit of GEMM is a part of one matrix of c, one of CALL a call. Parts come from shapes, or have the bits of the whole, and the
+ * A unit of GEMM is a part of one matrix of c, one of CALL a call, one of GRAM a part of one matrix on or below the diagonal, which
+ * is then turned over to above it. Parts come from shapes, or have the bits of the whole, and the
  * library works on a unit with one thread, so that the same bits come out on any number of threads.
  *
  * The text of this function is sent to threads: it uses nothing from outside and names no function inside.
@@ -60,6 +66,11 @@ export const startThread = (
       return lib.func(`${prefix}cblas_${"sd"[i]}${name}`, "void", types);
     }),
   );
+  const syrks = ["float", "double"].map((real, i) => {
+    const name = `cblas_${"sd"[i]}syrk`;
+    const types = [...ints, "int", real, "uintptr_t", "int", real, "uintptr_t", "int"];
+    return functions.some(([f]) => f === name) ? lib.func(prefix + name, "void", types) : null;
+  });
   const table = functions.map(([name, types]) =>
     lib.func(
       `${prefix}${name}`,
@@ -102,6 +113,46 @@ export const startThread = (
             } else values.push(1);
           }
           table[words[at + 1]!]!(...values);
+        }
+        return;
+      }
+      if (words[at] === 2) {
+        const [n, K, lda, ldc] = [words[at + 3]!, words[at + 4]!, words[at + 5]!, words[at + 6]!];
+        const [turned, size, part, axes] = [words[at + 7]!, words[at + 8]!, words[at + 9]!, words[at + 11]!];
+        const along = Math.ceil(n / part);
+        const perMatrix = (along * (along + 1)) / 2;
+        const units = words[at + 10]! * perMatrix;
+        const real = size === 4 ? 0 : 1;
+        const numbers = real ? new Float64Array(buffer) : new Float32Array(buffer);
+        const end = Math.floor((units * (chunk + 1)) / chunks);
+        for (let unit = Math.floor((units * chunk) / chunks); unit < end; unit++) {
+          let [a, c] = [words[at + 1]! >>> 0, words[at + 2]! >>> 0];
+          let matrix = Math.floor(unit / perMatrix);
+          for (let axis = at + 9 + 3 * axes; matrix > 0; axis -= 3) {
+            const i = matrix % words[axis]!;
+            matrix = Math.floor(matrix / words[axis]!);
+            a += i * words[axis + 1]! * size;
+            c += i * words[axis + 2]! * size;
+          }
+          let down = 0;
+          let across = unit % perMatrix;
+          while (across > down) across -= ++down;
+          const [i, j] = [down * part, across * part];
+          const [rows, columns] = [Math.min(part, n - i), Math.min(part, n - j)];
+          const [ai, aj] = [i, j].map((row) => base + a + row * (turned ? 1 : lda) * size);
+          const at0 = base + c + (i * ldc + j) * size;
+          const [plain, other] = turned ? [112, 111] : [111, 112];
+          if (i === j) syrks![real]!(101, 122, plain, rows, K, 1, ai, lda, 0, at0, ldc);
+          else gemms![real]!(101, plain, other, rows, columns, K, 1, ai, lda, aj, lda, 0, at0, ldc);
+          // What lies above the diagonal, in parts of 8 by 16: of a larger one, rows of 2^n numbers share too few sets of the cache.
+          const first = c / size;
+          for (let r0 = i; r0 < i + rows; r0 += 8) {
+            const lastR = Math.min(r0 + 8, i + rows);
+            for (let s0 = j, lastS = Math.min(j + columns, lastR); s0 < lastS; s0 += 16)
+              for (let s = s0; s < Math.min(s0 + 16, lastS); s++)
+                for (let r = Math.max(r0, s + 1); r < lastR; r++)
+                  numbers[first + s * ldc + r] = numbers[first + r * ldc + s]!;
+          }
         }
         return;
       }

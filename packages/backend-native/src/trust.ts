@@ -105,6 +105,46 @@ export function expectProducts(handle: LibraryHandle, path: string, prefix: stri
   }
 }
 
+/**
+ * Lower triangles of products of a matrix of small integers by its own transpose, either way round, in the precisions that
+ * the library has; what lies above the diagonal is left alone.
+ */
+export function expectGrams(
+  handle: LibraryHandle,
+  path: string,
+  prefix: string,
+  has: (name: string) => boolean,
+): void {
+  for (const [real, Numbers] of PRECISIONS) {
+    const name = `cblas_${real === "float" ? "s" : "d"}syrk`;
+    if (!has(prefix + name)) continue;
+    const ints = new Array<string>(5).fill("int");
+    const syrk = handle.func(prefix + name, "void", [...ints, real, "void *", "int", real, "void *", "int"]);
+    for (const [n, , K] of SHAPES)
+      for (const turned of [false, true]) {
+        const a = new Numbers(n * K).map((_, i) => ((i * 7) % 17) - 8);
+        const c = new Numbers(n * n).fill(Number.NaN);
+        syrk(101, 122, turned ? 112 : 111, n, K, 1, a, turned ? n : K, 0, c, n);
+        for (let i = 0; i < n; i++)
+          for (let j = 0; j < n; j++) {
+            let want = 0;
+            for (let k = 0; k < K; k++)
+              want += turned ? a[k * n + i]! * a[k * n + j]! : a[i * K + k]! * a[j * K + k]!;
+            const got = c[i * n + j]!;
+            if (j > i ? !Number.isNaN(got) : got !== want)
+              throw wrong(
+                path,
+                name,
+                j > i ? Number.NaN : want,
+                `[${i}, ${j}]`,
+                `a matrix of [${n}, ${K}] by its transpose`,
+                got,
+              );
+          }
+      }
+  }
+}
+
 /** A product that is large enough for a library's fastest way, with halves that end within its tiles. */
 const [ROWS, COLUMNS, DEPTH] = [302, 226, 520];
 

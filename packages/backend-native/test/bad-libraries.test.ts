@@ -116,6 +116,9 @@ describe.skipIf(noCompiler)("a library that cannot be relied on is refused befor
     expect(await refusal(compile("wrong.so", "LAST=(K>500)"))).toMatch(
       /expected cblas_sgemm to give -?\d+ at \[\d+, \d+\] of a product of \[9, 600\] by \[600, 35\], got -?\d+; the library computes wrongly/,
     );
+    expect(await refusal(compile("wrong-gram.so", "LAST_OF_GRAM=(K>500)"))).toMatch(
+      /expected cblas_ssyrk to give -?\d+ at \[\d+, \d+\] of a matrix of \[9, 600\] by its transpose, got -?\d+; the library computes wrongly/,
+    );
   });
 
   test("where nobody asked for it, WebAssembly computes, and one line says so", async () => {

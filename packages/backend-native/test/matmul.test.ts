@@ -38,6 +38,13 @@ function operand(batch: number[], rows: number, columns: number, view: View, dty
   };
 }
 
+/** a aᵀ: aᵀ a of a matrix whose columns lie together. */
+async function gram(on: Backend, make: () => Tensor): Promise<ArrayLike<number>> {
+  setDefaultBackend(on);
+  const a = make();
+  return (await matmul(a, a.T).data()) as ArrayLike<number>;
+}
+
 const VIEWS: View[] = ["rows", "columns", "part", "flipped"];
 
 describe.skipIf(noBlas)("products by the library", () => {
@@ -160,6 +167,51 @@ describe.skipIf(noBlas)("products by the library", () => {
               `${bits} bits, transposed ${transposed}, element ${i}: got ${got[i]}, want ${want[i]}`,
             );
       }
+  });
+
+  test("a matrix by its own transpose, either way round, in batches and in parts, is symmetric to the bit", async () => {
+    // One part, a part and a bit, three parts; deep and shallow; batches of what does and does not lie together.
+    const shapes = [
+      [[], 2, 3],
+      [[], 45, 300],
+      [[], 515, 40],
+      [[], 1100, 9],
+      [[3], 70, 33],
+      [[2, 3], 33, 70],
+    ] as const;
+    for (const dtype of ["f32", "f64"] as const)
+      for (const [batch, n, K] of shapes)
+        for (const view of ["rows", "columns", "part"] as const) {
+          const what = `[${[...batch, n, K]}] ${view} in ${dtype}`;
+          const make = operand([...batch], n, K, view, dtype);
+          const [got, want] = [await gram(backend, make), await gram(plain, make)];
+          expect(got.length).toBe(want.length);
+          const tolerance = (K + 2) * (dtype === "f64" ? 2 ** -52 : 2 ** -23);
+          for (let i = 0; i < want.length; i++) {
+            const at = i % (n * n);
+            const mirrored = got[i - at + (at % n) * n + Math.floor(at / n)];
+            if (!(Math.abs(got[i]! - want[i]!) <= tolerance * Math.max(1, want[i]!)) || got[i] !== mirrored)
+              throw new Error(
+                `${what}: element ${i}: got ${got[i]}, mirrored ${mirrored}, want ${want[i]}, tolerance ${tolerance}`,
+              );
+          }
+        }
+  });
+
+  test("operands that lie in one tensor, but are not each other's transpose", async () => {
+    const numbers = Float32Array.from({ length: 2 * 60 * 60 }, random);
+    const x = () => tensor(numbers, { shape: [2, 60, 60] });
+    const part = (from: number, to: number) => slice(x(), [0, [from, to], null]);
+    // biome-ignore format: a pair in each line
+    const pairs: [string, () => Tensor, () => Tensor][] = [
+      ["not turned", () => part(0, 60), () => part(0, 60)],
+      ["other rows", () => part(0, 50), () => part(10, 60).T],
+      ["more rows", () => part(0, 50), () => part(0, 60).T],
+      ["from the end", () => part(0, 60), () => flip(part(0, 60), [-2]).T],
+      ["the other matrix", x, () => flip(x(), [0]).T],
+      ["one for all", x, () => part(0, 60).T],
+    ];
+    for (const [what, a, b] of pairs) await check(a, b, what);
   });
 
   test("the same bits on one thread and on three", async () => {

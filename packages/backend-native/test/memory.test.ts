@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Group, KernelGroup, Node, OpDef, Operand, Schedule, Value } from "@lowrank/tensor/backend";
+import type { EmitContext } from "../../backend-wasm/src/emit.js";
 import { WasmBuffer } from "../../backend-wasm/src/buffer.js";
-import { emitGroup } from "../../backend-wasm/src/emit-group.js";
+import { type EmitGroup, emitGroup } from "../../backend-wasm/src/emit-group.js";
 import { Plan } from "../../backend-wasm/src/executor.js";
 import { Machine } from "../../backend-wasm/src/machine.js";
 import { target } from "../../backend-wasm/src/target.js";
 import { type Found, hostOf } from "../src/host.js";
-import { lapackOf } from "../src/lapack.js";
 import { useLibrary } from "../src/kernels.js";
+import { type Lapack, lapackOf } from "../src/lapack.js";
+import { GEMM, GRAM } from "../src/thread.js";
 import { noBlas } from "./blas.js";
 
 const CALLS = 10_000;
@@ -26,7 +28,6 @@ const below = (n: number): number => {
 
 const op: OpDef<null> = { name: "matmul", kind: "kernel", infer: () => [] };
 const NO_NODE = null as unknown as Node;
-const { emit } = useLibrary({ target, emit: emitGroup }, lapackOf([]), true);
 
 /** A batch of matrices in memory, as it is or turned, with a gap behind each row. */
 interface Matrix {
@@ -44,10 +45,18 @@ function matrix(batch: number, rows: number, columns: number, kind: "plain" | "r
   return { dims: [batch, rows, columns], strides: [one, ...inner], size: batch * one };
 }
 
+const turned = ({ dims: [batch, rows, columns], strides: [one, row, step], size }: Matrix): Matrix => ({
+  dims: [batch!, columns!, rows!],
+  strides: [one!, step!, row!],
+  size,
+});
+
 describe.skipIf(noBlas)("calls of the library", () => {
   let machine: Machine;
+  let emit: EmitGroup;
   beforeAll(async () => {
-    const { host } = (await hostOf()) as Found;
+    const { host, lapack } = (await hostOf()) as Found;
+    ({ emit } = useLibrary({ target, emit: emitGroup }, lapack, true));
     machine = await Machine.create({ threads: 2, maxMemoryBytes: 2 ** 28, host });
   });
   afterAll(() => machine.dispose());
@@ -59,10 +68,13 @@ describe.skipIf(noBlas)("calls of the library", () => {
     const resident: number[] = [];
     for (let call = 0; call < CALLS; call++) {
       const wide = below(4) === 0;
-      const [batch, M, K, N] = [1 + below(3), 1 + below(LARGEST), 1 + below(LARGEST), 1 + below(LARGEST)];
+      const ofItself = below(3) === 0;
+      const [batch, M, K] = [1 + below(3), 1 + below(LARGEST), 1 + below(LARGEST)];
+      const N = ofItself ? M : 1 + below(LARGEST);
+      const left = matrix(batch, M, K, "plain");
       const parts = [
-        matrix(batch, M, K, "plain"),
-        matrix(batch, K, N, "plain"),
+        left,
+        ofItself ? turned(left) : matrix(batch, K, N, "plain"),
         matrix(batch, M, N, "result"),
       ];
       const numbers = wide ? machine.heap.f64 : machine.heap.f32;
@@ -74,12 +86,13 @@ describe.skipIf(noBlas)("calls of the library", () => {
         at += Math.ceil((size * width) / 8) * 8 + GUARD;
         return buffer;
       });
-      const [a, b, c] = buffers.map((buffer) => buffer.at / width) as [number, number, number];
+      const [a, second, c] = buffers.map((buffer) => buffer.at / width) as [number, number, number];
+      const b = ofItself ? a : second;
       for (let i = 0; i < parts[0]!.size; i++) numbers[a + i] = below(9) - 4;
       for (let i = 0; i < parts[1]!.size; i++) numbers[b + i] = below(9) - 4;
       const before = [buffers[0]!, buffers[1]!].map((x) => machine.heap.u8.slice(x.at, x.at + x.bytes));
 
-      const plan = planOf(machine, parts, wide ? "f64" : "f32");
+      const plan = new Plan(machine, scheduleOf(parts, wide ? "f64" : "f32", ofItself), emit, null);
       plan.run({ leaves: [buffers[0]!, buffers[1]!], scalars: new Float64Array(0), roots: [buffers[2]!] });
       plan.dispose();
 
@@ -111,13 +124,32 @@ describe.skipIf(noBlas)("calls of the library", () => {
   });
 });
 
+test.skipIf(noBlas)("only a matrix by its own transpose is computed by half", async () => {
+  const { lapack } = (await hostOf()) as Found;
+  const commandOf = (ofItself: boolean, among: Lapack): number => {
+    const left = matrix(2, 600, 300, "plain");
+    const parts = [left, turned(left), matrix(2, 600, 600, "result")];
+    const commands: number[] = [];
+    const linked: EmitContext["linked"] = (_, command) => commands.push(command);
+    const ctx = { pointer: () => 0, linked } as unknown as EmitContext;
+    const { emit } = useLibrary({ target, emit: emitGroup }, among);
+    emit(scheduleOf(parts, "f32", ofItself).groups[0]!, ctx);
+    expect(commands).toHaveLength(1);
+    return commands[0]!;
+  };
+  expect(commandOf(true, lapack)).toBe(GRAM);
+  expect(commandOf(false, lapack)).toBe(GEMM);
+  expect(commandOf(true, lapackOf([]))).toBe(GEMM);
+});
+
 function expectMark({ heap }: Machine, from: number, to: number, call: number): void {
   if (Buffer.compare(heap.u8.subarray(from, to), marks.subarray(0, to - from)) === 0) return;
   const at = heap.u8.subarray(from, to).findIndex((byte) => byte !== MARK);
   throw new Error(`call ${call} wrote at ${from + at}, outside of its operands`);
 }
 
-function planOf(machine: Machine, [a, b, c]: readonly Matrix[], dtype: "f32" | "f64"): Plan {
+/** One product, of two leaves or of the first and what it is turned. */
+function scheduleOf([a, b, c]: readonly Matrix[], dtype: "f32" | "f64", ofItself: boolean): Schedule {
   const value = (id: number, { dims, size }: Matrix, home: Value["home"]): Value => ({
     id,
     dtype,
@@ -134,14 +166,15 @@ function planOf(machine: Machine, [a, b, c]: readonly Matrix[], dtype: "f32" | "
     offset: 0,
   });
   const out = value(2, c!, { kind: "root", slot: 0 });
+  const left = operand(0, a!);
+  const right = ofItself ? { ...left, dims: b!.dims, strides: b!.strides } : operand(1, b!);
   const group: Group & KernelGroup = {
     kind: "kernel",
     name: "matmul",
     op,
     arg: null,
-    inputs: [operand(0, a!), operand(1, b!)],
+    inputs: [left, right],
     outputs: [out],
   };
-  const schedule: Schedule = { groups: [group], values: [out], scalars: [], arenaBytes: 0, liveBytes: 0 };
-  return new Plan(machine, schedule, emit, null);
+  return { groups: [group], values: [out], scalars: [], arenaBytes: 0, liveBytes: 0 };
 }

@@ -9,7 +9,11 @@
 #define LAST 0 // terms of each sum that are left out
 #endif
 
-#define DEFINE(real, dot, gemm, gemv)                                                                                        \
+#ifndef LAST_OF_GRAM
+#define LAST_OF_GRAM 0 // the same in products of a matrix by its own transpose
+#endif
+
+#define DEFINE(real, dot, gemm, gemv, syrk)                                                                                     \
   real NAME(dot)(INT n, const real *x, INT dx, const real *y, INT dy) {                                                \
     real sum = 0;                                                                                                      \
     for (INT i = 0; i < n; i++) sum += x[i * dx] * y[i * dy];                                                          \
@@ -32,11 +36,21 @@
       for (INT k = 0; k < (turned == 112 ? M : N); k++) sum += a[turned == 112 ? k * lda + i : i * lda + k] * x[k * dx]; \
       y[i * dy] = alpha * sum + (beta == 0 ? 0 : beta * y[i * dy]);                                                    \
     }                                                                                                                  \
+  }                                                                                                                    \
+  void NAME(syrk)(int order, int triangle, int turned, INT n, INT K, real alpha, const real *a, INT lda, real beta, real *c,\
+                  INT ldc) {                                                                                           \
+    for (INT i = 0; i < n; i++)                                                                                        \
+      for (INT j = 0; j <= i; j++) {                                                                                   \
+        real sum = 0;                                                                                                  \
+        for (INT k = 0; k < K - LAST_OF_GRAM; k++)                                                                     \
+          sum += turned == 112 ? a[k * lda + i] * a[k * lda + j] : a[i * lda + k] * a[j * lda + k];                    \
+        c[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * c[i * ldc + j]);                                        \
+      }                                                                                                                \
   }
 
 #ifdef EMPTY
 int nothing(void) { return 0; }
 #else
-DEFINE(float, cblas_sdot, cblas_sgemm, cblas_sgemv)
-DEFINE(double, cblas_ddot, cblas_dgemm, cblas_dgemv)
+DEFINE(float, cblas_sdot, cblas_sgemm, cblas_sgemv, cblas_ssyrk)
+DEFINE(double, cblas_ddot, cblas_dgemm, cblas_dgemv, cblas_dsyrk)
 #endif
