@@ -30,7 +30,7 @@ export function linalgMarkdown(lines: readonly (Sample | Summary)[]): string {
   const { threads } = samples[0]!;
   const machine = samples.find((s) => s.machine)?.machine ?? "unknown machine";
   return [
-    `${machine}; ${threads === 1 ? "one thread" : `${threads} threads`}. ${[...details].join("; ")}. In brackets what processors worked in a run, from which the columns with × are made: the machine did other things too. A dash: the library cannot do it, or was not asked (peers at 1,024, for minutes a run).`,
+    `${machine}; ${threads === 1 ? "one thread" : `${threads} threads`}. ${[...details].join("; ")}. In brackets what processors worked in a run, from which the columns with × are made, so that what else a machine does counts for less. A dash: the library cannot do it.`,
     markdownTable(["row", ...libs, "× best JS", `× ${NATIVE}`], rows),
   ].join("\n\n");
 }

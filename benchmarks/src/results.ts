@@ -19,6 +19,7 @@ import { goalsMarkdown } from "./goals.js";
 import type { ErrorLine } from "./linalg-errors.js";
 import { linalgErrorsMarkdown } from "./linalg-errors-results.js";
 import { drawLinalg } from "./linalg-plot.js";
+import { librariesOf } from "./libraries.js";
 import { linalgMarkdown } from "./linalg-results.js";
 import { type MainJob, mainJobMarkdown } from "./main-job-results.js";
 import { markdownTable } from "./markdown.js";
@@ -195,7 +196,10 @@ function commandFor(bench: string, lines: readonly Line[]): string {
   const commits = pair
     ? ` --before ${pair.before} --after ${pair.after} --runs ${pair.pairs} --steps ${pair.steps}`
     : "";
-  return `pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""}${commits}`;
+  const libs = new Set(lines.flatMap((l) => ("lib" in l ? [l.lib] : [])));
+  const some = (bench === "core" || bench === "linalg") && libs.size < librariesOf(bench).length;
+  const which = some ? ` --libs ${[...libs].join(",")}` : "";
+  return `pnpm --silent bench ${bench} --json${threads > 1 ? ` --threads ${threads}` : ""}${which}${commits}`;
 }
 
 /** How a file of `adapters` is made, part by part; what it has is not done again. */
