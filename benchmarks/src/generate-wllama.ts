@@ -5,11 +5,10 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { NEW_TOKENS, PROMPT, REPEATS, type Turn } from "./generate.js";
-import { textPeerFolder } from "./text-peers.js";
+import { expectTextPeer } from "./text-peers.js";
 
 const [model, threads] = process.argv.slice(2) as [string, string];
-const folder = textPeerFolder("@wllama/wllama");
-if (folder === null) throw new Error("expected @wllama/wllama in benchmarks/text-peers, got none");
+const folder = expectTextPeer("@wllama/wllama");
 const browserPath = [
   process.env["LOWRANK_CHROMIUM"],
   "/usr/bin/chromium",

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { errorIn } from "./contender-process.js";
 import { machine } from "./result.js";
 import { median, significant } from "./statistics.js";
 import { installTextPeers } from "./text-peers.js";
@@ -65,13 +66,7 @@ function turn(lib: Exclude<Writer, "transformers.js">, model: string, threads: n
     { encoding: "utf8", cwd: fileURLToPath(new URL("../", import.meta.url)), timeout: 600_000 },
   );
   const line = stdout.trim().split("\n").at(-1) ?? "";
-  if (status !== 0 || !line.startsWith("{"))
-    throw new Error(
-      stderr
-        .trim()
-        .split("\n")
-        .find((l) => /error|expected/i.test(l)) ?? `ended with ${status}`,
-    );
+  if (status !== 0 || !line.startsWith("{")) throw new Error(errorIn(stderr) ?? `ended with ${status}`);
   return JSON.parse(line) as Turn;
 }
 

@@ -8,14 +8,21 @@ const folder = fileURLToPath(new URL("../text-peers/", import.meta.url));
 export type TextPeer = "node-llama-cpp" | "@wllama/wllama";
 
 /** Folder of a peer; null where it is not installed. */
-export function textPeerFolder(name: TextPeer): string | null {
+function textPeerFolder(name: TextPeer): string | null {
   const path = `${folder}node_modules/${name}`;
   return existsSync(path) ? path : null;
 }
 
+/** Folder of a peer, or an error that says where it is missing. */
+export function expectTextPeer(name: TextPeer): string {
+  const path = textPeerFolder(name);
+  if (path === null) throw new Error(`expected ${name} in benchmarks/text-peers, got none`);
+  return path;
+}
+
 /** What to import of a peer. */
 export const textPeerEntry = (name: TextPeer, file: string): string =>
-  pathToFileURL(`${textPeerFolder(name)}/${file}`).href;
+  pathToFileURL(`${expectTextPeer(name)}/${file}`).href;
 
 /** Installs the peers where they are missing; without a network they stay so, and their lines in the results say it. */
 export function installTextPeers(): void {
